@@ -1,0 +1,49 @@
+# Two commands do everything: `make demo` and `make test`. Both build their virtual environment first.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= build/demo
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DISTRIBUTIONS := -e . -e plugins/adversarial -e plugins/study -e plugins/privacy
+SETTINGS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
+
+.PHONY: help demo test lint format docs clean
+
+help:  ## Show this list.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.installed  ## Play the paper's games on real digits and write the report (minutes); goes on where it stopped.
+	$(BIN)/minimaxopt study run --profile quick --out $(OUT)
+	@echo "The report: $(OUT)/report.html"
+
+test: lint  ## Install, lint, check types and run every test.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/.installed-tools  ## ruff and pyright.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.installed-tools  ## Put the code in form.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-tools  ## Build the documentation into site/; warnings are errors.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean:  ## Remove what the other commands made.
+	rm -rf $(VENV) build site
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name it by PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/.installed: $(VENV)/bin/python $(SETTINGS)
+	$(PIP) install --quiet --constraint .ci/constraints.txt $(DISTRIBUTIONS)
+	@touch $@
+
+$(VENV)/.installed-tools: $(VENV)/.installed
+	$(PIP) install --quiet --constraint .ci/constraints.txt -e 'plugins/adversarial[referees]' --group test --group lint --group docs
+	@touch $@

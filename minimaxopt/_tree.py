@@ -1,0 +1,63 @@
+"""Arithmetic on flat dictionaries of tensors, and the flattening of a player's tree (optree does the walking)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import optree
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from minimaxopt._types import Tensors, Tree
+
+
+def leaves_with_names(tree: Tree) -> list[tuple[str, object]]:
+    """Flatten a tree into ``(dotted path, leaf)`` pairs; a bare leaf has the empty path.
+
+    >>> [name for name, _ in leaves_with_names({"a": [1, 2], "b": 3})]
+    ['a.0', 'a.1', 'b']
+    """
+    paths, leaves, _ = optree.tree_flatten_with_path(tree, none_is_leaf=True)  # type: ignore[arg-type]
+    return [(".".join(str(part) for part in path), leaf) for path, leaf in zip(paths, leaves, strict=True)]
+
+
+def tensors_of(tree: object) -> list[Tensor]:
+    """Return the tensors of any nesting of containers, in order."""
+    return [leaf for leaf in optree.tree_leaves(tree) if isinstance(leaf, Tensor)]  # type: ignore[arg-type]
+
+
+def to_device(tree: Tree, device: torch.device | None) -> Tree:
+    """Move every tensor of a batch to ``device``; ``None`` leaves it where it is."""
+    if device is None:
+        return tree
+
+    def move(leaf: Any) -> Any:
+        return leaf.to(device) if isinstance(leaf, Tensor) else leaf
+
+    return optree.tree_map(move, tree)
+
+
+def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
+    """Return the inner product of two lists of tensors, as a 0-d tensor."""
+    products = [(x * y).sum() for x, y in zip(a, b, strict=True)]
+    return products[0] if len(products) == 1 else torch.stack(products).sum()
+
+
+def squared_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the squared Euclidean norm of a list of tensors, as a 0-d tensor."""
+    held = list(tensors)
+    return dot(held, held)
+
+
+def add(a: Tensors, b: Tensors, scale: float | Tensor = 1.0) -> Tensors:
+    """Return ``a + scale * b`` by name."""
+    return {name: tensor + scale * b[name] for name, tensor in a.items()}
+
+
+def finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Return a 0-d boolean: whether every value is finite, without waiting for the device."""
+    flags = [torch.isfinite(t).all() for t in tensors if t.is_floating_point() or t.is_complex()]
+    return torch.stack(flags).all() if flags else torch.tensor(True)

@@ -1,0 +1,210 @@
+"""``solve``: what a solve is asked for, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from minimaxopt._loop import Run
+from minimaxopt._probe import probe
+from minimaxopt._progress import Bar
+from minimaxopt._random import undisturbed
+from minimaxopt._types import OptimizerFactory, SchedulerFactory
+from minimaxopt.callbacks import Callback, Checkpoint
+from minimaxopt.data import Batches
+from minimaxopt.errors import ArgumentError, MinimaxoptError, ResumeError
+from minimaxopt.game import Game
+from minimaxopt.solution import Solution
+from minimaxopt.solvers import SOLVERS, Context
+
+
+def solve(
+    game: Game,
+    solver: Any = "sensitivity",
+    *,
+    steps: int,
+    data: Any = None,
+    seed: int = 0,
+    u_optimizer: OptimizerFactory | None = None,
+    v_optimizer: OptimizerFactory | None = None,
+    u_scheduler: SchedulerFactory | None = None,
+    v_scheduler: SchedulerFactory | None = None,
+    order: Literal["minimax", "maximin"] = "minimax",
+    ascent_batches: Literal["same", "fresh"] = "same",
+    tolerance: float | None = None,
+    device: torch.device | str | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: str | Path | None = None,
+    progress: bool | None = None,
+) -> Solution:
+    """Play a game for a number of steps and return where it got to.
+
+    The solver decides the moves, ordinary optimizers make them; see the solver for its update equation. The game's
+    players are copied first and never modified. Two solves with the same arguments give the same values to the bit on
+    the same machine and threads.
+
+    Args:
+        game: the game.
+        solver: a solver, such as ``Sensitivity(gamma=1.0)``, or the name of one, for its defaults.
+        steps: steps to make in all, those of a resumed run included.
+        data: ``Batches``, or any iterable of batches, which is begun again when it ends. ``None`` for an ``f(u, v)``
+            without batches.
+        seed: of every random draw inside ``f`` and of the order of a loader. The global random state is left as it was
+            found.
+        u_optimizer: factory of the leader's optimizer, such as ``partial(torch.optim.Adam, lr=1e-4)``; its rate is
+            lambda. The default is Adam at 1e-3, fused where torch can.
+        v_optimizer: the same for the follower; its rate is sigma.
+        u_scheduler: factory of a learning-rate schedule, such as ``partial(CosineAnnealingLR, T_max=1000)``, advanced
+            once a step.
+        v_scheduler: the same for the follower.
+        order: ``"minimax"``, or ``"maximin"`` to play the flipped game, in which ``v`` leads. Arguments and results
+            keep their names.
+        ascent_batches: whether inner ascent steps see the ``"same"`` batch and random draw as the step, or ``"fresh"``
+            ones.
+        tolerance: stop as converged when the norm of each moving player's (projected) gradient is at most this; looked
+            at every 50 steps, on the batch at hand.
+        device: where to play, such as ``"cuda"``; ``None`` leaves players and batches where they are.
+        callbacks: what looks on, such as ``Evaluate``, ``EarlyStop``, ``JSONLLog`` and ``Checkpoint``, called in the
+            order given, ``JSONLLog`` and then ``Checkpoint`` after all others, so that they hold what the others noted.
+        resume: a folder that ``Checkpoint`` wrote, to continue from (``Checkpoint.latest(folder)`` where a run may not
+            have begun).
+        progress: whether to show a progress bar; by default where the output is a terminal.
+
+    Returns:
+        A ``Solution`` whose ``status`` names how it ended. A solve that meets NaN or infinity ends at the last finite
+        point, with a warning; an interrupt (Ctrl-C) ends it in order.
+
+    Raises:
+        ArgumentError: if an argument cannot be used; nothing has been computed then.
+        RiskError: if ``f`` is not a differentiable scalar. An exception that ``f`` raises later carries the solution up
+            to then in its attribute ``solution``.
+        ResumeError: if ``resume`` holds no checkpoint of this solve.
+
+    Examples:
+        >>> import torch
+        >>> from minimaxopt import Game, solve
+        >>> game = Game(lambda u, v: u**2 / 2 + 2 * u * v - v**2 / 2, torch.tensor(1.0), torch.tensor(1.0))
+        >>> solution = solve(game, "sensitivity", steps=3000)
+        >>> print(solution.status, f"{abs(solution.u.item()):.2f} {abs(solution.v.item()):.2f}")
+        step budget used 0.00 0.00
+
+    Source: Hamm and Mehra 2018, Alg. 1, for the default solver.
+    """
+    chosen = _solver(solver)
+    looking = _callbacks(callbacks)
+    _check(game, steps, seed, order, tolerance)
+    flipped = order == "maximin"
+    optimizers = (v_optimizer, u_optimizer) if flipped else (u_optimizer, v_optimizer)
+    schedulers = (v_scheduler, u_scheduler) if flipped else (u_scheduler, v_scheduler)
+    with _named_as_played(flipped):
+        ctx = Context(
+            game.flip() if flipped else game,
+            movers=chosen.movers,
+            data=data,
+            seed=seed,
+            u_optimizer=optimizers[0],
+            v_optimizer=optimizers[1],
+            u_scheduler=schedulers[0],
+            v_scheduler=schedulers[1],
+            ascent_batches=ascent_batches,
+            device=_device(device),
+        )
+    if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in looking):
+        raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
+    settings = {"order": order, "ascent_batches": ascent_batches, "data": _described(data)}
+    with ExitStack() as stack:
+        stack.enter_context(undisturbed(ctx.devices))
+        run = Run(ctx, chosen, steps, flipped=flipped, callbacks=looking, tolerance=tolerance, settings=settings)
+        if resume is not None:
+            run.resume(Path(resume))
+        elif steps:
+            with _named_as_played(flipped):
+                probe(ctx, twice=bool(getattr(chosen, "twice", False)))
+        bar = stack.enter_context(Bar(chosen.name, steps, done=ctx.step, shown=progress))
+        return run.play(bar)
+
+
+@contextmanager
+def _named_as_played(flipped: bool) -> Generator[None]:
+    """Say whom an error means by ``u`` and ``v`` where the game was flipped."""
+    try:
+        yield
+    except MinimaxoptError as error:
+        if flipped:
+            error.add_note("order='maximin' plays the flipped game: here u is the game's v, and v its u.")
+        raise
+
+
+def _solver(solver: Any) -> Any:
+    if isinstance(solver, str):
+        if solver in SOLVERS:
+            return SOLVERS[solver]()
+        from minimaxopt.plugins import load_solver
+
+        return load_solver(solver)
+    if isinstance(solver, type):
+        raise ArgumentError(f"solver: {solver.__name__} is a class; give an instance, {solver.__name__}()")
+    if not all(hasattr(solver, part) for part in ("name", "movers", "init", "step")):
+        raise ArgumentError(
+            f"solver: {type(solver).__name__} is no solver; give one such as Sensitivity(), or a name among "
+            f"{sorted(SOLVERS)}"
+        )
+    return solver
+
+
+def _callbacks(callbacks: Any) -> list[Callback]:
+    if not isinstance(callbacks, Iterable):
+        raise ArgumentError(f"callbacks: {type(callbacks).__name__} is no list of callbacks; give [...] around it")
+    found = list(callbacks)
+    for callback in found:
+        if isinstance(callback, type):
+            raise ArgumentError(
+                f"callbacks: {callback.__name__} is a class; give an instance, {callback.__name__}(...)"
+            )
+        if not callable(callback) or not hasattr(callback, "every"):
+            raise ArgumentError(
+                f"callbacks: {type(callback).__name__} is no callback; give objects with 'every' that can be called"
+            )
+        every: Any = getattr(callback, "every")  # noqa: B009 - of an object that may be anything
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ArgumentError(
+                f"callbacks: {type(callback).__name__} has every={every!r}; give it a positive number of steps"
+            )
+    return found
+
+
+def _check(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any) -> None:
+    if not isinstance(game, Game):
+        raise ArgumentError(f"game: {type(game).__name__} is not a Game; give Game(f, u, v)")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ArgumentError(f"steps: {steps!r} is not a number of steps; give a non-negative integer")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
+    if order not in ("minimax", "maximin"):
+        raise ArgumentError(f"order: {order!r} is neither 'minimax' nor 'maximin'; say who leads")
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (number and tolerance >= 0):
+        raise ArgumentError(f"tolerance: {tolerance!r} can never be met; give a non-negative number")
+
+
+def _device(device: torch.device | str | None) -> torch.device | None:
+    if device is None:
+        return None
+    try:
+        place = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch's own ways to say that it has no such device
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ArgumentError(f"device: {device!r} cannot be used ({reason}); give one of this machine's") from error
+    if place.type == "meta":
+        raise ArgumentError(
+            "device: 'meta' holds shapes without values, so that nothing can be played there; give 'cpu'"
+        )
+    return place
+
+
+def _described(data: Any) -> str:
+    return repr(data) if isinstance(data, Batches) else type(data).__name__

@@ -1,0 +1,125 @@
+"""Gradient descent-ascent: each player follows its own gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+from minimaxopt._types import Player, Record
+from minimaxopt.calculus import Gradients
+from minimaxopt.errors import ArgumentError
+from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+
+
+@final
+@dataclass(frozen=True)
+class SimultaneousGDA:
+    """Move both players at once, each along its own gradient at the present point.
+
+    ``u <- u - lambda grad_u f(u, v)``, ``v <- v + sigma grad_v f(u, v)``
+
+    On ``f = u v`` with rates ``eta`` each step multiplies the distance from the solution by ``sqrt(1 + eta^2)``: it
+    diverges.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Game, SimultaneousGDA, solve
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(1.0))
+        >>> solution = solve(game, SimultaneousGDA(), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()
+        (0.5, 1.5)
+
+    Source: Arrow, Hurwicz and Uzawa 1958.
+    """
+
+    name: ClassVar[str] = "simultaneous-gda"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def init(self, ctx: Context) -> None:
+        """Check that the follower can move."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make one step of both players."""
+        found = ctx.gradients()
+        ctx.apply("u", found.u)
+        ctx.apply("v", found.v)
+        return None, sensitivity_of(found)
+
+
+@final
+@dataclass(frozen=True)
+class AlternatingGDA:
+    """Move one player, then the other at the point that the first has reached.
+
+    ``u <- u - lambda grad_u f(u, v)``, then ``v <- v + sigma grad_v f(u, v)`` at the new ``u``
+
+    On ``f = u v`` with rates ``eta <= 2`` each step is an area-preserving map: it cycles.
+
+    Args:
+        first: who moves first, ``"u"`` as the equation is printed, or ``"v"``.
+        ascent_steps: the follower's steps for each step of the leader.
+
+    Raises:
+        ArgumentError: if ``first`` is neither player, ``ascent_steps`` is not positive, or the follower responds.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import AlternatingGDA, Game, solve
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(1.0))
+        >>> solution = solve(game, AlternatingGDA(), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()
+        (0.5, 1.25)
+
+    Source: Hamm and Mehra 2018, Eq. 19.
+    """
+
+    first: Literal["u", "v"] = "u"
+    ascent_steps: int = 1
+
+    name: ClassVar[str] = "alternating-gda"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        if self.first not in ("u", "v"):
+            raise ArgumentError(f"first: {self.first!r} is no player; give 'u' or 'v'")
+        if self.ascent_steps < 1:
+            raise ArgumentError(
+                f"ascent_steps: {self.ascent_steps} leaves the follower without a move; give at least 1"
+            )
+
+    def init(self, ctx: Context) -> None:
+        """Check that the follower can move."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make one step of the leader and ``ascent_steps`` of the follower."""
+        if self.first == "u":
+            leader = self._descend(ctx)
+            follower = self._ascend(ctx)
+        else:
+            follower = self._ascend(ctx)
+            leader = self._descend(ctx)
+        return None, {**sensitivity_of(follower), "risk": leader.risk}
+
+    def _descend(self, ctx: Context) -> Gradients:
+        found = ctx.gradients(players=("u",))
+        ctx.apply("u", found.u)
+        return found
+
+    def _ascend(self, ctx: Context) -> Gradients:
+        found = self._climb(ctx, 0)
+        for substep in range(1, self.ascent_steps):
+            found = self._climb(ctx, substep)
+        return found
+
+    def _climb(self, ctx: Context, substep: int) -> Gradients:
+        fresh = ctx.fresh_ascent and substep > 0
+        batch = ctx.fresh_batch() if fresh else None
+        found = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
+        ctx.apply("v", found.v)
+        return found

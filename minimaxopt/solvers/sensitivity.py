@@ -1,0 +1,151 @@
+"""Algorithm 1: minimax optimisation by sensitivity penalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+from torch import Tensor
+
+from minimaxopt import calculus
+from minimaxopt._tree import dot, tensors_of
+from minimaxopt._types import Player, Point, Record
+from minimaxopt.errors import ArgumentError, DataError
+from minimaxopt.solvers._base import Context
+
+
+@final
+@dataclass(frozen=True)
+class Sensitivity:
+    """Descend the risk plus a penalty on how steeply the follower could raise it.
+
+    ``v_i = v_{i-1} + sigma grad_v f(u_{i-1}, v_{i-1})``,
+    ``u_i = u_{i-1} - lambda grad_u [f(u_{i-1}, v_{i-1}) + (gamma / 2) ||grad_v f(u_{i-1}, v_{i-1})||^2]``
+
+    The leader's gradient is ``grad_u f + gamma (d2f / du dv) grad_v f``, the total derivative of
+    ``f(u, v + gamma grad_v f)`` to first order: the leader anticipates the follower's answer. With a responding follower
+    the same is done on its answer ``Z``, held constant: ``grad_u [f(u, Z) + (gamma / 2) ||grad_Z f||^2]``, Eq. 8 with
+    ``gamma = eta N``.
+
+    Args:
+        gamma: the weight of the penalty: a number, a function of the 0-based step, or ``"sigma"``, the follower's
+            learning rate (Eq. 16). A weight that suits a quadratic ``a u^2/2 + b u v - c v^2/2`` is ``1/c``, which
+            makes it the exact Stackelberg gradient.
+        per_sample: multiply ``gamma`` by the number of samples in the batch: with ``gamma=eta`` this is Eq. 8 for a
+            risk that is the mean over the batch.
+        alternate: move the follower first, and form everything anew at the point it has reached. Costs another
+            evaluation.
+        split: estimate ``||grad_v f||^2`` as the inner product of two half-batches' gradients, which is unbiased; the
+            square of one batch's gradient is larger by ``trace(Cov) / B`` on average.
+
+    Raises:
+        ArgumentError: for a negative or non-finite ``gamma``, or ``"sigma"`` where the follower has no learning rate.
+        DoubleBackwardError: if an operation of ``f`` has no second derivative in torch.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Game, Sensitivity, solve
+        >>> game = Game(lambda u, v: -3 * u**2 - v**2 + 4 * u * v, torch.tensor(1.0), torch.tensor(1.0))
+        >>> sgd = partial(torch.optim.SGD, lr=0.05)
+        >>> solution = solve(game, Sensitivity(gamma=0.5), steps=400, u_optimizer=sgd, v_optimizer=sgd)
+        >>> abs(solution.u.item()) < 1e-6 and abs(solution.v.item()) < 1e-6
+        True
+
+    Source: Hamm and Mehra 2018, Alg. 1 and Eqs. 8 and 16.
+    """
+
+    gamma: float | Callable[[int], float] | Literal["sigma"] = 1.0
+    per_sample: bool = False
+    alternate: bool = False
+    split: bool = False
+
+    name: ClassVar[str] = "sensitivity"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.gamma, str) and self.gamma != "sigma":
+            raise ArgumentError(
+                f"gamma: {self.gamma!r} is no weight; give a number, a function of the step, or 'sigma'"
+            )
+        if isinstance(self.gamma, (int, float)):
+            _check_weight(self.gamma)
+
+    @property
+    def twice(self) -> bool:
+        """Whether the risk is differentiated twice."""
+        return self.gamma != 0
+
+    def init(self, ctx: Context) -> None:
+        """Check that the settings suit the game."""
+        if self.gamma == "sigma" and ctx.responding:
+            raise ArgumentError(
+                "gamma: 'sigma' is the follower's learning rate, and a responding follower has none; give a number"
+            )
+        if self.split and ctx.responding:
+            raise ArgumentError(
+                "split: a responding follower answers each sample by itself, so that its penalty has no bias; "
+                "leave split out"
+            )
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make one step of Alg. 1."""
+        gamma = self._weight(ctx)
+        if ctx.responding:
+            z, risk = ctx.respond()
+            found = calculus.penalised(risk, Point(ctx.point.u, z), gamma)
+        elif self.alternate:
+            ctx.apply("v", ctx.gradients(players=("v",)).v)
+            found = self._penalised(ctx, gamma)
+        else:
+            found = self._penalised(ctx, gamma)
+            ctx.apply("v", found.v)
+        ctx.gradient_evaluations += 1 if gamma == 0 else 2
+        ctx.note_buffers(("u",))
+        ctx.apply("u", found.u)
+        return None, {"risk": found.risk, "sensitivity": found.sensitivity}
+
+    def _weight(self, ctx: Context) -> float:
+        if self.gamma == "sigma":
+            gamma = ctx.rates()["v"]
+        elif callable(self.gamma):
+            gamma = _check_weight(float(self.gamma(ctx.step)), f" at step {ctx.step}")
+        else:
+            gamma = float(self.gamma)
+        return gamma * ctx.samples() if self.per_sample else gamma
+
+    def _penalised(self, ctx: Context, gamma: float) -> calculus.Penalised:
+        if not self.split:
+            return calculus.penalised(ctx.risk(), ctx.point, gamma)
+        first, second = _halves(ctx.batch)
+        at = calculus.track(ctx.point, ("u", "v"))
+        values = [calculus.scalar(ctx.risk(batch=half)(at.u, at.v)) for half in (first, second)]
+        slopes = [calculus.gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
+        risk = (values[0] + values[1]) / 2
+        sensitivity = dot(slopes[0].values(), slopes[1].values())
+        g_u = calculus.gradients(risk + (gamma / 2) * sensitivity, {"u": at.u}, second=True)["u"]
+        v = {name: -((slopes[0][name] + slopes[1][name]) / 2).detach() for name in at.v}
+        return calculus.Penalised(risk.detach(), g_u, v, sensitivity.detach())
+
+
+def _check_weight(gamma: float, when: str = "") -> float:
+    if not 0 <= gamma < float("inf"):
+        raise ArgumentError(f"gamma: is {gamma}{when}; the penalty's weight must be finite and not negative")
+    return gamma
+
+
+def _halves(batch: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    import optree
+
+    sizes = {t.shape[0] if t.dim() else 0 for t in tensors_of(batch)}
+    if len(sizes) != 1 or (size := sizes.pop()) < 2 or size % 2:
+        raise DataError(
+            "split: needs batches of an even number of samples, one row each; choose an even batch_size that divides "
+            "the data"
+        )
+
+    def half(rows: slice) -> tuple[Any, ...]:
+        return optree.tree_map(lambda leaf: leaf[rows] if isinstance(leaf, Tensor) else leaf, batch)  # type: ignore[return-value]
+
+    return half(slice(0, size // 2)), half(slice(size // 2, None))

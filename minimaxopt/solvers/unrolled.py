@@ -1,0 +1,90 @@
+"""Unrolled optimisation: differentiate through the follower's next steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+from torch import Tensor
+
+from minimaxopt import calculus
+from minimaxopt._tree import add, squared_norm
+from minimaxopt._types import Player, Record, Tensors
+from minimaxopt.errors import ArgumentError
+from minimaxopt.solvers._base import Context, require_parametric
+
+
+@final
+@dataclass(frozen=True)
+class Unrolled:
+    """Descend the risk that remains after ``steps`` plain ascent steps of the follower, differentiating through them.
+
+    ``v_0 = v``, ``v_{k+1} = v_k + inner_lr grad_v f(u, v_k)``, ``u <- u - lambda d/du f(u, v_K(u))``, and ``v <- v +
+    sigma grad_v f(u, v)`` from the same point, by the follower's own optimizer
+
+    Memory grows with ``steps``. Where the game projects the follower, every inner step is projected too.
+
+    Args:
+        steps: K, the inner ascent steps, at least 1.
+        inner_lr: their size, a positive number or ``"sigma"``, the follower's learning rate.
+
+    Raises:
+        ArgumentError: for ``steps < 1`` or ``inner_lr <= 0``, or if the follower responds.
+        DoubleBackwardError: if an operation of ``f`` has no second derivative in torch.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Game, Unrolled, solve
+        >>> game = Game(lambda u, v: u * v - v**2 / 2, torch.tensor(1.0), torch.tensor(0.0))
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> solution = solve(game, Unrolled(steps=1, inner_lr=0.5), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()  # v_1 = u / 2, so that f(u, v_1(u)) = 3 u^2 / 8
+        (0.625, 0.5)
+
+    Source: Metz, Poole, Pfau and Sohl-Dickstein 2017, Eqs. 6-9.
+    """
+
+    steps: int = 5
+    inner_lr: float | Literal["sigma"] = "sigma"
+
+    name: ClassVar[str] = "unrolled"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    twice: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ArgumentError(f"steps: {self.steps} unrolls nothing; give at least 1")
+        if isinstance(self.inner_lr, str):
+            if self.inner_lr != "sigma":
+                raise ArgumentError(f"inner_lr: {self.inner_lr!r} is no step size; give a positive number or 'sigma'")
+        elif not 0 < self.inner_lr < float("inf"):
+            raise ArgumentError(f"inner_lr: {self.inner_lr} is no step size; give a positive number or 'sigma'")
+
+    def init(self, ctx: Context) -> None:
+        """Check that the follower can move."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make one step of both players."""
+        size = ctx.rates()["v"] if self.inner_lr == "sigma" else float(self.inner_lr)
+        at = calculus.track(ctx.point, ("u", "v"))
+        first: Tensors = {}
+        record: dict[str, Tensor] = {}
+        inner = at.v
+        for k in range(self.steps):
+            fresh = ctx.fresh_ascent and k > 0
+            risk = ctx.risk(substep=k if fresh else 0, batch=ctx.fresh_batch() if fresh else None)
+            value = calculus.scalar(risk(at.u, inner))
+            slope = calculus.gradients(value, {"v": inner}, create_graph=True)["v"]
+            if k == 0:
+                first = {name: g.detach() for name, g in slope.items()}
+                record["risk"], record["sensitivity"] = value.detach(), squared_norm(first.values())
+            inner = ctx.project("v", add(inner, slope, size))
+        record["unrolled_risk"] = ahead = calculus.scalar(ctx.risk()(at.u, inner))
+        ctx.note_buffers(("u",))
+        g_u = calculus.gradients(ahead, {"u": at.u}, second=True)["u"]
+        ctx.gradient_evaluations += 2 * self.steps + 1
+        ctx.apply("v", calculus.negated(first))
+        ctx.apply("u", g_u)
+        return None, {name: value.detach() for name, value in record.items()}

@@ -1,0 +1,51 @@
+"""Attacks and minimax defences for classifiers: a plugin of minimaxopt."""
+
+from minimaxopt_adversarial._box import feasible_box
+from minimaxopt_adversarial._check import Bounds, check_images
+from minimaxopt_adversarial._gradient import Classifier
+from minimaxopt_adversarial.attacks import fgsm, gradient_step, ifgsm, pgd
+from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
+from minimaxopt_adversarial.data import Dataset, fingerprint, load_mnist
+from minimaxopt_adversarial.defences import (
+    Round,
+    adversarial_training_rounds,
+    attnet_game,
+    classifier_game,
+    gradient_game,
+    mixture,
+)
+from minimaxopt_adversarial.evaluate import Attack, attack_in_batches, error_rate, worst_of
+from minimaxopt_adversarial.losses import LOSSES, Loss, cross_entropy, loss_by_name, margin_loss
+from minimaxopt_adversarial.network import AttackNetwork
+
+__all__ = [
+    "LOSSES",
+    "Attack",
+    "AttackNetwork",
+    "Bounds",
+    "Classifier",
+    "Dataset",
+    "Loss",
+    "MnistCNN",
+    "Round",
+    "adversarial_training_rounds",
+    "attack_in_batches",
+    "attnet_game",
+    "check_images",
+    "classifier_game",
+    "cross_entropy",
+    "error_rate",
+    "feasible_box",
+    "fgsm",
+    "fingerprint",
+    "gradient_game",
+    "gradient_step",
+    "ifgsm",
+    "load_mnist",
+    "loss_by_name",
+    "margin_loss",
+    "mixture",
+    "pgd",
+    "small_cnn",
+    "worst_of",
+]

@@ -1,0 +1,254 @@
+"""Attacks that follow the gradient of the classifier's loss.
+
+All of them run the classifier in the mode in which it is given: call ``classifier.eval()`` first unless dropout and
+batch statistics are meant to take part. They leave its parameters, gradients and mode as they were, and return
+detached images. What "within eta" means in floating point is said by ``feasible_box``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from minimaxopt_adversarial._box import ball_l2, feasible_box, row_norm
+from minimaxopt_adversarial._check import (
+    Bounds,
+    check_count,
+    check_images,
+    check_labels,
+    check_size,
+    refuse,
+)
+from minimaxopt_adversarial._gradient import Classifier, input_gradient
+from minimaxopt_adversarial.evaluate import worst_of
+from minimaxopt_adversarial.losses import Loss, cross_entropy
+
+Norm = Literal["linf", "l2"]
+Projection = Callable[[Tensor], Tensor]
+
+
+def fgsm(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eta: float,
+    bounds: Bounds = (-1.0, 1.0),
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Move every pixel by ``eta`` in the direction that raises the loss (the fast gradient sign method).
+
+    ``z = clip(x + eta * sign(grad_x l(g(x), y)))`` (Eq. 1), clipped to ``bounds``; a pixel of zero gradient stays.
+
+    Args:
+        classifier: images (N, ...) to logits (N, classes).
+        x: images within ``bounds``, float32 or float64.
+        y: (N,) true classes.
+        eta: radius in the l_inf norm, in the units of the pixels.
+        bounds: lowest and highest pixel.
+        loss: ``loss(logits, y)``, the mean over the samples or one value each.
+
+    Returns:
+        Images ``z`` of the shape of ``x`` with ``(z - x).abs().max() <= eta`` and ``low <= z <= high``.
+
+    Raises:
+        ArgumentError: an argument is out of range, or the classifier's answer is not differentiable.
+
+    Source: the paper's Eq. 1; Goodfellow, Shlens and Szegedy (2014).
+
+    >>> fgsm(lambda x: x, torch.tensor([[0.0, 0.95]]), torch.tensor([0]), eta=0.25)
+    tensor([[-0.2500,  1.0000]])
+    """
+    _check(x, y, eta, bounds)
+    moved = x.detach() + eta * input_gradient(classifier, x, y, loss).sign()
+    return _projection(x, eta, bounds, "linf")(moved)
+
+
+def gradient_step(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eta: float,
+    p: float = float("inf"),
+    bounds: Bounds = (-1.0, 1.0),
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Take one unsigned gradient step of size ``eta`` and project it onto the ball of radius ``eta``.
+
+    ``z = proj(x + eta * grad_x l(g(x), y))`` (Eq. 3), where ``l`` is the loss of one sample and ``proj`` goes to
+    ``||z - x||_p <= eta`` and then to ``bounds``.
+
+    Args:
+        classifier: images (N, ...) to logits (N, classes).
+        x: images within ``bounds``, float32 or float64.
+        y: (N,) true classes.
+        eta: the size of the step and the radius, in the units of the pixels.
+        p: 2 or infinity, the norm of the ball.
+        bounds: lowest and highest pixel.
+        loss: ``loss(logits, y)``, the mean over the samples or one value each.
+
+    Raises:
+        ArgumentError: an argument is out of range, or the classifier's answer is not differentiable.
+
+    Source: the paper's Eq. 3 with the constraints stated after Eq. 8.
+
+    >>> gradient_step(lambda x: x, torch.zeros(1, 2), torch.tensor([0]), eta=0.25)
+    tensor([[-0.1250,  0.1250]])
+    """
+    if p not in (2, float("inf")):
+        raise refuse("p", f"it is {p!r}", "give 2 or float('inf')")
+    _check(x, y, eta, bounds)
+    moved = x.detach() + eta * input_gradient(classifier, x, y, loss)
+    return _projection(x, eta, bounds, "l2" if p == 2 else "linf")(moved)
+
+
+def ifgsm(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eta: float,
+    steps: int,
+    step_size: float | None = None,
+    bounds: Bounds = (-1.0, 1.0),
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Iterate signed steps from the clean images, clipping to the ball after each (iterated FGSM).
+
+    ``z_0 = x``; ``z_{k+1} = clip(z_k + step_size * sign(grad_z l(g(z_k), y)))``. With one step it is ``fgsm``.
+
+    Args:
+        classifier: images (N, ...) to logits (N, classes).
+        x: images within ``bounds``, float32 or float64.
+        y: (N,) true classes.
+        eta: radius in the l_inf norm, in the units of the pixels.
+        steps: number of steps, >= 1.
+        step_size: size of a step; ``eta / steps`` by default, so that the steps just reach the ball's surface.
+        bounds: lowest and highest pixel.
+        loss: ``loss(logits, y)``, the mean over the samples or one value each.
+
+    Raises:
+        ArgumentError: an argument is out of range, or the classifier's answer is not differentiable.
+
+    Source: Kurakin, Goodfellow and Bengio (2016).
+
+    >>> ifgsm(lambda x: x, torch.zeros(1, 2), torch.tensor([0]), eta=0.25, steps=2)
+    tensor([[-0.2500,  0.2500]])
+    """
+    _check(x, y, eta, bounds)
+    size = _step_size(step_size, eta, steps)
+    return _climb(classifier, x.detach(), y, _projection(x, eta, bounds, "linf"), steps, size, "linf", loss)
+
+
+def pgd(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eta: float,
+    steps: int = 40,
+    step_size: float | None = None,
+    norm: Norm = "linf",
+    random_start: bool = True,
+    restarts: int = 1,
+    keep_clean: bool = True,
+    bounds: Bounds = (-1.0, 1.0),
+    loss: Loss = cross_entropy,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Climb the loss by projected steps from random starts and keep each sample's worst end (PGD).
+
+    ``z_{k+1} = proj(z_k + step_size * d(grad_z l(g(z_k), y)))`` with ``d`` the sign (``"linf"``) or the direction of
+    unit length (``"l2"``), and ``proj`` the ball of radius ``eta`` around ``x``, then ``bounds``. The candidates of a
+    sample are the last iterate of each restart and, with ``keep_clean``, the clean image; ``worst_of`` chooses among
+    them (misclassified first, then the larger loss, then the earlier one), so the attack never helps the classifier.
+
+    Args:
+        classifier: images (N, ...) to logits (N, classes).
+        x: images within ``bounds``, float32 or float64.
+        y: (N,) true classes.
+        eta: radius of the ball in ``norm``, in the units of the pixels.
+        steps: steps of each restart, >= 1.
+        step_size: size of a step; ``2.5 * eta / steps`` by default, which can cross the ball.
+        norm: ``"linf"`` or ``"l2"`` (each image's own Euclidean length).
+        random_start: start uniformly in the ball (then clipped to ``bounds``) instead of at the clean image.
+        restarts: number of starts, >= 1; more than one only with ``random_start``.
+        keep_clean: let the clean image itself be a candidate. Without it and with one restart, the result is the last
+            iterate as it is, which is what other libraries return.
+        bounds: lowest and highest pixel.
+        loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        generator: the source of the starts; PyTorch's global generator by default.
+
+    Raises:
+        ArgumentError: an argument is out of range, or the classifier's answer is not differentiable.
+
+    Source: Madry, Makelov, Schmidt, Tsipras and Vladu (2017).
+
+    >>> pgd(lambda x: x, torch.zeros(1, 2), torch.tensor([0]), eta=0.25, steps=5)
+    tensor([[-0.2500,  0.2500]])
+    """
+    if norm not in ("linf", "l2"):
+        raise refuse("norm", f"there is no {norm!r}", "give 'linf' or 'l2'")
+    if check_count("restarts", restarts) > 1 and not random_start:
+        raise refuse(
+            "restarts", "without random_start they would all be the same", "set random_start=True or restarts=1"
+        )
+    _check(x, y, eta, bounds)
+    size = _step_size(step_size, 2.5 * eta, steps)
+    x = x.detach()
+    project = _projection(x, eta, bounds, norm)
+    candidates = [x] if keep_clean else []
+    for _ in range(restarts):
+        start = x + _random_step(x, eta, norm, generator) if random_start else x
+        candidates.append(_climb(classifier, start, y, project, steps, size, norm, loss))
+    return candidates[0] if len(candidates) == 1 else worst_of(classifier, candidates, y, loss=loss)
+
+
+def _climb(
+    classifier: Classifier, z: Tensor, y: Tensor, project: Projection, steps: int, size: float, norm: Norm, loss: Loss
+) -> Tensor:
+    z = project(z)
+    for _ in range(steps):
+        gradient = input_gradient(classifier, z, y, loss)
+        if norm == "linf":
+            direction = gradient.sign()
+        else:
+            # A gradient of zero gives no direction: the sample stays where it is.
+            direction = gradient / row_norm(gradient).clamp_min(torch.finfo(z.dtype).tiny)
+        z = project(z + size * direction)
+    return z
+
+
+def _projection(x: Tensor, eta: float, bounds: Bounds, norm: Norm) -> Projection:
+    """Return the map into the ball around ``x``, then into the bounds (x is in both: it stays in the ball)."""
+    x = x.detach()
+    if norm == "l2":
+        return lambda z: (x + ball_l2(z - x, eta, bounds)).clamp(*bounds)
+    lower, upper = feasible_box(x, eta, bounds)
+    return lambda z: torch.clamp(z, lower, upper)
+
+
+def _random_step(x: Tensor, eta: float, norm: Norm, generator: Generator | None) -> Tensor:
+    device = x.device if generator is None else generator.device
+    if norm == "linf":
+        uniform = torch.rand(x.shape, dtype=x.dtype, device=device, generator=generator)
+        return (eta * (2 * uniform - 1)).to(x.device)
+    step = torch.randn(x.shape, dtype=x.dtype, device=device, generator=generator)
+    radius = torch.rand(len(x), dtype=x.dtype, device=device, generator=generator) ** (1 / x[0].numel())
+    length = row_norm(step).clamp_min(torch.finfo(x.dtype).tiny)
+    return (eta * step / length * radius.view(-1, *([1] * (x.ndim - 1)))).to(x.device)
+
+
+def _step_size(step_size: float | None, path: float, steps: int) -> float:
+    check_count("steps", steps)
+    return path / steps if step_size is None else check_size("step_size", step_size, positive=True)
+
+
+def _check(x: Tensor, y: Tensor, eta: float, bounds: Bounds) -> None:
+    check_size("eta", eta)
+    check_images(x, bounds)
+    check_labels(y, len(x))

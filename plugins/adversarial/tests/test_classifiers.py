@@ -1,0 +1,85 @@
+"""The study's classifier: the cited architecture, its reduced form, and refused settings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from minimaxopt.errors import ArgumentError
+from minimaxopt_adversarial import MnistCNN, small_cnn
+
+
+def test_the_default_is_the_cited_network_to_the_parameter():
+    shapes = [tuple(p.shape) for p in MnistCNN().parameters()]
+    assert shapes == [(32, 1, 5, 5), (32,), (64, 32, 5, 5), (64,), (512, 3136), (512,), (10, 512), (10,)]
+    kinds = [type(m).__name__ for m in MnistCNN().modules() if not list(m.children())]
+    assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 2 + ["Flatten", "Linear", "ReLU", "Dropout", "Linear"]
+
+
+def test_tutorial_weights_are_a_normal_of_deviation_a_tenth_cut_at_two_deviations():
+    torch.manual_seed(0)
+    layers = [m for m in MnistCNN().modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        assert layer.weight.abs().max() <= 0.2
+        assert layer.weight.std().item() == pytest.approx(0.088, abs=0.006)  # 0.88 of the uncut deviation
+    assert [layer.bias.detach().unique().item() for layer in layers] == pytest.approx([0.0, 0.1, 0.1, 0.1])
+
+
+def test_torch_weights_are_pytorchs_own():
+    torch.manual_seed(0)
+    ours = MnistCNN(init="torch").features[0]
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(1, 32, 5, padding=2)
+    assert torch.equal(ours.weight, theirs.weight)
+    assert torch.equal(ours.bias, theirs.bias)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_both_ways_to_halve_give_logits_and_second_derivatives(stride):
+    torch.manual_seed(0)
+    net = MnistCNN(width=4, stride=stride, hidden=8, classes=7).double()
+    x = torch.rand(3, 1, 28, 28, dtype=torch.float64, requires_grad=True)
+    logits = net(x)
+    assert logits.shape == (3, 7)
+    (gradient,) = torch.autograd.grad(logits.logsumexp(1).sum(), x, create_graph=True)
+    mixed = torch.autograd.grad(gradient.pow(2).sum(), net.features[0].weight)[0]
+    assert torch.isfinite(mixed).all()
+    assert mixed.abs().max() > 0
+
+
+def test_dropout_acts_in_training_only_and_can_be_switched_off():
+    torch.manual_seed(0)
+    x = torch.rand(4, 1, 28, 28)
+    net = small_cnn()
+    assert not torch.equal(net(x), net(x))
+    assert torch.equal(net.eval()(x), net(x))
+    sure = small_cnn(dropout=0.0)
+    assert torch.equal(sure(x), sure(x))
+
+
+def test_the_small_network_is_the_reduced_one():
+    same = MnistCNN(width=8, stride=2, hidden=128)
+    assert [p.shape for p in small_cnn().parameters()] == [p.shape for p in same.parameters()]
+    assert sum(p.numel() for p in small_cnn().parameters()) < sum(p.numel() for p in MnistCNN().parameters()) / 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 0}, "width: it is 0; give an integer >= 1"),
+        ({"hidden": 2.5}, "hidden: it is 2.5"),
+        ({"classes": -1}, "classes: it is -1"),
+        ({"stride": 3}, "stride: it is 3; give 1"),
+        ({"dropout": 1.0}, r"dropout: it is 1.0; give a share in \[0, 1\)"),
+        ({"init": "xavier"}, "init: there is no 'xavier'; give 'tutorial' or 'torch'"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ArgumentError, match=message):
+        MnistCNN(**settings)
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(ArgumentError, match=r"x: its shape is \(2, 3, 32, 32\); give images of shape"):
+        small_cnn()(torch.zeros(2, 3, 32, 32))

@@ -1,0 +1,224 @@
+"""What the report says, as plain data: the Markdown and the HTML are two ways of writing it down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from minimaxopt_study import paper
+from minimaxopt_study.judgement import Judgement, gate_passed
+from minimaxopt_study.names import MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.progress import clock
+from minimaxopt_study.tables import WORST, WORST_OF_ALL, Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from minimaxopt_study._judge import Margin
+    from minimaxopt_study.evidence import Evidence
+    from minimaxopt_study.profile import Profile
+    from minimaxopt_study.results import Results
+
+DASH = "\u2013"
+
+
+def number(cell: Cell) -> str:
+    """How a cell is printed: the mean, and the deviation over seeds where there are several.
+
+    >>> number(Cell({0: 0.25}, 0.3)), number(Cell({0: 0.2, 1: 0.4}, None)), number(Cell({}, 0.1))
+    ('0.250', '0.300 ± 0.141', '–')
+    """
+    content = cell.as_json()
+    if content["mean"] is None:
+        return DASH
+    return f"{content['mean']:.3f}" + (f" ± {content['std']:.3f}" if content["std"] is not None else "")
+
+
+def tables(results: Results, built: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """All tables, cut into blocks of one eta each."""
+    return [
+        _flat(results, which, built[which]) if which < 3 else _blocks(results, which, built[which]) for which in built
+    ]
+
+
+def _flat(results: Results, which: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    row, defence = table["rows"][0], NO_DEFENSE if which == 1 else adv(1)
+    attack = "FGSM-curr" if which == 1 else "FGSM1"
+    clean = table["values"]["clean"]
+    columns, cells = [], []
+    if isinstance(clean, Cell):
+        columns.append("No attack")
+        cells.append(_cell(results, clean, defence, results.eta[0], "No attack"))
+    for eta in results.eta:
+        if not isinstance(clean, Cell):
+            columns.append(f"No attack, η = {eta:g}")
+            cells.append(_cell(results, table["clean by eta"][f"{eta:g}"], defence, eta, "No attack"))
+        columns.append(f"FGSM, η = {eta:g}")
+        cells.append(_cell(results, table["values"]["FGSM"][f"{eta:g}"], defence, eta, attack))
+    blocks = [{"eta": None, "columns": columns, "rows": [{"name": row, "cells": cells}]}]
+    return {"number": which, "title": table["title"], "blocks": blocks, **_notes(which, table)}
+
+
+def _blocks(results: Results, which: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    blocks: list[dict[str, Any]] = []
+    for eta in results.eta:
+        rows = table["eta"][f"{eta:g}"]
+        columns = list(next(iter(rows.values())))
+        blocks.append(
+            {
+                "eta": eta,
+                "columns": columns,
+                "rows": [
+                    {
+                        "name": row,
+                        "cells": [_cell(results, cell, row, eta, column, which) for column, cell in cells.items()],
+                    }
+                    for row, cells in rows.items()
+                ],
+            }
+        )
+    return {"number": which, "title": table["title"], "blocks": blocks, **_notes(which, table)}
+
+
+def _notes(which: int, table: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {"here": list(table.get("here", [])), "printed": paper.notes(which)}
+
+
+def _cell(results: Results, cell: Cell, row: str, eta: float, column: str, which: int = 0) -> dict[str, Any]:
+    maximum = column in (WORST, WORST_OF_ALL)
+    # The maxima of Tables 4 and 5 rest on attack networks too.
+    cost = results.costs.get((row, eta, f"{column} with networks" if maximum and which > 3 else column))
+    return {
+        "here": number(cell),
+        "paper": DASH if cell.paper is None else f"{cell.paper:.3f}",
+        "cost": f"{cost.steps:,} steps, {clock(cost.seconds)}" if cost else "",
+        "worst": maximum,
+    }
+
+
+def claims(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """All claims with the numbers that decide them."""
+    return [
+        {
+            "name": found.claim.name,
+            "says": found.claim.says,
+            "test": found.claim.test,
+            "here": found.at_this_scale.value,
+            "seeds": found.over_seeds.value,
+            "paper": found.on_paper.value,
+            "because": found.because,
+            "conditions": [_condition(margin) for margin in found.margins],
+        }
+        for found in judgements
+    ]
+
+
+def _condition(margin: Margin) -> dict[str, str]:
+    numbers = "; ".join(f"{label}: {value:.3f}" for label, value in margin.quantity.numbers)
+    known = (
+        f"margin {margin.quantity.mean:+.3f}, standard error {margin.quantity.standard_error:.3f}"
+        if margin.known
+        else ""
+    )
+    return {"says": margin.says, "verdict": margin.verdict.value, "numbers": numbers, "margin": known}
+
+
+def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgements: Sequence[Judgement],
+            found: Evidence) -> list[str]:  # fmt: skip
+    """The report's first sentences."""
+    seeds = len(profile.seeds)
+    here = Counter(judgement.at_this_scale.value for judgement in judgements)
+    lines = [
+        f"Profile {profile.name}: every defence of the paper's Tables 1 to 5, trained on {data['train']:,} digits and "
+        f"attacked on {data['evaluated']:,} others, at η = {' and '.join(f'{eta:g}' for eta in profile.eta)} "
+        f"(pixels in [-1, 1]), {profile.rounds} rounds of cat and mouse, {seeds} {_plural('seed', seeds)}.",
+        f"Of the paper's {len(judgements)} claims on MNIST, at this scale {here['holds']} hold, {here['fails']} fail "
+        f"and {here['undecided']} are undecided. "
+        + (
+            "Whether other seeds would say the same is undecided throughout: that takes three."
+            if seeds < 3
+            else "The second verdict says what holds over the seeds."
+        ),
+    ]
+    if gate_passed(found):
+        lines.append(
+            "The attack network learned to attack: at each η it makes the undefended classifier err more than half as "
+            "often as FGSM does and more than three times as often as without attack. So its failures elsewhere mean "
+            "something."
+        )
+    else:
+        lines.append(
+            "The attack network did not attack the undefended classifier well enough at each η, so nothing is concluded "
+            "from it: every claim about attack networks is undecided."
+        )
+    missing = sum(1 for place in _expected(profile) if place not in results.rows)
+    if missing:
+        lines.append(f"The study is not complete: {missing} rows of results are missing, shown as {DASH}.")
+    return lines
+
+
+def _expected(profile: Profile) -> list[tuple[str, float, int]]:
+    rows = [NO_DEFENSE, MINIMAX_GRAD, *(adv(number) for number in range(1, profile.rounds + 1))]
+    return [(row, eta, seed) for row in rows for eta in profile.eta for seed in profile.seeds]
+
+
+def smaller(profile: Profile, data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Where this study differs from the paper: what, there, here."""
+    classifier = profile.classifier
+    halving = "max-pooling" if classifier.stride == 1 else "strides of 2"
+    net = f"{classifier.width} and {2 * classifier.width} channels, {halving}, {classifier.hidden} units"
+    game = profile.minimax_attnet
+    games = (game.steps, profile.alt_attnet.steps, profile.maximin_attnet.steps)
+    rows = [
+        ("training digits", "60,000", f"{data['train']:,}"),
+        ("test digits", "10,000", f"{data['evaluated']:,}"),
+        ("classifier", "similar to 32 and 64 channels, max-pooling, 512 units", net),
+        ("η", "0.1, 0.2, 0.3, 0.4", ", ".join(f"{eta:g}" for eta in profile.eta)),
+        ("cat-and-mouse rounds", "80", str(profile.rounds)),
+        ("batch", "128", str(profile.undefended.batch)),
+        ("steps of the undefended classifier", "50,000", f"{profile.undefended.steps:,}"),
+        ("steps of a round", "not said", f"{profile.adversarial_round.steps:,}"),
+        ("steps of LWA and Minimax-Grad", "100,000", f"{profile.lwa.steps:,} and {profile.minimax_grad.steps:,}"),
+        ("steps of the games with attack networks", "100,000", " / ".join(f"{steps:,}" for steps in games)),
+        ("steps of a fresh attack network", "30,000", f"{profile.attack.steps:,}"),
+        ("classifier's learning rate, alone and in games", "0.0001", f"{profile.undefended.rate:g} and {game.rate:g}"),
+        ("attack network's learning rate", "0.001", f"{profile.attack.rate:g}"),
+        ("gamma of Alg. 1", "1", f"{game.gamma:g}"),
+        ("attack network's output", "not said", profile.attacker.output),
+        ("attack network's dropout", "0.5", f"{profile.attacker.dropout:g}"),
+        ("loss that a fresh attack network raises", "the classifier's", profile.attack.loss),
+    ]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def settings(profile: Profile) -> list[tuple[str, str, str]]:
+    """Every setting: its name, its value, what it means."""
+    return list(_settings(profile, ""))
+
+
+def _settings(section: Any, prefix: str) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if hasattr(value, "model_fields_set"):
+            rows += _settings(value, f"{prefix}{name}.")
+        elif name not in ("about", "chosen"):
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            rows.append((prefix + name, shown, field.description or ""))
+    return rows
+
+
+def attackers(results: Results) -> list[tuple[str, str, str, str]]:
+    """How the fresh attack networks fared: against whom, error on training digits, on test digits, share saturated."""
+    rows: list[tuple[str, str, str, str]] = []
+    for (defence, eta, seed), values in results.attackers.items():
+        row = results.rows[defence, eta, seed]
+        against = f"{defence}, η = {eta:g}" + (f", seed {seed}" if len(results.seeds) > 1 else "")
+        rows.append(
+            (against, f"{row.attnet_train['fresh']:.3f}", f"{row.attnet['fresh']:.3f}", f"{values['saturated']:.0%}")
+        )
+    return rows
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "s"

@@ -1,0 +1,198 @@
+"""The study as a graph: which trainings, attacks and evaluations a profile asks for.
+
+Nothing is computed here. A plan is a pure function of the profile, the seeds and the digits' fingerprint, and so can be
+rebuilt by `status` and `report` without the digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from minimaxopt_study._sources import digest
+from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.tasks import Graph, Task, canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from minimaxopt_study.profile import Profile, Section
+
+_WORK, _MEASURE = "minimaxopt_study.work", "minimaxopt_study.measure"
+# The function that computes each kind of task, and its cost a step against a step of plain training.
+KINDS: dict[str, tuple[str, float]] = {
+    "undefended": (f"{_WORK}:undefended", 1.0),
+    "examples": (f"{_MEASURE}:examples", 11.0),
+    "adversarial round": (f"{_WORK}:adversarial_round", 0.9),
+    "lwa": (f"{_WORK}:lwa", 1.9),
+    "minimax-grad": (f"{_WORK}:minimax_grad", 3.1),
+    "attnet game": (f"{_WORK}:attnet_game", 4.2),
+    "attack network": (f"{_WORK}:attack_network", 2.6),
+    "evaluation": (f"{_MEASURE}:evaluation", 40.0),
+    "panel": (f"{_MEASURE}:panel", 14.0),
+}
+FUNCTIONS = {kind: function for kind, (function, _) in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph, and where in it the tables and figures find their numbers.
+
+    Args:
+        graph: all tasks.
+        evaluations: (defence, eta, seed) to the key of the task that evaluates it.
+        classifiers: (defence, eta, seed) to the key of the task that trained it.
+        grad_runs: (eta, seed) to the key of the Minimax-Grad training, for Figure 1.
+        attnet_runs: (defence, seed, start) to the key of the game at `Profile.games_eta`, for Figure 2.
+        panels: seed to the key of the samples of Figure 3.
+    """
+
+    graph: Graph
+    evaluations: dict[tuple[str, float, int], str]
+    classifiers: dict[tuple[str, float, int], str]
+    grad_runs: dict[tuple[float, int], str]
+    attnet_runs: dict[tuple[str, int, int], str]
+    panels: dict[int, str]
+
+
+def current_sources() -> dict[str, str]:
+    """For each kind of task, the hash of the sources that would compute it now."""
+    return {kind: digest((function.partition(":")[0],)) for kind, function in FUNCTIONS.items()}
+
+
+def derive(profile: Profile, fingerprint: str, sources: Mapping[str, str] | None = None) -> Plan:
+    """The plan of a profile on digits with a fingerprint.
+
+    Args:
+        profile: what is to be done.
+        fingerprint: of the digits.
+        sources: the hash of the sources for each kind of task: those of now, or those with which a study was run, so
+            that its report can still be written after the sources have changed.
+
+    >>> from minimaxopt_study.profile import load_profile
+    >>> plan = derive(load_profile("quick"), "digits")
+    >>> plan.graph[plan.evaluations["LWA", 0.4, 0]].title
+    'evaluation of LWA, eta 0.4, seed 0'
+    """
+    builder = _Builder(profile, fingerprint, sources or current_sources())
+    for seed in profile.seeds:
+        builder.whole_study(seed)
+    return Plan(Graph(builder.tasks), builder.evaluations, builder.classifiers, builder.grad_runs,
+                builder.attnet_runs, builder.panels)  # fmt: skip
+
+
+@dataclass
+class _Builder:
+    profile: Profile
+    fingerprint: str
+    sources: Mapping[str, str]
+    tasks: list[Task] = field(default_factory=list)
+    evaluations: dict[tuple[str, float, int], str] = field(default_factory=dict)
+    classifiers: dict[tuple[str, float, int], str] = field(default_factory=dict)
+    grad_runs: dict[tuple[float, int], str] = field(default_factory=dict)
+    attnet_runs: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    panels: dict[int, str] = field(default_factory=dict)
+
+    def whole_study(self, seed: int) -> None:
+        undefended = self._add("undefended", f"undefended classifier, seed {seed}", seed, (), self.profile.undefended,
+                               classifier=self._classifier())  # fmt: skip
+        for eta in self.profile.eta:
+            self._at(eta, seed, undefended)
+
+    def _at(self, eta: float, seed: int, undefended: str) -> None:
+        profile, place = self.profile, f"eta {eta:g}, seed {seed}"
+        attacks: list[tuple[str, str]] = []
+        current = undefended
+        defences = {NO_DEFENSE: undefended}
+        for number in range(1, profile.rounds + 1):
+            examples = self._add("examples", f"FGSM{number} on the evaluated digits, {place}", seed,
+                                 (("classifier", current),), eta=eta)  # fmt: skip
+            attacks.append((f"FGSM{number}", examples))
+            current = self._add(
+                "adversarial round", f"{adv(number)}, {place}", seed, (("attacked", current),),
+                profile.adversarial_round, eta=eta, round=number, classifier=self._classifier(),
+            )  # fmt: skip
+            defences[adv(number)] = current
+        for name, kind, section in ((LWA, "lwa", profile.lwa), (MINIMAX_GRAD, "minimax-grad", profile.minimax_grad)):
+            parents = (("start", undefended),) if section.warm_start else ()
+            recorded: dict[str, Any] = {"points": profile.figures.points} if name == MINIMAX_GRAD else {}  # Figure 1
+            defences[name] = self._add(kind, f"{name}, {place}", seed, parents, section, eta=eta,
+                                       classifier=self._classifier(), **recorded)  # fmt: skip
+        self.grad_runs[eta, seed] = defences[MINIMAX_GRAD]
+        games = {name: self._games(name, eta, seed, undefended) for name in self._games_at(eta)}
+        defences |= {name: games[name] for name in (MINIMAX, ALTERNATING)}
+        for name, key in defences.items():
+            self.classifiers[name, eta, seed] = key
+            self._evaluation(name, eta, seed, key, attacks)
+        if eta == profile.samples_eta and seed == profile.seeds[0]:
+            self._panel(eta, seed, undefended, attacks, games)
+
+    def _games_at(self, eta: float) -> tuple[str, ...]:
+        # Tables 4 and 5 have no row of Maximin-AttNet: it is only in the figures, and only at their etas.
+        drawn = eta in (self.profile.games_eta, self.profile.samples_eta)
+        return (MINIMAX, ALTERNATING, MAXIMIN) if drawn else (MINIMAX, ALTERNATING)
+
+    def _games(self, name: str, eta: float, seed: int, undefended: str) -> str:
+        profile = self.profile
+        sections = {MINIMAX: profile.minimax_attnet, ALTERNATING: profile.alt_attnet, MAXIMIN: profile.maximin_attnet}
+        section = sections[name]
+        parents = (("start", undefended),) if section.warm_start else ()
+        in_figure = eta == profile.games_eta
+        keys = [
+            self._add(
+                "attnet game", f"{name}, eta {eta:g}, seed {seed}" + (f", start {start + 1}" if start else ""), seed,
+                parents, section, leave_out=("gamma",) if name == ALTERNATING else (), eta=eta, method=name,
+                start=start, classifier=self._classifier(), attacker=self._attacker(),
+                points=profile.figures.points,
+            )
+            for start in range(profile.figures.starts if in_figure else 1)
+        ]  # fmt: skip
+        if in_figure:
+            self.attnet_runs |= {(name, seed, start): key for start, key in enumerate(keys)}
+        return keys[0]
+
+    def _evaluation(self, name: str, eta: float, seed: int, key: str, attacks: list[tuple[str, str]]) -> None:
+        place = f"{name}, eta {eta:g}, seed {seed}"
+        networks: list[tuple[str, str]] = []
+        if name in (NO_DEFENSE, adv(1), adv(self.profile.rounds), MINIMAX_GRAD, MINIMAX, ALTERNATING):
+            fresh = self._add("attack network", f"attack network against {place}", seed, (("classifier", key),),
+                              self.profile.attack, leave_out=("choose_on",), eta=eta,
+                              attacker=self._attacker())  # fmt: skip
+            networks.append(("fresh", fresh))
+        if name in (MINIMAX, ALTERNATING):
+            networks.append(("co-trained", key))
+        self.evaluations[name, eta, seed] = self._add(
+            "evaluation", f"evaluation of {place}", seed, (("classifier", key), *attacks, *networks),
+            eta=eta, choose_on=self.profile.attack.choose_on,
+        )  # fmt: skip
+
+    def _panel(self, eta: float, seed: int, undefended: str, attacks: list[tuple[str, str]],
+               games: dict[str, str]) -> None:  # fmt: skip
+        self.panels[seed] = self._add(
+            "panel", f"samples of each attack, eta {eta:g}, seed {seed}", seed,
+            (("classifier", undefended), ("FGSM1", attacks[0][1]), ("FGSM-last", attacks[-1][1]), *games.items()),
+            eta=eta, samples=self.profile.figures.samples, iterations=self.profile.figures.iterations,
+        )  # fmt: skip
+
+    def _classifier(self) -> dict[str, Any]:
+        return self.profile.classifier.model_dump(mode="json")
+
+    def _attacker(self) -> dict[str, Any]:
+        return self.profile.attacker.model_dump(mode="json")
+
+    def _add(self, kind: str, title: str, seed: int, parents: tuple[tuple[str, str], ...],
+             section: Section | None = None, *, leave_out: tuple[str, ...] = (), **settings: Any) -> str:  # fmt: skip
+        _, cost = KINDS[kind]
+        training = section.model_dump(mode="json", exclude=set(leave_out)) if section is not None else {}
+        steps = int(training.get("steps", 0))
+        task = Task(
+            kind, title, canonical(training | settings), parents, self.fingerprint, seed,
+            self.sources[kind], steps, cost * max(steps, 1),
+        )  # fmt: skip
+        self.tasks.append(task)
+        return task.key
+
+
+def trainings(plan: Plan) -> Iterator[Task]:
+    """The tasks that take optimizer steps."""
+    return (task for task in plan.graph if task.steps)

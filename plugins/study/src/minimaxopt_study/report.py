@@ -1,0 +1,111 @@
+"""Writing down what a study found: tables, figures, claims, and the report in Markdown and HTML."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from minimaxopt_study import page, paper, tables
+from minimaxopt_study.evidence import evidence
+from minimaxopt_study.figures import FIGURES, png
+from minimaxopt_study.judgement import judge
+from minimaxopt_study.progress import clock
+from minimaxopt_study.store import write_atomically, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from minimaxopt_study.plan import Plan
+    from minimaxopt_study.profile import Profile
+    from minimaxopt_study.results import Results
+    from minimaxopt_study.store import Store
+
+
+def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], plan: Plan,
+          store: Store, results: Results) -> Path:  # fmt: skip
+    """Write everything that can be made from the results so far; returns the path of the HTML report.
+
+    Args:
+        folder: folder of the study.
+        profile: its profile.
+        data: description of the digits.
+        runs: when it ran, and for how long.
+        plan, store: the graph and where its results are.
+        results: what was found.
+    """
+    built = tables.build(results)
+    for number, table in built.items():
+        write_json(folder / "tables" / f"table{number}.json", tables.as_json(table))
+    pictures = [_figure(folder, number, results) for number in FIGURES]
+    found = evidence(results, built)
+    judgements = judge(found)
+    write_json(folder / "claims.json", [judgement.as_json() for judgement in judgements])
+    costs = [
+        {"defence": defence, "eta": eta, "attack": attack, "steps": cost.steps, "seconds": round(cost.seconds, 2)}
+        for (defence, eta, attack), cost in results.costs.items()
+    ]
+    write_json(folder / "costs.json", costs)
+    content = {
+        "profile": profile,
+        "data": data,
+        "runs": runs,
+        "source": paper.source(),
+        "reference": paper.REFERENCE,
+        "summary": page.summary(profile, data, results, judgements, found),
+        "claims": page.claims(judgements),
+        "tables": page.tables(results, built),
+        "figures": pictures,
+        "attackers": page.attackers(results),
+        "smaller": page.smaller(profile, data),
+        "settings": page.settings(profile),
+        "clock": clock,
+        **_spent(plan, store),
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    markdown = environment.from_string(_template("report.md.j2")).render(content)
+    write_atomically(folder / "report.md", markdown.encode())
+    environment.autoescape = True
+    html = environment.from_string(_template("report.html.j2")).render(content)
+    path = folder / "report.html"
+    write_atomically(path, html.encode())
+    return path
+
+
+def _figure(folder: Path, number: int, results: Results) -> dict[str, Any]:
+    make, draw = FIGURES[number]
+    data = make(results)
+    raw = png(draw(data))
+    write_json(folder / "figures" / f"fig{number}.json", data)
+    write_atomically(folder / "figures" / f"fig{number}.png", raw)
+    return {
+        "number": number,
+        "title": data["title"],
+        "caption": data["caption"],
+        "inline": "data:image/png;base64," + base64.b64encode(raw).decode(),
+    }
+
+
+def _spent(plan: Plan, store: Store) -> dict[str, Any]:
+    """Seconds by kind of task, and the environments in which the stored tasks were computed."""
+    spent: dict[str, dict[str, float]] = {}
+    environments: list[dict[str, str]] = []
+    for task in plan.graph:
+        if task.key not in store:
+            continue
+        result = store.result(task.key)
+        kind = spent.setdefault(task.kind, {"tasks": 0, "steps": 0, "seconds": 0.0})
+        kind["tasks"] += 1
+        kind["steps"] += task.steps
+        kind["seconds"] += result["seconds"]
+        if result["environment"] not in environments:
+            environments.append(result["environment"])
+    total = {name: sum(kind[name] for kind in spent.values()) for name in ("tasks", "steps", "seconds")}
+    return {"spent": spent, "total": total, "environments": environments, "planned": len(plan.graph)}
+
+
+def _template(name: str) -> str:
+    return (resources.files("minimaxopt_study") / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,195 @@
+"""Running a graph of tasks in worker processes that may be killed at any time.
+
+What is stored is not computed again, so running is the same as resuming. A task that fails takes with it only those
+that build on it; a worker that dies is replaced. Processes are spawned, since forking a process that has used torch's
+thread pools is not safe.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, Protocol
+
+from minimaxopt_study._worker import serve
+from minimaxopt_study.store import Store, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from multiprocessing.context import SpawnProcess
+    from pathlib import Path
+
+    from minimaxopt_study.tasks import Graph, Task
+
+PATIENCE = 5.0  # seconds that a worker has for ending by itself
+
+
+class Reporter(Protocol):
+    """Who is told how the run goes on."""
+
+    def begin(self, graph: Graph, done: set[str]) -> None: ...
+    def started(self, task: Task) -> None: ...
+    def finished(self, task: Task, seconds: float) -> None: ...
+    def failed(self, task: Task, reason: str) -> None: ...
+    def skipped(self, task: Task, because: Task) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended: keys of tasks computed now, found done, failed (with the reason) and skipped."""
+
+    computed: dict[str, float]
+    found: set[str]
+    failed: dict[str, str]
+    skipped: set[str]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether every task has a result."""
+        return not self.failed and not self.skipped
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    task: Task | None = None
+    since: float = field(default_factory=time.perf_counter)
+
+
+def run_graph(
+    graph: Graph,
+    folder: Path,
+    functions: Mapping[str, str],
+    reporter: Reporter,
+    *,
+    workers: int = 2,
+    digits: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 0,
+) -> Summary:
+    """Compute what the store in `folder` lacks.
+
+    Args:
+        graph: the tasks.
+        folder: folder of the study.
+        functions: for each kind of task, the function that computes it as `"module:name"`.
+        reporter: is told of each start and end.
+        workers: processes, of one thread each.
+        digits: how a worker opens the digits.
+        checkpoint_every: steps between checkpoints inside a training, 0 for none.
+
+    Raises:
+        StoreError: another run holds the folder.
+        KeyboardInterrupt: passed on, after the workers have ended; what was stored stays.
+    """
+    store = Store(folder)
+    with store.lock():
+        run = _Run(graph, store, dict(functions), reporter, dict(digits or {}), checkpoint_every)
+        return run.through(workers)
+
+
+class _Run:
+    def __init__(self, graph: Graph, store: Store, functions: dict[str, str], reporter: Reporter,
+                 digits: dict[str, Any], checkpoint_every: int) -> None:  # fmt: skip
+        self.graph, self.store, self.reporter = graph, store, reporter
+        self.arguments = (functions, store.folder, digits, checkpoint_every)
+        self.found = {task.key for task in graph if task.key in store}
+        self.waiting = {task.key: task for task in graph if task.key not in self.found}
+        self.computed: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+        self.skipped: set[str] = set()
+        self.urgency = graph.urgency()
+        self.workers: list[_Worker] = []
+
+    def through(self, count: int) -> Summary:
+        start = time.perf_counter()
+        self.reporter.begin(self.graph, set(self.found))
+        try:
+            self.workers = [self._hire() for _ in range(min(count, len(self.waiting)))]
+            self._assign()
+            while any(worker.task for worker in self.workers):
+                self._collect()
+                self._assign()
+        finally:
+            self._dismiss()
+            self.reporter.end()
+        return Summary(self.computed, self.found, self.failed, self.skipped, time.perf_counter() - start)
+
+    def _hire(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, *self.arguments), daemon=True)
+        process.start()
+        theirs.close()  # so that the worker's death closes the pipe
+        return _Worker(process, ours)
+
+    def _assign(self) -> None:
+        done = self.found | self.computed.keys()
+        for index, worker in enumerate(self.workers):
+            if worker.task is not None:
+                continue
+            ready = [task for task in self.waiting.values() if all(key in done for _, key in task.parents)]
+            if not ready:
+                return
+            task = max(ready, key=lambda task: self.urgency[task.key])
+            del self.waiting[task.key]
+            if not worker.process.is_alive():
+                self.workers[index] = worker = self._hire()
+            worker.task, worker.since = task, time.perf_counter()
+            worker.connection.send(task)
+            self._note_running()
+            self.reporter.started(task)
+
+    def _collect(self) -> None:
+        busy = {worker.connection: worker for worker in self.workers if worker.task is not None}
+        for connection in wait(list(busy)):
+            assert isinstance(connection, Connection)
+            worker = busy[connection]
+            task, worker.task = worker.task, None
+            assert task is not None
+            try:
+                outcome, detail = connection.recv()
+            except (EOFError, ConnectionResetError):
+                worker.process.join()
+                outcome, detail = "failed", f"its worker process ended with exit code {worker.process.exitcode}"
+            if outcome == "done":
+                seconds = float(detail)
+                self.computed[task.key] = seconds
+                shutil.rmtree(self.store.folder / "unfinished" / task.key, ignore_errors=True)
+                self.reporter.finished(task, seconds)
+            else:
+                self.failed[task.key] = str(detail)
+                self.reporter.failed(task, str(detail))
+                self._skip_dependants(task)
+            self._note_running()
+
+    def _skip_dependants(self, culprit: Task) -> None:
+        lost = {culprit.key}
+        for task in self.graph:  # parents come first, so one pass finds all generations
+            if task.key in self.waiting and any(parent in lost for _, parent in task.parents):
+                lost.add(task.key)
+                self.skipped.add(task.key)
+                del self.waiting[task.key]
+                self.reporter.skipped(task, culprit)
+
+    def _note_running(self) -> None:
+        now = time.perf_counter()
+        running = {w.task.key: round(time.time() - (now - w.since), 1) for w in self.workers if w.task is not None}
+        write_json(self.store.folder / "running.json", running)
+
+    def _dismiss(self) -> None:
+        for worker in self.workers:
+            worker.connection.close()
+            if worker.task is not None:
+                worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join(PATIENCE)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        (self.store.folder / "running.json").unlink(missing_ok=True)

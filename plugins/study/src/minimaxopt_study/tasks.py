@@ -1,0 +1,125 @@
+"""Tasks and their graph: what is to be computed, out of what, and under which name its result is kept.
+
+The name (`key`) is a hash of everything that determines the result: the kind of task, its settings, the keys of the
+tasks that it builds on, the digits, the seed and the sources that it runs. So a changed setting renames, and thereby
+recomputes, exactly the tasks that depend on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One node of the graph.
+
+    Args:
+        kind: which function of the study computes it.
+        title: what a person calls it; does not enter the key.
+        settings: its settings as canonical JSON.
+        parents: pairs of a role and the key of the task that plays it.
+        data: fingerprint of the digits.
+        seed: seed of everything random in it.
+        sources: hash of the code that it runs.
+        steps: optimizer steps in it, 0 for an evaluation.
+        weight: expected work in relative units, for the order of tasks and the time left; does not enter the key.
+
+    >>> first = Task("train", "a", canonical({"steps": 3}), data="d", seed=0, sources="s")
+    >>> first.key == Task("train", "another title", canonical({"steps": 3}), data="d", seed=0, sources="s").key
+    True
+    >>> first.key == Task("train", "a", canonical({"steps": 4}), data="d", seed=0, sources="s").key
+    False
+    """
+
+    kind: str
+    title: str
+    settings: str
+    parents: tuple[tuple[str, str], ...] = ()
+    data: str = ""
+    seed: int = 0
+    sources: str = ""
+    steps: int = 0
+    weight: float = 1.0
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        determined = canonical(
+            {
+                "kind": self.kind,
+                "settings": json.loads(self.settings),
+                "parents": [list(parent) for parent in self.parents],
+                "data": self.data,
+                "seed": self.seed,
+                "sources": self.sources,
+            }
+        )
+        object.__setattr__(self, "key", hashlib.sha256(determined.encode()).hexdigest()[:40])
+
+    def setting(self, name: str) -> Any:
+        """One of the settings, decoded."""
+        return json.loads(self.settings)[name]
+
+    def parent(self, role: str) -> str:
+        """Key of the parent in a role."""
+        return dict(self.parents)[role]
+
+
+def canonical(value: Any) -> str:
+    """The one way in which equal settings are written.
+
+    >>> canonical({"b": 1, "a": 2.0})
+    '{"a":2.0,"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+class Graph:
+    """Tasks by key, parents always before those that build on them."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._tasks: dict[str, Task] = {}
+        for task in tasks:
+            missing = [role for role, key in task.parents if key not in self._tasks]
+            if missing:
+                raise ValueError(f"tasks: {task.title!r} precedes its parents {missing}; list parents first")
+            self._tasks.setdefault(task.key, task)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks.values())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __getitem__(self, key: str) -> Task:
+        return self._tasks[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._tasks
+
+    def ancestry(self, *keys: str) -> tuple[Task, ...]:
+        """The named tasks and all that they build on, each once, in the graph's order."""
+        wanted: set[str] = set()
+        waiting = list(keys)
+        while waiting:
+            key = waiting.pop()
+            if key not in wanted:
+                wanted.add(key)
+                waiting += [parent for _, parent in self[key].parents]
+        return tuple(task for task in self if task.key in wanted)
+
+    def urgency(self) -> dict[str, float]:
+        """Weight of the heaviest chain that starts at each task: what is started first shortens the whole most."""
+        urgency: dict[str, float] = {}
+        heaviest_child: dict[str, float] = {}
+        for task in reversed(tuple(self)):
+            urgency[task.key] = task.weight + heaviest_child.get(task.key, 0.0)
+            for _, parent in task.parents:
+                heaviest_child[parent] = max(heaviest_child.get(parent, 0.0), urgency[task.key])
+        return urgency

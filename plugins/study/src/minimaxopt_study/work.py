@@ -1,0 +1,193 @@
+"""Every training of the study, each by `minimaxopt.solve` and nothing else.
+
+A function here computes one kind of task: it builds a game from the task's settings and its parents' networks, lets
+`solve` play it, and returns the trained players.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from minimaxopt import (
+    AlternatingGDA,
+    Ascent,
+    Batches,
+    Checkpoint,
+    Descent,
+    Evaluate,
+    Game,
+    Sensitivity,
+    Solution,
+    Status,
+    solve,
+)
+from minimaxopt.errors import MinimaxoptError
+from minimaxopt_adversarial import attack_in_batches, error_rate, fgsm, loss_by_name
+from minimaxopt_adversarial.defences import attnet_game as play_attnet
+from minimaxopt_adversarial.defences import classifier_game, gradient_game, mixture
+from minimaxopt_study._desk import Desk, Outcome
+from minimaxopt_study._digits import BOUNDS
+from minimaxopt_study._networks import ATTACKER, CLASSIFIER, load, new_attacker, new_classifier, pack
+from minimaxopt_study.names import ALTERNATING, MAXIMIN
+
+if TYPE_CHECKING:
+    from minimaxopt_study.tasks import Task
+
+Metrics = Mapping[str, Callable[[Any, Any], float]]
+
+
+def undefended(task: Task, desk: Desk) -> Outcome:
+    """Train a classifier on clean digits."""
+    classifier = new_classifier(task.setting("classifier"), _stream(task, "classifier"))
+    solution = _train(task, desk, classifier_game(classifier), Descent())
+    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+
+
+def adversarial_round(task: Task, desk: Desk) -> Outcome:
+    """Retrain on clean digits and those that FGSM makes against the previous classifier, one to one (Sec. 3.1)."""
+    attacked = load(desk, task.parent("attacked"), CLASSIFIER)
+    digits = desk.digits
+    attack = partial(fgsm, eta=task.setting("eta"), bounds=BOUNDS)
+    examples = attack_in_batches(attack, attacked, digits.x_train, digits.y_train)
+    warm = task.setting("warm_start")
+    start = attacked if warm else new_classifier(task.setting("classifier"), _stream(task, "classifier"))
+    data = mixture(digits.x_train, examples, digits.y_train)
+    solution = _train(task, desk, classifier_game(start.train()), Descent(), data=data)
+    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+
+
+def lwa(task: Task, desk: Desk) -> Outcome:
+    """Descend the risk on FGSM examples made afresh at each step, without anticipating them (LWA)."""
+    game = gradient_game(_start(task, desk), eta=task.setting("eta"), bounds=BOUNDS)
+    solution = _train(task, desk, game, Descent())
+    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+
+
+def minimax_grad(task: Task, desk: Desk) -> Outcome:
+    """Descend Eq. 8: the same risk and the penalty on its slope, with `gamma = eta N` (Minimax-Grad)."""
+    eta, digits = task.setting("eta"), desk.digits
+    start = _start(task, desk)
+
+    def clean(u: nn.Module, _: object) -> float:
+        return error_rate(u, digits.x_test, digits.y_test)
+
+    def current(u: nn.Module, _: object) -> float:
+        attack = partial(fgsm, eta=eta, bounds=BOUNDS)
+        return error_rate(u, attack_in_batches(attack, u, digits.x_test, digits.y_test), digits.y_test)
+
+    metrics: Metrics = {"clean": clean, "FGSM-curr": current}
+    game = gradient_game(start, eta=eta, bounds=BOUNDS)
+    solver = Sensitivity(gamma=eta * task.setting("gamma_scale"), per_sample=True)
+    solution = _train(task, desk, game, solver, metrics=metrics)
+    opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
+    return Outcome(_told(solution) | {"curve": _curve(solution, opening)}, pack(CLASSIFIER, solution.u))
+
+
+def attnet_game(task: Task, desk: Desk) -> Outcome:
+    """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
+    digits, method = desk.digits, task.setting("method")
+    classifier = _start(task, desk)
+    attacker = new_attacker(task.setting("attacker"), task.setting("eta"), _stream(task, "attacker"))
+    metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(digits.x_test, digits.y_test), digits.y_test)}
+    solver = AlternatingGDA() if method == ALTERNATING else Sensitivity(gamma=task.setting("gamma"))
+    solution = _train(
+        task, desk, play_attnet(classifier, attacker), solver,
+        metrics=metrics,
+        v_optimizer=partial(torch.optim.Adam, lr=task.setting("attacker_rate")),
+        order="maximin" if method == MAXIMIN else "minimax",
+    )  # fmt: skip
+    with torch.no_grad():
+        opening = {name: metric(classifier.eval(), attacker.eval()) for name, metric in metrics.items()}
+    values = _told(solution) | {
+        "saturated": _saturation(solution.v, desk),
+        "misled": _misled(solution.u, solution.v, desk),
+        "curve": _curve(solution, opening),
+    }
+    return Outcome(values, pack(CLASSIFIER, solution.u) | pack(ATTACKER, solution.v))
+
+
+def attack_network(task: Task, desk: Desk) -> Outcome:
+    """Train a new attack network against a frozen classifier (Eq. 9)."""
+    classifier = load(desk, task.parent("classifier"), CLASSIFIER)
+    attacker = new_attacker(task.setting("attacker"), task.setting("eta"), _stream(task, "attacker"))
+    game = play_attnet(classifier, attacker, loss=loss_by_name(task.setting("loss")))
+    rate = partial(torch.optim.Adam, lr=task.setting("rate"))
+    solution = _train(task, desk, game, Ascent(), v_optimizer=rate)
+    values = _told(solution) | {"saturated": _saturation(solution.v, desk)}
+    return Outcome(values, pack(ATTACKER, solution.v))
+
+
+def _train(task: Task, desk: Desk, game: Game, solver: object, *, data: tuple[Tensor, Tensor] | None = None,
+           metrics: Metrics | None = None, **options: Any) -> Solution:  # fmt: skip
+    digits = desk.digits
+    batches = Batches(data or (digits.x_train, digits.y_train), task.setting("batch"), _stream(task, "batches"))
+    callbacks: list[Any] = []
+    if metrics:
+        callbacks.append(Evaluate(metrics, every=max(1, task.steps // task.setting("points"))))
+    if desk.checkpoint_every:
+        callbacks.append(Checkpoint(desk.scratch, every=desk.checkpoint_every))
+    if not isinstance(solver, Ascent):
+        decay = task.setting("classifier")["weight_decay"]
+        options["u_optimizer"] = partial(torch.optim.Adam, lr=task.setting("rate"), weight_decay=decay)
+    solution = solve(
+        game, solver, data=batches, steps=task.steps, seed=_stream(task, "risk"), callbacks=callbacks,
+        resume=Checkpoint.latest(desk.scratch) if desk.checkpoint_every else None, progress=False, **options,
+    )  # fmt: skip
+    if solution.status is not Status.STEPS_USED:
+        raise MinimaxoptError(f"{task.title}: {solution.message}; lower the learning rates or gamma in the profile")
+    return solution
+
+
+def _start(task: Task, desk: Desk) -> nn.Module:
+    if task.setting("warm_start"):
+        return load(desk, task.parent("start"), CLASSIFIER).train()
+    return new_classifier(task.setting("classifier"), _stream(task, "classifier"))
+
+
+def _stream(task: Task, purpose: str) -> int:
+    """Seed of one source of randomness; the same for each eta and each method, so that these alone differ."""
+    start = task.setting("start") if task.kind == "attnet game" else 0
+    name = f"{task.seed}/{task.kind}/{start}/{purpose}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+
+def _told(solution: Solution) -> dict[str, Any]:
+    """What the training says of itself: risk and squared slope at its start, middle and end."""
+    told: dict[str, Any] = {"steps": solution.steps}
+    for name in ("risk", "sensitivity"):
+        if name in solution.history:
+            column = solution.history[name]
+            told[name] = [float(column[index]) for index in (0, len(column) // 2, -1)]
+    return told
+
+
+def _curve(solution: Solution, opening: Mapping[str, float]) -> dict[str, list[float]]:
+    """The evaluated columns from the opening point on, counted in steps made."""
+    steps = [0, *(int(step) + 1 for step in solution.history.steps(next(iter(opening))))]
+    return {"step": [float(step) for step in steps]} | {
+        name: [first, *(float(value) for value in solution.history[name])] for name, first in opening.items()
+    }
+
+
+def _saturation(attacker: Any, desk: Desk) -> float:
+    digits = desk.digits
+    return float(attacker.eval().saturation(digits.x_train[:500], digits.y_train[:500]))
+
+
+def _misled(classifier: Any, attacker: Any, desk: Desk) -> float:
+    """Share of digits that the classifier puts into a wrong class because the attack network was told that class.
+
+    The attack network sees the label. If this share is large, it writes the label into the image, and the classifier
+    has learned to read it there: the pair's error is then low for a reason that has nothing to do with the digit.
+    """
+    digits = desk.digits
+    told = (digits.y_test + 1) % 10
+    with torch.no_grad():
+        answers = classifier.eval()(attacker.eval()(digits.x_test, told)).argmax(1)
+    return float((answers == told).float().mean())

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+
+import pytest
+
+from minimaxopt_study import _sources
+from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.plan import derive, trainings
+from minimaxopt_study.profile import Profile, load_profile
+from minimaxopt_study.tasks import Graph, Task, canonical
+
+BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "digits", 0, "sources")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "other"},
+        {"settings": canonical({"steps": 4})},
+        {"settings": canonical({"steps": 3, "more": 1})},
+        {"parents": (("start", "abd"),)},
+        {"parents": (("other role", "abc"),)},
+        {"parents": ()},
+        {"data": "other digits"},
+        {"seed": 1},
+        {"sources": "other sources"},
+    ],
+)
+def test_key_changes_with_what_determines_the_result(change: dict[str, object]) -> None:
+    assert replace(BASE, **change).key != BASE.key
+
+
+@pytest.mark.parametrize(
+    "change", [{"title": "another"}, {"weight": 7.0}, {"settings": '{ "steps": 3 }'}, {"steps": 3}]
+)
+def test_key_does_not_change_with_anything_else(change: dict[str, object]) -> None:
+    assert replace(BASE, **change).key == BASE.key
+
+
+def test_graph_refuses_a_child_before_its_parent() -> None:
+    parent = Task("a", "parent", "{}")
+    child = Task("a", "child", "{}", (("start", parent.key),))
+    assert len(Graph([parent, child])) == 2
+    with pytest.raises(ValueError, match="precedes its parents"):
+        Graph([child, parent])
+
+
+def test_ancestry_and_urgency() -> None:
+    a = Task("k", "a", "{}", weight=1)
+    b = Task("k", "b", "{}", (("p", a.key),), weight=2)
+    c = Task("k", "c", "{}", (("p", a.key), ("q", b.key)), weight=4)
+    d = Task("k", "d", "{}", seed=1, weight=5)
+    graph = Graph([a, b, c, d])
+    assert [task.title for task in graph.ancestry(c.key)] == ["a", "b", "c"]
+    assert graph.urgency() == {a.key: 7, b.key: 6, c.key: 4, d.key: 5}
+
+
+def keys(profile: Profile) -> dict[str, str]:
+    return {task.title: task.key for task in derive(profile, "digits").graph}
+
+
+def changed(profile: Profile) -> set[str]:
+    before, after = keys(load_profile("quick")), keys(profile)
+    return {title for title in before if after.get(title) != before[title]}
+
+
+def test_plan_has_every_row_of_every_table() -> None:
+    plan = derive(load_profile("quick", seeds=(0, 1)), "digits")
+    rows = {defence for defence, _, _ in plan.evaluations}
+    assert rows == {NO_DEFENSE, adv(1), adv(2), adv(3), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING}
+    assert len(plan.evaluations) == len(rows) * 2 * 2
+    assert set(plan.attnet_runs) == {(m, s, k) for m in (MINIMAX, ALTERNATING, MAXIMIN) for s in (0, 1) for k in (0, 1)}
+    assert set(plan.grad_runs) == {(eta, seed) for eta in (0.2, 0.4) for seed in (0, 1)}
+    assert list(plan.panels) == [0]
+
+
+def test_fgsm_is_made_on_the_classifier_of_the_round_before() -> None:
+    plan = derive(load_profile("quick"), "digits")
+    evaluation = plan.graph[plan.evaluations[LWA, 0.2, 0]]
+    for number, defence in ((1, NO_DEFENSE), (2, adv(1)), (3, adv(2))):
+        examples = plan.graph[evaluation.parent(f"FGSM{number}")]
+        assert examples.parent("classifier") == plan.classifiers[defence, 0.2, 0]
+
+
+def test_a_changed_setting_touches_only_what_depends_on_it() -> None:
+    quick = load_profile("quick")
+    assert changed(quick.model_copy(update={"name": "other", "about": "words"})) == set()
+    lwa = changed(quick.model_copy(update={"lwa": quick.lwa.model_copy(update={"steps": 999})}))
+    assert lwa == {f"{what}LWA, eta {eta}, seed 0" for what in ("", "evaluation of ") for eta in (0.2, 0.4)}
+    everything = changed(quick.model_copy(update={"undefended": quick.undefended.model_copy(update={"rate": 0.1})}))
+    assert "Adv FGSM3, eta 0.4, seed 0" in everything
+    assert "Alt-AttNet, eta 0.2, seed 0" not in everything  # starts at random, not from the undefended classifier
+    gamma = changed(quick.model_copy(update={"minimax_attnet": quick.minimax_attnet.model_copy(update={"gamma": 7.0})}))
+    assert gamma
+    assert all("Minimax-AttNet" in title or title.startswith("samples") for title in gamma)
+    assert {title for title in changed(load_profile("quick", eta=(0.1, 0.2))) if "eta 0.4" not in title} == set()
+
+
+def test_gamma_means_nothing_to_alternating_descent_ascent() -> None:
+    quick = load_profile("quick")
+    assert changed(quick.model_copy(update={"alt_attnet": quick.alt_attnet.model_copy(update={"gamma": 7.0})})) == set()
+
+
+def test_trainings_are_the_tasks_with_steps() -> None:
+    assert {task.kind for task in trainings(derive(load_profile("quick"), "d"))} == {
+        "undefended", "adversarial round", "lwa", "minimax-grad", "attnet game", "attack network",
+    }  # fmt: skip
+
+
+def test_sources_leave_out_the_report() -> None:
+    found = _sources.closure(("minimaxopt_study.work",))
+    assert {"minimaxopt.run", "minimaxopt.calculus", "minimaxopt_adversarial.attacks"} <= found
+    assert not found & {"minimaxopt_study.report", "minimaxopt_study.tables", "minimaxopt_study.plan", "minimaxopt.cli"}
+    assert "minimaxopt.run" not in _sources.closure(("minimaxopt_study.measure",))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("def f(x):\n    return x + 1\n", True),
+        ("def f(x):  # why\n\n    '''Doc.'''\n    return (x +\n            1)\n", True),
+        ("def f(x):\n    return x + 2\n", False),
+        ("def f(x, y=0):\n    return x + 1\n", False),
+    ],
+)
+def test_only_meaning_is_hashed(text: str, same: bool) -> None:
+    before = _sources.meaning(ast.parse("def f(x):\n    return x + 1\n"))
+    assert (_sources.meaning(ast.parse(text)) == before) is same

@@ -1,0 +1,59 @@
+"""Tasks of the runner's tests: sums of numbers, and some that misbehave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from minimaxopt_study._desk import Desk, Outcome
+from minimaxopt_study.tasks import Graph, Task, canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow", "digits")}
+
+
+def add(task: Task, desk: Desk) -> Outcome:
+    total = task.setting("value") + sum(desk.store.result(key)["values"]["total"] for _, key in task.parents)
+    return Outcome({"total": total, "threads": torch.get_num_threads()}, {"total": torch.tensor([float(total)])})
+
+
+def slow(task: Task, desk: Desk) -> Outcome:
+    desk.scratch.mkdir(parents=True, exist_ok=True)
+    (desk.scratch / "begun").touch()
+    time.sleep(task.setting("seconds"))
+    return add(task, desk)
+
+
+def fail(task: Task, desk: Desk) -> Outcome:
+    raise ValueError("eta: is cursed; choose another")
+
+
+def die(task: Task, desk: Desk) -> Outcome:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("is dead")
+
+
+def digits(task: Task, desk: Desk) -> Outcome:
+    return Outcome({"digits": desk.digits["greeting"]})
+
+
+def chain(length: int, kind: str = "add", **settings: float) -> Graph:
+    """Tasks that each build on the one before."""
+    tasks: list[Task] = []
+    for index in range(length):
+        parents = (("before", tasks[-1].key),) if tasks else ()
+        tasks.append(Task(kind, f"{kind} {index}", canonical({"value": index} | settings), parents))
+    return Graph(tasks)
+
+
+def fork(kinds: Mapping[str, str]) -> Graph:
+    """A task of each kind by title, and one more that builds on each."""
+    tasks = [Task(kind, title, canonical({"value": 1, "title": title})) for title, kind in kinds.items()]
+    children = [Task("add", f"after {task.title}", canonical({"value": 10}), (("before", task.key),)) for task in tasks]
+    return Graph(tasks + children)

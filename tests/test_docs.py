@@ -1,0 +1,171 @@
+"""The documentation runs, and leaves nothing public out."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import minimaxopt
+from minimaxopt import cli, hookspecs
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [code for kind, code in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def undocumented(names: list[str], text: str) -> list[str]:
+    return [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: f"{page.parent.name}-{page.name}"
+)
+def test_code_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+    script = tmp_path / f"{page.stem.replace('-', '_')}.py"
+    script.write_text("\n".join(blocks(page, "python")))
+    runpy.run_path(str(script))
+
+
+def test_the_readmes_example_has_ten_lines_and_shows_what_it_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (code,) = blocks(ROOT / "README.md", "python")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    exec(compile(code, "README.md", "exec"), {})
+    away, home = capsys.readouterr().out.splitlines()
+    far, near = (abs(float(re.search(r"u = (\S+),", line)[1])) for line in (away, home))  # type: ignore[index]
+    assert far > 1e3
+    assert near < 1e-3
+
+
+def test_public_names_are_in_the_reference() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    names = [f"minimaxopt.{name}" for name in minimaxopt.__all__ if name != "__version__"]
+    assert undocumented(names, text) == []
+    assert undocumented(["minimaxopt.Certificate"], text) == ["minimaxopt.Certificate"]
+
+
+def test_hooks_are_on_the_plugin_authors_page() -> None:
+    hooks = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "minimaxopt_spec")]
+    assert len(hooks) == 4
+    assert undocumented(hooks, (ROOT / "docs" / "plugins.md").read_text()) == []
+
+
+def commands(command: Any, path: str = "minimaxopt") -> dict[str, Any]:
+    """Return every command by its full name."""
+    found = {path: command}
+    for name, child in getattr(command, "commands", {}).items():
+        found |= commands(child, f"{path} {name}")
+    return found
+
+
+def test_commands_and_options_are_documented() -> None:
+    core = (ROOT / "docs" / "command-line.md").read_text()
+    study = core + (ROOT / "plugins" / "study" / "README.md").read_text()
+    found = commands(typer.main.get_command(cli.application()))
+    assert {"minimaxopt plugins", "minimaxopt problems show", "minimaxopt solve"} <= set(found)
+    for name, command in found.items():
+        text = study if name.startswith("minimaxopt study") else core
+        named = [
+            o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("--") and o != "--help"
+        ]
+        assert undocumented([name, *named], text) == [], name
+    assert undocumented(["minimaxopt solve", "--stepz"], core) == ["--stepz"]
+
+
+def test_make_targets_that_the_readme_names_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make (\w+)", (ROOT / "README.md").read_text())) == {"demo", "test"} <= targets
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", BLOCK.sub("", page.read_text())):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def refused(line: str, names: tuple[str, ...] = ()) -> str:
+    """Return what is wrong with a command line of minimaxopt: the first word or option that does not exist."""
+    command: Any = typer.main.get_command(cli.application())
+    words = line.partition("#")[0].split()[1:]
+    while words and hasattr(command, "commands"):
+        word = words.pop(0)
+        if word in names:
+            return ""
+        if word.startswith("--") or word not in command.commands:
+            return word
+        command = command.commands[word]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return next((word for word in words if word.startswith("--") and word.partition("=")[0] not in known), "")
+
+
+def shell_lines(page: Path) -> list[str]:
+    lines = [line for code in (*blocks(page, "sh"), *blocks(page, "text")) for line in code.splitlines()]
+    return [line for line in lines if line.startswith("minimaxopt ")]
+
+
+def test_shell_lines_name_commands_and_options_that_exist() -> None:
+    lines = [(page, line) for page in PAGES for line in shell_lines(page)]
+    assert len(lines) > 5
+    # The plugin author's page grows a command of its own, tried below.
+    assert {line: word for _, line in lines if (word := refused(line, ("saddle-factor",)))} == {}
+
+
+@pytest.mark.parametrize("wrong", ["solv", "--stepz"])
+def test_a_shell_line_that_does_not_exist_is_found(wrong: str) -> None:
+    assert refused(f"minimaxopt {wrong}" if wrong == "solv" else f"minimaxopt solve saddle {wrong} 3") == wrong
+
+
+def lay_out(folder: Path, module: str, source: str, entry: str) -> None:
+    """Write a distribution of one module as an installer would."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{module}.py").write_text(source)
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[minimaxopt]\n{entry}\n")
+
+
+def minimaxopt_in(folder: Path, line: str) -> str:
+    """Run a command line in a new interpreter that also sees the distributions in ``folder``."""
+    run = "import sys; sys.path.insert(0, sys.argv.pop(1)); from minimaxopt.cli import main; main()"
+    command = [sys.executable, "-c", run, str(folder), *line.split()[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_plugin_page_grows_a_plugin_that_is_found(tmp_path: Path) -> None:
+    """The page's two files; every line of its shell blocks is run, beside a broken plugin that must do no harm."""
+    page = ROOT / "docs" / "plugins.md"
+    settings = tomllib.loads(blocks(page, "toml")[0])
+    ((name, module),) = settings["project"]["entry-points"]["minimaxopt"].items()
+    lay_out(tmp_path, module, "\n".join(blocks(page, "python")), f"{name} = {module}")
+    lay_out(tmp_path, "minimaxopt_broken", "raise RuntimeError('out of order')\n", "broken = minimaxopt_broken")
+    told = {line: minimaxopt_in(tmp_path, line) for line in shell_lines(page)}
+    listed = told["minimaxopt plugins"]
+    for expected in ("saddle", "saddle-optimistic", "saddle-factor", "out of order"):
+        assert expected in listed
+    assert "strength of the coupling" in told["minimaxopt problems show saddle"]
+    (optimistic,) = (text for line, text in told.items() if "--set solver.weight" in line)
+    assert "Optimistic(weight=0.5)" in optimistic
+    (factor,) = (text for line, text in told.items() if "saddle-factor" in line)
+    assert float(factor) == pytest.approx(0.8944, abs=1e-4)
+
+
+def test_each_file_of_the_first_plugin_is_about_twenty_lines() -> None:
+    page = ROOT / "docs" / "plugins.md"
+    for code in (blocks(page, "toml")[0], blocks(page, "python")[0]):
+        assert len(code.splitlines()) <= 20

@@ -1,0 +1,47 @@
+"""The public surface: small, explicit, documented."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+
+import minimaxopt
+from minimaxopt.solvers import SOLVERS
+
+PUBLIC = [name for name in minimaxopt.__all__ if name not in ("__version__", "hookimpl")]
+
+
+def lacks(document: str | None, parts: tuple[str, ...]) -> list[str]:
+    return [part for part in parts if part not in (document or "")]
+
+
+def test_the_surface_is_explicit_and_small() -> None:
+    assert len(minimaxopt.__all__) == len(set(minimaxopt.__all__)) <= 40
+    for name in minimaxopt.__all__:
+        assert hasattr(minimaxopt, name)
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLIC if n != "Status"])
+def test_public_names_have_a_sentence_and_an_example(name: str) -> None:
+    document = inspect.getdoc(getattr(minimaxopt, name))
+    assert document
+    assert document.splitlines()[0].endswith((".", ":"))
+    assert lacks(document, ("Example",)) == []
+
+
+@pytest.mark.parametrize("name", sorted(SOLVERS))
+def test_solvers_state_their_update_equation_and_source(name: str) -> None:
+    solver = SOLVERS[name]
+    assert lacks(solver.__doc__, ("<-", "Source: ", ">>> ")) in ([], ["<-"])
+    assert "<- " in solver.__doc__ or "u_i = " in solver.__doc__
+    settings = [field.name for field in dataclasses.fields(solver)]
+    assert [s for s in settings if f"        {s}: " not in solver.__doc__] == []
+    assert dataclasses.is_dataclass(solver)
+    assert solver.__dataclass_params__.frozen
+
+
+def test_what_lacks_documentation_is_found() -> None:
+    assert lacks("A sentence.", ("Example", "Source: ")) == ["Example", "Source: "]
+    assert lacks(None, ("Example",)) == ["Example"]
