@@ -208,7 +208,7 @@ class Run:
                     "'solution'."
                 )
                 reason = f"ended by {type(error).__name__}: {error}"
-                error.solution = self._finish(Status.FAILED, reason)  # type: ignore[attr-defined]
+                error.solution = self._finish(Status.FAILED, reason)  # type: ignore[attr-defined] - the attribute is ours
             raise
         for callback in self._callbacks:
             if isinstance(callback, after):

@@ -20,13 +20,13 @@ def leaves_with_names(tree: Tree) -> list[tuple[str, object]]:
     >>> [name for name, _ in leaves_with_names({"a": [1, 2], "b": 3})]
     ['a.0', 'a.1', 'b']
     """
-    paths, leaves, _ = optree.tree_flatten_with_path(tree, none_is_leaf=True)  # type: ignore[arg-type]
+    paths, leaves, _ = optree.tree_flatten_with_path(tree, none_is_leaf=True)  # type: ignore[arg-type] - optree takes any object
     return [(".".join(str(part) for part in path), leaf) for path, leaf in zip(paths, leaves, strict=True)]
 
 
 def tensors_of(tree: object) -> list[Tensor]:
     """Return the tensors of any nesting of containers, in order."""
-    return [leaf for leaf in optree.tree_leaves(tree) if isinstance(leaf, Tensor)]  # type: ignore[arg-type]
+    return [leaf for leaf in optree.tree_leaves(tree) if isinstance(leaf, Tensor)]  # type: ignore[arg-type] - optree takes any object
 
 
 def to_device(tree: Tree, device: torch.device | None) -> Tree:

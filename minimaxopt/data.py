@@ -218,7 +218,7 @@ class Iterated:
 
     def state(self) -> dict[str, Any]:
         if self.position == self._drawn > self._marks[-1][0]:
-            inner: dict[str, Any] = {"loader": copy.deepcopy(self._iterable.state_dict())} if self._stateful else {}  # type: ignore[attr-defined]
+            inner: dict[str, Any] = {"loader": copy.deepcopy(self._iterable.state_dict())} if self._stateful else {}  # type: ignore[attr-defined] - asked for by hasattr
             self._marks.append((self.position, {"epoch": self._epoch, "taken": self._taken, **inner}))
         at, mark = next(pair for pair in reversed(self._marks) if pair[0] <= self.position)
         return {**mark, "further": self.position - at}
@@ -231,7 +231,7 @@ class Iterated:
         self._epoch, self._taken, self._iterator = int(mark["epoch"]), 0, None
         passed = int(mark["taken"]) + further
         if "loader" in mark:
-            self._iterable.load_state_dict(copy.deepcopy(mark["loader"]))  # type: ignore[attr-defined]
+            self._iterable.load_state_dict(copy.deepcopy(mark["loader"]))  # type: ignore[attr-defined] - asked for by hasattr
             self._taken, passed = int(mark["taken"]), further
         try:
             for _ in range(passed):

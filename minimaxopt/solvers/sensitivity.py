@@ -146,6 +146,6 @@ def _halves(batch: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         )
 
     def half(rows: slice) -> tuple[Any, ...]:
-        return optree.tree_map(lambda leaf: leaf[rows] if isinstance(leaf, Tensor) else leaf, batch)  # type: ignore[return-value]
+        return optree.tree_map(lambda leaf: leaf[rows] if isinstance(leaf, Tensor) else leaf, batch)  # type: ignore[return-value] - of the same structure
 
     return half(slice(0, size // 2)), half(slice(size // 2, None))
