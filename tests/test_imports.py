@@ -15,7 +15,7 @@ PLUGINS = ROOT / "plugins"
 
 # A module imports only from modules before it.
 ORDER = [
-    "_types", "errors", "_tree", "_random", "_capture", "game", "_functional", "calculus", "projections", "data",
+    "_types", "errors", "_tree", "_random", "_capture", "game", "_functional", "calculus", "linear", "projections", "data",
     "solvers._movers", "solvers._base", "solvers.single", "solvers.gda", "solvers.sensitivity", "solvers.unrolled", "solvers",
     "_bundle", "solution", "callbacks", "_probe", "_progress", "_options", "hookspecs", "_discovery", "plugins", "problem",
     "_loop", "run", "", "_launch", "cli",

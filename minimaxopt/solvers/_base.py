@@ -196,10 +196,21 @@ class Context:
         self.note_buffers(players)
         return found
 
+    def blocks(
+        self, point: Point | None = None, *, substep: int = 0, batch: tuple[Any, ...] | None = None
+    ) -> calculus.Blocks:
+        """Return the gradients at ``point`` or where we are, with Hessian blocks times vectors at one pass each."""
+        found = calculus.Blocks(self.risk(substep=substep, batch=batch), point or self.point, self._count)
+        self.note_buffers(("u",))
+        return found
+
     def note_buffers(self, players: tuple[Player, ...]) -> None:
         """Keep the buffers that the latest evaluation left, to be committed at the end of the step."""
         if "u" in players or self._closing is None or "u" not in self.movers:
             self._closing = self._last_buffers
+
+    def _count(self) -> None:
+        self.gradient_evaluations += 1
 
     def respond(self) -> tuple[Tensors, calculus.FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
