@@ -21,7 +21,7 @@ from minimaxopt.game import Game, is_responding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimaxopt._types import Player, Tensors, Tree
+    from minimaxopt._types import Player, Projection, Tensors, Tree
 
 _PLAYERS: tuple[Player, Player] = ("u", "v")
 
@@ -104,6 +104,11 @@ class Functional:
     def responding(self) -> bool:
         return self.game.responding
 
+    def evaluating(self) -> None:
+        """Put all modules into evaluation mode."""
+        if self._container is not None:
+            self._container.eval()
+
     def evaluate(
         self, u: Tensors, v: Any, batch: tuple[Any, ...], buffers: dict[Player, Tensors]
     ) -> tuple[Tensor, dict[Player, Tensors]]:
@@ -178,6 +183,27 @@ class Functional:
         for name, value in found.items():
             if not isinstance(value, Tensor):
                 raise TypeError(f"{type(value).__name__} instead of a tensor for {name!r}")
+        return found
+
+    def project(self, player: Player, projection: Projection | None, tensors: Tensors) -> Tensors:
+        """Return the nearest allowed tensors, differentiably where the projection is."""
+        if projection is None:
+            return tensors
+        given = self.tree(player, tensors, modules_as_dicts=True)
+        try:
+            found = self.flat(player, projection(given))
+        except ArgumentError as error:  # the projection's own word on what does not suit it
+            raise ArgumentError(f"project_{player}: {error}") from error
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ArgumentError(
+                f"project_{player}: did not return the structure that it was given ({error}); map each tensor to one"
+            ) from error
+        for name, tensor in tensors.items():
+            if found[name].shape != tensor.shape:
+                raise ArgumentError(
+                    f"project_{player}: returned shape {tuple(found[name].shape)} for {name!r} of shape "
+                    f"{tuple(tensor.shape)}; keep the shape"
+                )
         return found
 
     def players(self, buffers: dict[Player, Tensors]) -> tuple[Tree, Tree]:

@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-Purpose: TypeAlias = Literal["data", "respond", "risk", "shuffle"]
+Purpose: TypeAlias = Literal["data", "respond", "risk", "shuffle", "start"]
 
 
 def stream(seed: int, step: int, purpose: Purpose, substep: int = 0) -> int:

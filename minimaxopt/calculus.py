@@ -186,17 +186,30 @@ class Blocks:
 
     def product(self, vector: Tensors, *, row: Player, column: Player) -> Tensors:
         """Return ``(d2f / d row d column) vector``, of the form of player ``row``, without a graph of its own."""
+        return self._pull({column: vector}, (row,))[row]
+
+    def whole(self, vector: Point) -> Point:
+        """Return the whole Hessian of ``f`` times a vector of both players' forms, in one pass."""
+        found = self._pull({"u": vector.u, "v": vector.v}, ("u", "v"))
+        return Point(found["u"], found["v"])
+
+    def _pull(self, vectors: dict[Player, Tensors], rows: tuple[Player, ...]) -> dict[Player, Tensors]:
         self._count()
-        slope, at = self._slopes[column], of(self._at, row)
-        along = dot(slope.values(), [vector[name].detach() for name in slope])
-        if not along.requires_grad:  # linear in the column's player, with a constant slope
-            return {name: torch.zeros_like(t) for name, t in at.items()}
+        slopes = [g for column in vectors for g in self._slopes[column].values()]
+        along = dot(slopes, [vector[n].detach() for c, vector in vectors.items() for n in self._slopes[c]])
+        at: dict[Player, Tensors] = {row: of(self._at, row) for row in rows}
+        if not along.requires_grad:  # linear in the columns' players, with a constant slope
+            return {row: {n: torch.zeros_like(t) for n, t in held.items()} for row, held in at.items()}
+        flat = [t for held in at.values() for t in held.values()]
         with _second_derivatives():
             found: Iterator[Tensor | None] = iter(
-                torch.autograd.grad(along, list(at.values()), retain_graph=True, allow_unused=True)
+                torch.autograd.grad(along, flat, retain_graph=True, allow_unused=True)
             )
-        parts: dict[str, Any] = {name: next(found) for name in at}
-        return {name: torch.zeros_like(at[name]) if g is None else g for name, g in parts.items()}
+        result: dict[Player, Tensors] = {}
+        for row, held in at.items():
+            parts: dict[str, Any] = {name: next(found) for name in held}
+            result[row] = {name: torch.zeros_like(held[name]) if g is None else g for name, g in parts.items()}
+        return result
 
 
 def gradients(

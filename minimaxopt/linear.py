@@ -76,11 +76,16 @@ def conjugate_gradient(
 
     Source: Hestenes and Stiefel 1952.
     """
-    x = {n: torch.zeros_like(t) for n, t in b.items()} if start is None else start
-    r = b if start is None else add(b, apply(start), -1.0)
-    p, old = r, squared_norm(r.values())
-    goal = tolerance**2 * squared_norm(b.values())
-    size = squared_norm(b.values()).clamp_min(torch.finfo(old.dtype).tiny)
+    whole = squared_norm(b.values())
+    x, r, old = {n: torch.zeros_like(t) for n, t in b.items()}, b, whole
+    if start is not None:
+        rest = add(b, apply(start), -1.0)
+        left = squared_norm(rest.values())
+        if bool(left < whole):  # a start worse than none, as when b has vanished, is no help
+            x, r, old = start, rest, left
+    p = r
+    goal = tolerance**2 * whole
+    size = whole.clamp_min(torch.finfo(old.dtype).tiny)
     every = 1 if old.device.type == "cpu" else 5
     steps = 0
     while steps < max_steps:

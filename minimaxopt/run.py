@@ -118,6 +118,7 @@ def solve(
     settings = {"order": order, "ascent_batches": ascent_batches, "data": _described(data)}
     with ExitStack() as stack:
         stack.enter_context(undisturbed(ctx.devices))
+        stack.callback(_untie, ctx)
         run = Run(ctx, chosen, steps, flipped=flipped, callbacks=looking, tolerance=tolerance, settings=settings)
         if resume is not None:
             run.resume(Path(resume))
@@ -126,6 +127,16 @@ def solve(
                 probe(ctx, twice=bool(getattr(chosen, "twice", False)))
         bar = stack.enter_context(Bar(chosen.name, steps, done=ctx.step, shown=progress))
         return run.play(bar)
+
+
+def _untie(ctx: Context) -> None:
+    """Open the ring of optimizer and schedule, so that moments and parameters are freed at once and not at some time.
+
+    A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.
+    """
+    for mover in ctx.movers.values():
+        if mover.scheduler is not None:
+            vars(mover.optimizer).pop("step", None)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from minimaxopt import _bundle
 from minimaxopt._functional import Functional
 from minimaxopt._types import Player, Tensors, Tree
+from minimaxopt.certificate import Certificate
 from minimaxopt.errors import ResumeError
 from minimaxopt.game import Game
 
@@ -162,6 +163,7 @@ class Solution:
         gradient_evaluations: evaluations of a gradient (of either player's, or both at once; the penalised gradient
             counts two).
         manifest: settings, seed, versions, device and threads that the result was computed with.
+        certificate: what ``certify`` found out, where it was saved with the solution.
 
     Examples:
         >>> import tempfile, torch
@@ -183,6 +185,7 @@ class Solution:
     seconds: float
     gradient_evaluations: int
     manifest: dict[str, Any] = field(default_factory=dict[str, Any])
+    certificate: Certificate | None = None
 
     @property
     def ok(self) -> bool:
@@ -193,8 +196,13 @@ class Solution:
         risk = f", risk {self.history.last('risk'):.6g}" if "risk" in self.history else ""
         return f"Solution({self.status}: {self.message} {self.steps} steps{risk}, {self.seconds:.1f} s)"
 
-    def save(self, path: str | Path) -> Path:
-        """Write the solution into a folder (safetensors and JSON) and return the folder."""
+    def save(self, path: str | Path, *, certificate: Certificate | None = None) -> Path:
+        """Write the solution into a folder (safetensors and JSON) and return the folder.
+
+        Args:
+            path: the folder.
+            certificate: what ``certify`` returned for this solution, to be kept with it.
+        """
         # A game of the two trained players names their tensors as the original did.
         held = Functional(Game(_unused, self.u, self.v))
         content = {
@@ -208,6 +216,9 @@ class Solution:
             "gradient_evaluations": self.gradient_evaluations,
             "manifest": self.manifest,
         }
+        held_with_it = certificate or self.certificate
+        if held_with_it is not None:
+            content["certificate"] = held_with_it.to_dict()
         return _bundle.write(Path(path), "solution", content).parent
 
     @classmethod
@@ -222,6 +233,8 @@ class Solution:
         fill(held, content["parameters"], content["buffers"])
         u, v = held.players(held.buffers)
         rest = {k: content[k] for k in ("message", "steps", "seconds", "gradient_evaluations", "manifest")}
+        if content.get("certificate") is not None:
+            rest["certificate"] = Certificate.from_dict(content["certificate"])
         return cls(u=u, v=v, status=Status(content["status"]), history=History(content["history"]), **rest)
 
 

@@ -43,7 +43,7 @@ class Solver(Protocol[State]):
 
 
 class Snapshot(NamedTuple):
-    """Parameters and moments of both players, without learning rates."""
+    """Parameters and moments of one player or both, without learning rates."""
 
     parameters: dict[Player, Tensors]
     moments: dict[Player, list[dict[str, Any]]]
@@ -197,9 +197,17 @@ class Context:
         return found
 
     def blocks(
-        self, point: Point | None = None, *, substep: int = 0, batch: tuple[Any, ...] | None = None
+        self,
+        point: Point | None = None,
+        *,
+        players: tuple[Player, ...] = ("u", "v"),
+        substep: int = 0,
+        batch: tuple[Any, ...] | None = None,
     ) -> calculus.Blocks:
-        """Return the gradients at ``point`` or where we are, with Hessian blocks times vectors at one pass each."""
+        """Return the gradients at ``point`` or where we are, with Hessian blocks times vectors at one pass each.
+
+        ``players`` are those whose move it serves, as for ``gradients``: the evaluation's buffers are kept for ``u``.
+        """
         found = calculus.Blocks(self.risk(substep=substep, batch=batch), point or self.point, self._count)
         self.note_buffers(("u",))
         return found
@@ -260,41 +268,30 @@ class Context:
 
     def project(self, player: Player, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors, differentiably where the projection is."""
-        projection = self._projections[player]
-        if projection is None:
-            return tensors
-        given = self.functional.tree(player, tensors, modules_as_dicts=True)
-        try:
-            found = self.functional.flat(player, projection(given))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ArgumentError(
-                f"project_{player}: did not return the structure that it was given ({error}); map each tensor to one"
-            ) from error
-        for name, tensor in tensors.items():
-            if found[name].shape != tensor.shape:
-                raise ArgumentError(
-                    f"project_{player}: returned shape {tuple(found[name].shape)} for {name!r} of shape "
-                    f"{tuple(tensor.shape)}; keep the shape"
-                )
-        return found
+        return self.functional.project(player, self._projections[player], tensors)
 
-    def snapshot(self) -> Snapshot:
-        """Return a copy of parameters and moments."""
+    def snapshot(self, players: tuple[Player, ...] = ("u", "v")) -> Snapshot:
+        """Return a copy of the parameters and moments of those of ``players`` who move."""
+        movers: dict[Player, Mover] = {p: m for p, m in self.movers.items() if p in players}
         parameters: dict[Player, Tensors] = {
-            p: {n: t.detach().clone() for n, t in m.tensors.items()} for p, m in self.movers.items()
+            p: {n: t.detach().clone() for n, t in m.tensors.items()} for p, m in movers.items()
         }
         moments: dict[Player, list[dict[str, Any]]] = {
             p: [copy.deepcopy(dict(m.optimizer.state.get(t, {}))) for t in m.tensors.values()]
-            for p, m in self.movers.items()
+            for p, m in movers.items()
         }
         return Snapshot(parameters, moments)
 
     def restore(self, snapshot: Snapshot, *, moments: bool = True) -> None:
-        """Go back to ``snapshot``; learning rates stay as they are, so that schedules do not rewind."""
+        """Go back to ``snapshot``, for the players that it holds.
+
+        Learning rates stay as they are, so that schedules do not rewind.
+        """
         with torch.no_grad():
-            for player, mover in self.movers.items():
+            for player, parameters in snapshot.parameters.items():
+                mover = self.movers[player]
                 for name, tensor in mover.tensors.items():
-                    tensor.copy_(snapshot.parameters[player][name])
+                    tensor.copy_(parameters[name])
                 if moments:
                     mover.optimizer.state.clear()
                     for tensor, state in zip(mover.tensors.values(), snapshot.moments[player], strict=True):

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
+import torch
 from torch import Tensor
 
 from minimaxopt import calculus
 from minimaxopt._tree import dot, tensors_of
-from minimaxopt._types import Player, Point, Record
+from minimaxopt._types import Player, Point, Record, Tensors
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.solvers._base import Context
 
@@ -36,11 +37,17 @@ class Sensitivity:
             risk that is the mean over the batch.
         alternate: move the follower first, and form everything anew at the point it has reached. Costs another
             evaluation.
+        projected: count only what the follower's constraint leaves free of its slope: with ``P`` the game's
+            ``project_v``, the leader's gradient is ``grad_u f + gamma (d2f / du dv) P'(v + sigma grad_v f) grad_v f``.
+            Where the follower can gain nothing by a move within its constraint, ``P(v + t grad_v f) = v`` for every
+            ``t > 0``, so that this term vanishes: Alg. 1 ends at stationary points of the constrained game. As printed,
+            with the whole slope, it ends beside them wherever the follower is pressed against its constraint.
         split: estimate ``||grad_v f||^2`` as the inner product of two half-batches' gradients, which is unbiased; the
             square of one batch's gradient is larger by ``trace(Cov) / B`` on average.
 
     Raises:
-        ArgumentError: for a negative or non-finite ``gamma``, or ``"sigma"`` where the follower has no learning rate.
+        ArgumentError: for a negative or non-finite ``gamma``, ``"sigma"`` where the follower has no learning rate, or
+            ``projected`` with a follower that responds or a projection that cannot be differentiated.
         DoubleBackwardError: if an operation of ``f`` has no second derivative in torch.
 
     Examples:
@@ -60,6 +67,7 @@ class Sensitivity:
     per_sample: bool = False
     alternate: bool = False
     split: bool = False
+    projected: bool = False
 
     name: ClassVar[str] = "sensitivity"
     movers: ClassVar[tuple[Player, ...]] = ("u", "v")
@@ -88,6 +96,18 @@ class Sensitivity:
                 "split: a responding follower answers each sample by itself, so that its penalty has no bias; "
                 "leave split out"
             )
+        if self.projected and ctx.responding:
+            raise ArgumentError(
+                "projected: a responding follower has no projection; keep to the constraint inside respond, and leave "
+                "projected out"
+            )
+        if self.projected:
+            moved = {name: t.detach().clone().requires_grad_() for name, t in ctx.point.v.items()}
+            if not any(t.requires_grad for t in ctx.project("v", moved).values()):
+                raise ArgumentError(
+                    "projected: project_v returns values that carry no gradient; write it with torch operations, or "
+                    "leave projected out"
+                )
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of Alg. 1."""
@@ -116,17 +136,31 @@ class Sensitivity:
         return gamma * ctx.samples() if self.per_sample else gamma
 
     def _penalised(self, ctx: Context, gamma: float) -> calculus.Penalised:
-        if not self.split:
+        if not self.split and not self.projected:
             return calculus.penalised(ctx.risk(), ctx.point, gamma)
-        first, second = _halves(ctx.batch)
+        parts = _halves(ctx.batch) if self.split else (ctx.batch,)
         at = calculus.track(ctx.point, ("u", "v"))
-        values = [calculus.scalar(ctx.risk(batch=half)(at.u, at.v)) for half in (first, second)]
+        values = [calculus.scalar(ctx.risk(batch=part)(at.u, at.v)) for part in parts]
         slopes = [calculus.gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
-        risk = (values[0] + values[1]) / 2
-        sensitivity = dot(slopes[0].values(), slopes[1].values())
-        g_u = calculus.gradients(risk + (gamma / 2) * sensitivity, {"u": at.u}, second=True)["u"]
-        v = {name: -((slopes[0][name] + slopes[1][name]) / 2).detach() for name in at.v}
-        return calculus.Penalised(risk.detach(), g_u, v, sensitivity.detach())
+        slope = {name: torch.stack([g[name].detach() for g in slopes]).mean(0) for name in at.v}
+        counted = [self._counted(ctx, {n: g.detach() for n, g in part.items()}, slope) for part in slopes]
+        # Each half's slope against the other's; a constant factor leaves the derivative of the square's half.
+        products = [dot(g.values(), c.values()) for g, c in zip(slopes, reversed(counted), strict=True)]
+        sensitivity, risk = torch.stack(products).mean(), torch.stack(values).mean()
+        g_u = calculus.gradients(risk + gamma * sensitivity, {"u": at.u}, second=True)["u"]
+        return calculus.Penalised(risk.detach(), g_u, calculus.negated(slope), sensitivity.detach())
+
+    def _counted(self, ctx: Context, part: Tensors, slope: Tensors) -> Tensors:
+        """Return what counts of a part's slope; the whole ``slope`` is where the follower is about to go."""
+        if not self.projected:
+            return part
+        # Adam's rate is no step along the gradient, but any positive one tells the blocked directions.
+        rate = max(float(group["lr"]) for group in ctx.movers["v"].optimizer.param_groups)
+        ahead = {n: (t + rate * slope[n]).detach().requires_grad_() for n, t in ctx.point.v.items()}
+        landed = ctx.project("v", ahead)
+        along = dot([landed[name] for name in part], part.values())
+        # The derivative of a projection on a convex set is symmetric, so that one backward pass is its product.
+        return calculus.gradients(along, {"v": ahead})["v"]
 
 
 def _check_weight(gamma: float, when: str = "") -> float:

@@ -13,6 +13,10 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 
+def _not_given(u: Array, v: Array, w: Array) -> Array:
+    raise NotImplementedError("this game was written without the derivative")
+
+
 @dataclass(frozen=True)
 class HandGame:
     """A game by its value in torch and its derivatives on paper."""
@@ -27,6 +31,10 @@ class HandGame:
     """``(d2f / dv2) w``"""
     u0: Array
     v0: Array
+    uu: Callable[[Array, Array, Array], Array] = _not_given
+    """``(d2f / du2) w``"""
+    vu: Callable[[Array, Array, Array], Array] = _not_given
+    """``(d2f / dv du) w``"""
 
 
 def games() -> list[HandGame]:
@@ -47,6 +55,8 @@ def games() -> list[HandGame]:
             vv=lambda u, v, w: -C @ w,
             u0=u0,
             v0=v0,
+            uu=lambda u, v, w: A @ w,
+            vu=lambda u, v, w: B.T @ w,
         ),
         HandGame(
             "bilinear",
@@ -57,6 +67,8 @@ def games() -> list[HandGame]:
             vv=lambda u, v, w: np.zeros_like(w),
             u0=u0,
             v0=v0,
+            uu=lambda u, v, w: np.zeros_like(w),
+            vu=lambda u, v, w: B.T @ w,
         ),
         HandGame(
             "cubic",
@@ -67,6 +79,8 @@ def games() -> list[HandGame]:
             vv=lambda u, v, w: -3 * c * v**2 * w,
             u0=u0,
             v0=v0,
+            uu=lambda u, v, w: (3 * a * u**2 + 2 * (B @ v)) * w,
+            vu=lambda u, v, w: B.T @ (2 * u * w) + B.T @ w / 2,
         ),
         HandGame(
             "xy",
@@ -77,6 +91,8 @@ def games() -> list[HandGame]:
             vv=lambda u, v, w: np.zeros_like(w),
             u0=np.array([1.0]),
             v0=np.array([1.0]),
+            uu=lambda u, v, w: np.zeros_like(w),
+            vu=lambda u, v, w: w,
         ),
     ]
 

@@ -11,7 +11,7 @@ import torch
 
 from minimaxopt import AlternatingGDA, Ascent, Descent, Game, Sensitivity, SimultaneousGDA, Unrolled, solve
 from minimaxopt.solvers import SOLVERS
-from tests.solvers import hand
+from tests.solvers import first_order, hand, second_order
 
 STEPS = 60
 EXACT = 1e-12  # sixty steps in float64
@@ -37,6 +37,8 @@ TABLE: list[tuple[str, Any, hand.Step]] = [
     ("unrolled, sigma", Unrolled(steps=3), hand.unrolled(3, SIGMA)),
     ("descent", Descent(), hand.descent),
     ("ascent", Ascent(), hand.ascent),
+    *first_order.ROWS,
+    *second_order.ROWS,
 ]
 OPTIMIZERS: list[tuple[str, Any, Any]] = [
     ("sgd", torch.optim.SGD, hand.HandSGD),
@@ -88,7 +90,8 @@ def test_the_table_tells_solvers_apart() -> None:
 
 
 def test_every_solver_is_in_the_table() -> None:
-    assert {type(solver) for _, solver, _ in TABLE} == set(SOLVERS.values())
+    held = [*TABLE, *second_order.SGD_ROWS]  # these play with plain SGD only, in test_second_order.py
+    assert {type(solver) for _, solver, _ in held} == set(SOLVERS.values())
 
 
 @pytest.mark.parametrize("game", hand.games(), ids=lambda game: game.name)

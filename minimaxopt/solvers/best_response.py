@@ -1,0 +1,146 @@
+"""Best-response dynamics: the follower answers as well as it can before the leader moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from minimaxopt._tree import add, squared_norm
+from minimaxopt._types import Player, Record, Tensors
+from minimaxopt.errors import ArgumentError
+from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+
+
+@final
+@dataclass(frozen=True)
+class BestResponse:
+    """Let the follower ascend until it has nearly its best answer, then descend with the leader (GDmax).
+
+    ``v <- P(v + sigma grad_v f(u, v))`` up to ``ascent_steps`` times, while ``||v - P(v + grad_v f(u, v))|| >
+    tolerance``; then ``u <- P(u - lambda grad_u f(u, v))``
+
+    Without projections the residual is the norm of ``grad_v f``. The follower sets out from its last answer, and its
+    moments carry on. The record has ``ascents``, the steps that it made; each look at the residual waits for the
+    device. With ``solve(ascent_batches="fresh")`` each ascent step after the first has a batch of its own. Without a
+    tolerance this is ``AlternatingGDA(first="v", ascent_steps=...)``.
+
+    Args:
+        ascent_steps: the most ascent steps for one step of the leader.
+        tolerance: the residual at which the answer is good enough, in the unit of ``v``; ``None`` makes all
+            ``ascent_steps``.
+
+    Raises:
+        ArgumentError: for ``ascent_steps < 1``, a negative ``tolerance``, or if the follower responds.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import BestResponse, Game, solve
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> game = Game(lambda u, v: u * v - v**2 / 2, torch.tensor(1.0), torch.tensor(0.0))
+        >>> solver = BestResponse(ascent_steps=100, tolerance=1e-6)
+        >>> solution = solve(game, solver, steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.history["ascents"].tolist(), round(solution.u.item(), 6)  # the answer to u = 1 is v = 1
+        ([20.0], 0.5)
+
+    Source: Lin, Jin and Jordan 2020 (GDmax); Jin, Netrapalli and Jordan 2020 (gradient descent with a max-oracle).
+    """
+
+    ascent_steps: int = 10
+    tolerance: float | None = None
+
+    name: ClassVar[str] = "best-response"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        if self.ascent_steps < 1:
+            raise ArgumentError(f"ascent_steps: {self.ascent_steps} leaves the follower without a move; give 1 or more")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise ArgumentError(f"tolerance: {self.tolerance} can never be met; give a number that is not negative")
+
+    def init(self, ctx: Context) -> None:
+        """Check that the follower can move."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make the follower's ascent and one step of the leader."""
+        record: dict[str, Tensor] = {}
+        ascents = 0
+        for substep in range(self.ascent_steps):
+            fresh = ctx.fresh_ascent and substep > 0
+            batch = ctx.fresh_batch() if fresh else None
+            found = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
+            record.update(sensitivity_of(found))
+            if self.tolerance is not None and _residual(ctx, found.v) <= self.tolerance:
+                break
+            ctx.apply("v", found.v)
+            ascents += 1
+        leader = ctx.gradients(players=("u",))
+        ctx.apply("u", leader.u)
+        return None, {**record, "risk": leader.risk, "ascents": torch.tensor(float(ascents), device=leader.risk.device)}
+
+
+@final
+@dataclass(frozen=True)
+class TwoTimescale:
+    """Move both players at once, the leader more slowly by a factor that may grow.
+
+    ``v <- P(v + d_v)``, ``u <- P(u + d_u / (ratio (1 + i)^power))`` at step ``i = 0, 1, ...``; with SGD ``d_u = -lambda
+    grad_u f(u, v)`` and ``d_v = sigma grad_v f(u, v)``
+
+    The optimizers propose the displacements, so that with equal optimizers ``ratio`` is sigma / lambda whatever they
+    are. A follower that is fast enough makes the limits of gradient descent-ascent the local minimax points; with
+    ``power > 0`` and schedules of Robbins and Monro's kind the leader sees an equilibrated follower in the limit.
+
+    Args:
+        ratio: how much slower the leader is at the first step, positive.
+        power: how fast the ratio grows with the step, not negative.
+
+    Raises:
+        ArgumentError: if ``ratio`` is not positive or ``power`` is negative, or if the follower responds.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Game, TwoTimescale, solve
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(1.0))
+        >>> solution = solve(game, TwoTimescale(ratio=4.0), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()
+        (0.875, 1.5)
+
+    Source: Borkar 1997; Heusel et al. 2017; Lin, Jin and Jordan 2020; Jin, Netrapalli and Jordan 2020 (limits).
+    """
+
+    ratio: float = 10.0
+    power: float = 0.0
+
+    name: ClassVar[str] = "two-timescale"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < float("inf"):
+            raise ArgumentError(f"ratio: {self.ratio} is no ratio of rates; give a positive number")
+        if not 0 <= self.power < float("inf"):
+            raise ArgumentError(f"power: {self.power} would let the leader outrun the follower; give 0 or more")
+
+    def init(self, ctx: Context) -> None:
+        """Check that the follower can move."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make one step of both players."""
+        found = ctx.gradients()
+        slowness = self.ratio * (1 + ctx.step) ** self.power
+        ctx.move("u", {name: d / slowness for name, d in ctx.propose("u", found.u).items()})
+        ctx.apply("v", found.v)
+        return None, sensitivity_of(found)
+
+
+def _residual(ctx: Context, descent: Tensors) -> float:
+    with torch.no_grad():
+        there = ctx.project("v", add(ctx.point.v, descent, -1.0))
+        return float(squared_norm(ctx.point.v[name] - x for name, x in there.items()).sqrt())

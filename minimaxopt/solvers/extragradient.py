@@ -1,0 +1,170 @@
+"""Extragradient methods: the gradient is taken at a point ahead, the step is made from where we are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias, final
+
+import torch
+
+from minimaxopt._tree import add
+from minimaxopt._types import Player, Point, Record, Tensors
+from minimaxopt.calculus import Gradients, of
+from minimaxopt.errors import ArgumentError
+from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+
+Moments: TypeAlias = Literal["both", "step"]
+"""Whether the optimizers' moments advance in the extrapolation and in the step, or in the step alone."""
+
+
+@final
+@dataclass(frozen=True)
+class Extragradient:
+    """Extrapolate, take the gradients there, and make the step with them from the point before.
+
+    ``x' = P(x - eta F(x))``, ``x <- P(x - eta F(x'))`` with ``x = (u, v)`` and ``F = (grad_u f, -grad_v f)``
+
+    Each player extrapolates by the displacement that its own optimizer proposes: with Adam this is ExtraAdam. The
+    gradients are formed twice a step; with ``solve(ascent_batches="fresh")`` the second time on a batch and random draw
+    of their own. On ``f = u v`` with rates ``eta`` each step multiplies the distance from the solution by
+    ``|1 - eta^2 + i eta| = sqrt(1 - eta^2 + eta^4)``: it converges for ``eta < 1``.
+
+    Args:
+        moments: ``"both"``: the optimizers' moments take in the gradients of the extrapolation and those of the step,
+            as ExtraAdam is published. ``"step"``: they forget the extrapolation, so that one step advances them once.
+        stretch: the extrapolation's length in units of the proposed displacement. Above 1 it is EG+, which allows some
+            games whose operator is not monotone.
+
+    Raises:
+        ArgumentError: if ``moments`` is neither choice, ``stretch`` is not positive, or the follower responds.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Extragradient, Game, solve
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(1.0))
+        >>> solution = solve(game, Extragradient(), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()  # the gradients of (0.5, 1.5)
+        (0.25, 1.25)
+
+    Source: Korpelevich 1976; Gidel et al. 2019, Alg. 4 (ExtraAdam); Diakonikolas et al. 2021 (EG+).
+    """
+
+    moments: Moments = "both"
+    stretch: float = 1.0
+
+    name: ClassVar[str] = "extragradient"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        check_moments(self.moments)
+        _check_stretch(self.stretch)
+
+    def init(self, ctx: Context) -> None:
+        """Check that the follower can move."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make one step of both players."""
+        here = ctx.gradients()
+        ahead = gradients_ahead(ctx, reached(ctx, proposals(ctx, here, self.moments), self.stretch))
+        ctx.apply("u", ahead.u)
+        ctx.apply("v", ahead.v)
+        return None, sensitivity_of(here)
+
+
+@final
+@dataclass(frozen=True)
+class PastExtragradient:
+    """Extrapolate along the past gradient, which saves half of extragradient's evaluations.
+
+    ``x'_i = P(x_i - eta F(x'_{i-1}))``, ``x_{i+1} = P(x_i - eta F(x'_i))`` with ``x'_0 = x_0``
+
+    There is no past gradient before the first step, which is therefore made without extrapolation. With constant rates
+    of SGD and without projections the points ahead, ``x'``, are those of :class:`Optimistic` from the second on. The
+    recorded risk is that of the point ahead.
+
+    Args:
+        moments: ``"both"``: the optimizers' moments take in the past gradient again as they extrapolate, then the new
+            one, as ExtraAdam with extrapolation from the past is published. ``"step"``: they take in the new one only.
+        stretch: the extrapolation's length in units of the proposed displacement.
+
+    Raises:
+        ArgumentError: as for :class:`Extragradient`.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Game, PastExtragradient, solve
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(1.0))
+        >>> solution = solve(game, PastExtragradient(), steps=2, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()  # (0.5, 1.5), then the gradients of (0, 2)
+        (-0.5, 1.5)
+
+    Source: Popov 1980; Gidel et al. 2019, Alg. 4, option 2.
+    """
+
+    moments: Moments = "both"
+    stretch: float = 1.0
+
+    name: ClassVar[str] = "past-extragradient"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        check_moments(self.moments)
+        _check_stretch(self.stretch)
+
+    def init(self, ctx: Context) -> dict[Player, Tensors] | None:
+        """Begin without a past gradient."""
+        require_parametric(ctx, self.name)
+        return None
+
+    def step(self, ctx: Context, state: dict[Player, Tensors] | None) -> tuple[dict[Player, Tensors], Record]:
+        """Make one step of both players; the state is the gradients at the last point ahead."""
+        if state is None:
+            found = ctx.gradients()
+        else:
+            past = Gradients(torch.empty(()), state["u"], state["v"])
+            found = ctx.gradients(reached(ctx, proposals(ctx, past, self.moments), self.stretch))
+        ctx.apply("u", found.u)
+        ctx.apply("v", found.v)
+        return {"u": found.u, "v": found.v}, sensitivity_of(found)
+
+
+def proposals(ctx: Context, found: Gradients, moments: Moments) -> dict[Player, Tensors]:
+    """Return the displacements that the optimizers propose along ``found``, which moments of ``"step"`` forget."""
+    before = ctx.snapshot() if moments == "step" else None
+    proposed: dict[Player, Tensors] = {"u": ctx.propose("u", found.u), "v": ctx.propose("v", found.v)}
+    if before is not None:
+        ctx.restore(before)
+    return proposed
+
+
+def reached(ctx: Context, displacements: dict[Player, Tensors], stretch: float = 1.0) -> Point:
+    """Return the allowed point nearest to the present one plus displacements, without moving there."""
+
+    def one(player: Player) -> Tensors:
+        return ctx.project(player, add(of(ctx.point, player), displacements[player], stretch))
+
+    with torch.no_grad():
+        return Point(one("u"), one("v"))
+
+
+def gradients_ahead(ctx: Context, point: Point) -> Gradients:
+    """Return the second gradients of a step, on a fresh batch and draw if those are wanted."""
+    if ctx.fresh_ascent:
+        return ctx.gradients(point, substep=1, batch=ctx.fresh_batch())
+    return ctx.gradients(point)
+
+
+def check_moments(moments: str) -> None:
+    """Refuse what is no way to treat moments."""
+    if moments not in ("both", "step"):
+        raise ArgumentError(f"moments: {moments!r} is neither 'both' nor 'step'; give one of them")
+
+
+def _check_stretch(stretch: float) -> None:
+    if not 0 < stretch < float("inf"):
+        raise ArgumentError(f"stretch: {stretch} is no length; give a positive number, 1 for the plain method")

@@ -1,0 +1,255 @@
+"""K-beam minimax: several followers are kept, and the leader answers the strongest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from minimaxopt import calculus
+from minimaxopt._random import replay, stream
+from minimaxopt._tree import squared_norm
+from minimaxopt._types import Player, Point, Record, Tensors, Tree
+from minimaxopt.errors import ArgumentError, RiskError
+from minimaxopt.solvers._base import Context, Snapshot, require_parametric
+
+Draw = Callable[[Tree, torch.Generator], Tree]
+"""Returns a random follower of the structure, shapes and types of the given one."""
+
+
+@final
+@dataclass(frozen=True)
+class KBeam:
+    """Keep ``followers`` many followers; the leader descends against the strongest, then every follower ascends.
+
+    ``k* = argmax_k f(u, v_k)``, ``u <- P(u - lambda grad_u f(u, v_k*))``, ``v_k <- P(v_k + sigma grad_v f(u, v_k))`` at
+    the new ``u`` for ``k = 1, ..., K``
+
+    One follower is caught on its local maximum, and jumps of the best answer go past it; of several, one is near the new
+    best answer when the old one ceases to be. ``grad_u f(u, v_k*)`` is then nearly a subgradient of ``max_v f(u, v)``.
+    The followers share the step sizes and each has moments of its own. ``v`` is left at the follower that is strongest on
+    the step's batch after its ascent, and if something else moves ``v``, that follower is taken to have moved. With one
+    follower it is ``AlternatingGDA()``. The record has ``strongest``, the number of the follower that the leader
+    answered. A step counts ``1 + followers ascent_steps`` gradient evaluations; to find the strongest it evaluates the
+    risk twice more for each follower.
+
+    The followers begin at ``draw``; without it at random points of the set of ``project_v``, if that can draw; else at
+    the given ``v`` plus Gaussian noise.
+
+    Args:
+        followers: K, how many are kept.
+        epsilon: the leader descends the mean over the followers whose risk is within ``epsilon`` of the strongest's, in
+            the unit of the risk: an epsilon-subgradient. 0 means the strongest alone, the first of equals.
+        ascent_steps: each follower's steps for each step of the leader; with ``solve(ascent_batches="fresh")`` those
+            after the first have a batch and random draw of their own.
+        keep_given: whether the first follower begins at the given ``v`` instead of a random point.
+        draw: a function of the given ``v`` (a module stands as the dictionary of its parameters) and a
+            ``torch.Generator``, both on the CPU, that returns a random follower of the same structure.
+        spread: the standard deviation of the Gaussian noise, in the unit of ``v``.
+        vectorise: evaluate all followers in one pass by ``torch.vmap``. ``False`` evaluates one after the other, for an
+            ``f`` that cannot be transformed.
+
+    Raises:
+        ArgumentError: if a setting is outside its range, if ``draw`` returns another structure, or if the follower
+            responds.
+        RiskError: if ``f`` cannot be vectorised.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Box, Game, KBeam, solve
+        >>> box, sgd = Box(-0.5, 0.5), partial(torch.optim.SGD, lr=0.05)
+        >>> game = Game(  # max_v f is least at u = 0, where both ends of the interval are best answers
+        ...     lambda u, v: 2 * v**2 - (u - v) ** 2, torch.tensor(0.3), torch.tensor(0.1), project_u=box, project_v=box
+        ... )
+        >>> for solver in (KBeam(followers=1), KBeam(followers=10)):
+        ...     solution = solve(game, solver, steps=200, u_optimizer=sgd, v_optimizer=sgd)
+        ...     print(f"{solution.u.abs().item():.1f}")
+        0.5
+        0.0
+
+    Source: Hamm and Noh 2018 (K-Beam Minimax), Alg. 1.
+    """
+
+    followers: int = 5
+    epsilon: float = 0.0
+    ascent_steps: int = 1
+    keep_given: bool = True
+    draw: Draw | None = None
+    spread: float = 0.1
+    vectorise: bool = True
+
+    name: ClassVar[str] = "k-beam"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        if self.followers < 1:
+            raise ArgumentError(f"followers: {self.followers} leaves the leader alone; keep at least 1")
+        if not 0 <= self.epsilon < float("inf"):
+            raise ArgumentError(f"epsilon: {self.epsilon} is no distance from the strongest; give 0 or more")
+        if self.ascent_steps < 1:
+            raise ArgumentError(
+                f"ascent_steps: {self.ascent_steps} leaves the followers without a move; give 1 or more"
+            )
+        if not 0 < self.spread < float("inf"):
+            raise ArgumentError(f"spread: {self.spread} does not tell the followers apart; give a positive number")
+
+    # -- the beginning -------------------------------------------------------------------------------------------------
+
+    def init(self, ctx: Context) -> dict[str, Any]:
+        """Spread the followers."""
+        require_parametric(ctx, self.name)
+        given = {name: t.detach().clone() for name, t in ctx.point.v.items()}
+        # Drawn on the CPU, so that a run on another device has the same followers.
+        generator = torch.Generator().manual_seed(stream(ctx.seed, 0, "start"))
+        drawn = self.followers - self.keep_given
+        rows = [given] * self.keep_given + [self._drawn(ctx, given, generator) for _ in range(drawn)]
+        nothing: list[dict[str, Any]] = [{} for _ in given]
+        _put(ctx, rows[0], nothing)
+        device = next(iter(given.values())).device
+        return {
+            "followers": _stacked(rows),
+            "moments": [nothing for _ in rows],
+            "strongest": torch.zeros((), dtype=torch.int64, device=device),
+        }
+
+    def _drawn(self, ctx: Context, given: Tensors, generator: torch.Generator) -> Tensors:
+        draw = self.draw or getattr(ctx.game.project_v, "draw", None)
+        if draw is None:
+            found = {
+                name: t + self.spread * torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device)
+                for name, t in given.items()
+            }
+        else:
+            place = ctx.functional.tree("v", {n: t.cpu() for n, t in given.items()}, modules_as_dicts=True)
+            found = self._read(ctx, given, draw(place, generator))
+        with torch.no_grad():
+            return ctx.project("v", found)
+
+    def _read(self, ctx: Context, given: Tensors, drawn: Tree) -> Tensors:
+        remedy = "return one random tensor for each that it was given"
+        try:
+            flat = ctx.functional.flat("v", drawn)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ArgumentError(f"draw: did not return the structure that it was given ({error}); {remedy}") from error
+        for name, tensor in given.items():
+            if flat[name].shape != tensor.shape:
+                raise ArgumentError(
+                    f"draw: returned shape {tuple(flat[name].shape)} for {name!r} of shape {tuple(tensor.shape)}; {remedy}"
+                )
+        return {name: flat[name].detach().to(tensor) for name, tensor in given.items()}
+
+    # -- a step --------------------------------------------------------------------------------------------------------
+
+    def step(self, ctx: Context, state: dict[str, Any]) -> tuple[dict[str, Any], Record]:
+        """Make one step of the leader and of every follower.
+
+        The state is the followers, stacked, the moments of each, and the number of the one at which ``v`` was left.
+        """
+        followers = _with_row(state["followers"], state["strongest"], ctx.point.v)
+        moments: list[list[dict[str, Any]]] = state["moments"]
+        answered = self._strongest(ctx, followers)
+        leader = self._leader(ctx, followers, answered)
+        ctx.apply("u", leader.u)
+        slopes: Tensors = {}
+        for substep in range(self.ascent_steps):
+            fresh = ctx.fresh_ascent and substep > 0
+            batch = ctx.fresh_batch() if fresh else ctx.batch
+            slopes = self._slopes(ctx, followers, substep if fresh else 0, batch)
+            followers, moments = _ascended(ctx, followers, moments, slopes)
+        strongest = self._strongest(ctx, followers)
+        _put(ctx, _row(followers, strongest))
+        sensitivity = squared_norm(_row(slopes, strongest).values())
+        record = {"risk": leader.risk, "sensitivity": sensitivity, "strongest": answered.to(leader.risk.dtype)}
+        return {"followers": followers, "moments": moments, "strongest": strongest}, record
+
+    def _strongest(self, ctx: Context, followers: Tensors) -> Tensor:
+        if self.followers == 1:
+            return torch.zeros((), dtype=torch.int64, device=next(iter(followers.values())).device)
+        with torch.no_grad():
+            return self._risks(ctx, calculus.track(Point(ctx.point.u, followers), ()), 0, ctx.batch).argmax()
+
+    def _leader(self, ctx: Context, followers: Tensors, strongest: Tensor) -> calculus.Gradients:
+        best = Point(ctx.point.u, _row(followers, strongest))
+        if self.epsilon == 0 or self.followers == 1:
+            return ctx.gradients(best, players=("u",))
+        at = calculus.track(Point(ctx.point.u, followers), ("u",))
+        risks = self._risks(ctx, at, 0, ctx.batch)
+        highest = risks.detach().max()
+        near = (risks.detach() >= highest - self.epsilon).to(risks.dtype)
+        ctx.gradient_evaluations += self.followers
+        g_u = calculus.gradients((near * risks).sum() / near.sum(), {"u": at.u})["u"]
+        with torch.no_grad():  # the strongest is evaluated once more for the buffers that it leaves
+            ctx.risk()(best.u, best.v)
+        ctx.note_buffers(("u",))
+        return calculus.Gradients(highest, g_u, {})
+
+    def _slopes(self, ctx: Context, followers: Tensors, substep: int, batch: tuple[Any, ...]) -> Tensors:
+        """Return ``grad_v f`` of every follower: no follower's risk depends on another, so one sum serves all."""
+        at = calculus.track(Point(ctx.point.u, followers), ("v",))
+        ctx.gradient_evaluations += self.followers
+        return calculus.gradients(self._risks(ctx, at, substep, batch).sum(), {"v": at.v})["v"]
+
+    def _risks(self, ctx: Context, at: Point, substep: int, batch: tuple[Any, ...]) -> Tensor:
+        """Return the risk of every follower, all on one random draw."""
+        if self.followers == 1 or not self.vectorise:
+            risk = ctx.risk(substep=substep, batch=batch)
+            rows = [{n: t[k] for n, t in at.v.items()} for k in range(self.followers)]
+            return torch.stack([calculus.scalar(risk(at.u, row)) for row in rows])
+
+        def one(v: Tensors, buffers: dict[Player, Tensors]) -> Tensor:
+            return calculus.scalar(ctx.functional.pure(batch, buffers)(at.u, v))
+
+        # Batch normalisation writes each follower's statistics, for which one set of buffers has no room.
+        buffers: dict[Player, Tensors] = {
+            player: {name: t.expand(self.followers, *t.shape) for name, t in held.items()}
+            for player, held in ctx.buffers.items()
+        }
+        replay(stream(ctx.seed, ctx.step, "risk", substep), ctx.devices)
+        try:
+            return torch.vmap(one, randomness="same")(at.v, buffers)
+        except RuntimeError as error:
+            if not any(word in str(error) for word in ("vmap", "functorch", "torch.func", "data-dependent")):
+                raise
+            raise RiskError(
+                f"f: cannot be vectorised over followers ({str(error).splitlines()[0]}); give KBeam(vectorise=False)"
+            ) from error
+
+
+def _ascended(
+    ctx: Context, followers: Tensors, moments: list[list[dict[str, Any]]], slopes: Tensors
+) -> tuple[Tensors, list[list[dict[str, Any]]]]:
+    """Return the followers and their moments after one ascent step of each, made one after the other."""
+    rows: list[Tensors] = []
+    after: list[list[dict[str, Any]]] = []
+    for k, held in enumerate(moments):
+        _put(ctx, {name: t[k] for name, t in followers.items()}, held)
+        ctx.apply("v", {name: -slope[k] for name, slope in slopes.items()})
+        made = ctx.snapshot(("v",))
+        rows.append(made.parameters["v"])
+        after.append(made.moments["v"])
+    return _stacked(rows), after
+
+
+def _put(ctx: Context, v: Tensors, moments: list[dict[str, Any]] | None = None) -> None:
+    """Let ``v`` be the follower, to the bit."""
+    ctx.restore(Snapshot({"v": v}, {"v": moments or []}), moments=moments is not None)
+
+
+def _stacked(rows: list[Tensors]) -> Tensors:
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _row(stacked: Tensors, index: Tensor) -> Tensors:
+    """Return one row without waiting to learn which it is."""
+    return {name: t.index_select(0, index.to(t.device).view(1)).squeeze(0) for name, t in stacked.items()}
+
+
+def _with_row(stacked: Tensors, index: Tensor, row: Tensors) -> Tensors:
+    return {
+        name: t.index_copy(0, index.to(t.device).view(1), row[name].detach().unsqueeze(0))
+        for name, t in stacked.items()
+    }

@@ -1,0 +1,89 @@
+"""Follow-the-ridge: the follower stays on the ridge of its best answers while the leader moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from minimaxopt._tree import add
+from minimaxopt._types import Player, Record, Tensors
+from minimaxopt.solvers._answer import check_system, follower_system
+from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+
+
+@final
+@dataclass(frozen=True)
+class FollowTheRidge:
+    """Let the follower ascend, and besides make up for what the leader's move does to its gradient.
+
+    ``du = -lambda grad_u f``, ``u <- u + du``, ``v <- v + sigma grad_v f - (d2f/dv2)^-1 (d2f/dv du) du``
+
+    ``du`` is what the leader really does, by any optimizer and after its projection; with Adam, a correction formed from
+    the gradient instead has nothing to do with that move and leads away. The correction itself goes through no
+    optimizer: it is the shift for which ``grad_v f`` stays, to first order, what it was.
+
+    The system ``(-d2f/dv2 + damping I) w = (d2f/dv du) du`` is solved by conjugate gradients, begun at the last step's
+    ``w``. Away from the ridge the follower's Hessian need not be negative; where the iteration finds that it is not,
+    ``w`` comes from the least squares ``min_w ||(d2f/dv du) du + (d2f/dv2) w||^2 + damping^2 ||w||^2``, at two products
+    a step, and the step's ``not_concave`` is 1. Without damping that is the equation above for any non-singular Hessian,
+    by which the points that attract are strict local minimax points alone; on a singular one, such as that of ``u v``,
+    no correction is made where none helps.
+
+    Damping moves no stationary point, for ``du`` is zero there. Both moves are projected where the game says so, but the
+    correction knows nothing of the follower's constraint: it may be projected away, and is not formed anew within it.
+
+    Args:
+        damping: what is added to the follower's negative Hessian, in its unit, not negative; with networks, whose
+            Hessians are nearly singular, it should be positive.
+        cg_steps: the most steps of conjugate gradients.
+        cg_tolerance: the relative residual at which they stop.
+
+    Raises:
+        ArgumentError: for settings out of range, or if the follower responds.
+        DoubleBackwardError: if an operation of ``f`` has no second derivative in torch.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import FollowTheRidge, Game, solve
+        >>> game = Game(lambda u, v: -3 * u**2 - v**2 + 4 * u * v, torch.tensor(1.0), torch.tensor(2.0))
+        >>> sgd = partial(torch.optim.SGD, lr=0.25)
+        >>> solution = solve(game, FollowTheRidge(), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()  # the ridge is v = 2 u, and it was on it
+        (0.5, 1.0)
+
+    Source: Wang, Zhang and Ba 2020, Alg. 1 and Secs. 3.2-3.3; the normal equations as in their code.
+    """
+
+    damping: float = 0.0
+    cg_steps: int = 20
+    cg_tolerance: float = 1e-6
+
+    name: ClassVar[str] = "follow-the-ridge"
+    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    twice: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_system(self.cg_steps, self.cg_tolerance, self.damping)
+
+    def init(self, ctx: Context) -> Tensors | None:
+        """Check that the follower can move; there is no solution yet to begin from."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
+        """Make one step of both players."""
+        blocks = ctx.blocks()
+        found = blocks.gradients
+        before = {name: t.detach().clone() for name, t in ctx.point.u.items()}
+        ctx.apply("u", found.u)
+        moved = {name: t.detach() - before[name] for name, t in ctx.point.u.items()}
+        answer = follower_system(
+            blocks,
+            blocks.product(moved, row="v", column="u"),
+            damping=self.damping,
+            steps=self.cg_steps,
+            tolerance=self.cg_tolerance,
+            start=state,
+        )
+        ctx.move("v", add(ctx.propose("v", found.v), answer.x))
+        return answer.x, {**sensitivity_of(found), **answer.record}
