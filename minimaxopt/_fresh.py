@@ -24,9 +24,16 @@ def fresh(player: Player, tree: Tree, domain: Projection | None, seed: int) -> T
     gradients are the game's and stay. Tensors are drawn from the player's domain where its projection can ``draw``, else
     from a normal distribution as wide as the tensor's own values (at least 1), projected.
 
+    Args:
+        player: who it is.
+        tree: the player given; ``require_fresh`` has passed it.
+        domain: the player's projection, if it has one.
+        seed: of all that is drawn.
+
     Raises:
-        ArgumentError: if a module has parameters of its own and no ``reset_parameters``.
+        ArgumentError: as ``require_fresh`` does.
     """
+    require_fresh(player, tree)
     replay(stream(seed, 0, "start"), devices_of((tree,)))
     generator = torch.Generator().manual_seed(stream(seed, 1, "start"))
     modules = [leaf for leaf in optree.tree_leaves(tree, none_is_leaf=True) if isinstance(leaf, nn.Module)]
@@ -35,10 +42,26 @@ def fresh(player: Player, tree: Tree, domain: Projection | None, seed: int) -> T
 
     def one(leaf: Any) -> Any:
         if isinstance(leaf, nn.Module):
-            return _initialised(player, copy.deepcopy(leaf))
+            return _initialised(copy.deepcopy(leaf))
         return _normal(leaf, generator)
 
     return optree.tree_map(one, tree, none_is_leaf=True)
+
+
+def require_fresh(player: Player, tree: Tree) -> None:
+    """Raise if ``fresh`` would not know how to initialise something in the tree.
+
+    Raises:
+        ArgumentError: naming the module, with the remedy.
+    """
+    for leaf in optree.tree_leaves(tree, none_is_leaf=True):
+        missing = _missing(leaf) if isinstance(leaf, nn.Module) else None
+        if missing is not None:
+            raise ArgumentError(
+                f"{player}: its module {missing} has parameters of its own and no reset_parameters(), so that nobody "
+                "knows how to initialise it afresh; give the module that method, or fresh_follower a function that "
+                "returns a new follower, or restarts=0"
+            )
 
 
 def can_be_fresh(tree: Tree) -> bool:
@@ -69,14 +92,7 @@ def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like) * width
 
 
-def _initialised(player: Player, module: nn.Module) -> nn.Module:
-    missing = _missing(module)
-    if missing is not None:
-        raise ArgumentError(
-            f"fresh: {player}'s module {missing} has parameters of its own and no reset_parameters(), so that nobody "
-            "knows how to initialise it; give the module that method, or certify(..., fresh=...) a function that "
-            "returns a new player"
-        )
+def _initialised(module: nn.Module) -> nn.Module:
     frozen = {name: p.detach().clone() for name, p in module.named_parameters() if not p.requires_grad}
     for part in reversed(list(module.modules())):
         if (reset := _reset_of(part)) is not None:

@@ -24,7 +24,7 @@ from minimaxopt.run import solve
 from minimaxopt.solution import Solution
 from minimaxopt.solvers import SOLVERS
 
-_NOTE = "run.json"  # what a folder's run was asked to do
+NOTE = "run.json"  # what a folder's run was asked to do
 _LOOKS = 10  # evaluations of the metrics in a solve
 _CHECKPOINTS = 20  # checkpoints in a solve: a killed run loses a twentieth of it at most
 
@@ -79,8 +79,8 @@ def launch(request: Request) -> Outcome:
     callbacks = [*settings.pop("callbacks", ()), *_callbacks(request, problem, int(settings["steps"]))]
     if request.out is not None and resume is None:
         request.out.mkdir(parents=True, exist_ok=True)
-        note = {"problem": request.problem, "options": effective}
-        _bundle.replace(request.out / _NOTE, json.dumps(note, indent=2).encode())
+        note = {"problem": request.problem, "options": effective, "given": dict(request.options)}
+        _bundle.replace(request.out / NOTE, json.dumps(note, indent=2).encode())
     settings.setdefault("progress", False if request.quiet else None)
     settings.setdefault("data", problem.data)
     with warnings.catch_warnings():
@@ -100,12 +100,12 @@ def _check_folder(request: Request) -> None:
     if request.out.exists() and not request.out.is_dir():
         raise ArgumentError(f"--out: {request.out} is a file; give a folder")
     # A run that was refused before its first step leaves its note only.
-    held = sorted(path.name for path in request.out.glob("*") if path.name != _NOTE)
+    held = sorted(path.name for path in request.out.glob("*") if path.name != NOTE)
     if held and not request.resume:
         raise ArgumentError(
             f"--out: {request.out} is not empty ({held[0]}); give --resume to go on from there, or another folder"
         )
-    if held and not (request.out / _NOTE).exists():
+    if held and not (request.out / NOTE).exists():
         raise ResumeError(
             f"--resume: {request.out} holds {held[0]} but no run of minimaxopt solve; give another folder"
         )
@@ -129,10 +129,10 @@ def _checkpoint(request: Request, effective: Mapping[str, str]) -> Path | None:
     if path is None:
         return None
     try:
-        then = json.loads((request.out / _NOTE).read_text(encoding="utf-8"))
+        then = json.loads((request.out / NOTE).read_text(encoding="utf-8"))
         held = {"problem": then["problem"], **then["options"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise ResumeError(f"--resume: {request.out / _NOTE} cannot be read ({error}); give another folder") from error
+        raise ResumeError(f"--resume: {request.out / NOTE} cannot be read ({error}); give another folder") from error
     now = {"problem": request.problem, **effective}
     for key in sorted(held.keys() | now.keys()):
         if held.get(key) != now.get(key):

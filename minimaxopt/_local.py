@@ -83,8 +83,10 @@ class _Classification:
     def run(self) -> Local:
         if not math.isfinite(self.risk + sum(self.residuals.values())):
             return self._undecided("the risk or its gradient is not finite at the point")
-        follower = self._eigenvalue("v")
-        leader = self._eigenvalue("u")
+        moving = self.residuals["v"] > self.tolerance, max(self.residuals.values()) > self.tolerance
+        # Where a gradient decides, an eigenvalue is told in passing.
+        follower = self._eigenvalue("v", roughly=moving[0])
+        leader = self._eigenvalue("u", roughly=moving[1])
         if self.residuals["v"] > self.tolerance:
             return self._follower_leaves_by_gradient()
         if follower is not None and follower.value < -self._threshold(follower):
@@ -178,12 +180,13 @@ class _Classification:
         factor = 1e3 if tangent.constraint.dimension <= 64 else 10.0
         return factor * max(1.0, float(squared_norm(image.values()).sqrt()))
 
-    def _eigenvalue(self, player: Player) -> Eigenpair | None:
+    def _eigenvalue(self, player: Player, *, roughly: bool) -> Eigenpair | None:
         """Return the smallest eigenvalue of the player's own Hessian on its free directions; none without any."""
         tangent = self.tangents[player]
         if not tangent.decidable or (tangent.constraint.free < 0.5 and not tangent.constraint.weak):
             return None
-        pair = _settled(self._form(player), calculus.of(self.point, player), self.tolerance)
+        form, like = self._form(player), calculus.of(self.point, player)
+        pair = smallest_eigenvalue(form, like, max_steps=30) if roughly else _settled(form, like, self.tolerance)
         sign = 1.0 if player == "u" else -1.0
         self.found.eigenvalues[player] = Quantity(sign * pair.value, pair.how, pair.error)
         return pair

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from minimaxopt._fresh import require_fresh
 from minimaxopt._local import Local, classify
 from minimaxopt._measure import Measured
 from minimaxopt._random import undisturbed
@@ -91,6 +92,9 @@ def certify(
     started = time.perf_counter()
     u, v = (solution.u, solution.v) if isinstance(solution, Solution) else _pair(solution)
     _check(game, restarts, steps, tolerance, exact)
+    if restarts and fresh_follower is None and not game.responding:
+        require_fresh("v", v)  # now, and not after the work
+    named = _named(followers)
     place = None if device is None else torch.device(device)
     at = Game(game.f, u, v, project_u=game.project_u, project_v=game.project_v)
     fit = data if fit_data is None else fit_data
@@ -103,7 +107,7 @@ def certify(
         spent = measured.gradients, measured.evaluations
         measured.forget()
         search = Search(at, data, fit, steps, seed, place, optimizers)
-        followers_reached = search.followers(restarts, fresh_follower) | search.named(_named(followers))
+        followers_reached = search.followers(restarts, fresh_follower) | search.named(named)
         leaders_reached = search.leaders(restarts)
         answers: dict[str, Quantity] = {}
         for player, answer in (exact or {}).items():

@@ -1,8 +1,9 @@
-"""The command line: ``minimaxopt plugins|problems|solvers|solve``, and whatever commands the plugins add."""
+"""The command line: ``minimaxopt plugins|problems|solvers|solve|certify|bench``, and whatever commands the plugins add."""
 
 # No `from __future__ import annotations`: typer reads the annotations of the commands at run time.
 import functools
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
@@ -60,12 +61,13 @@ def application() -> typer.Typer:
     cli.callback()(_root)
     cli.command()(plugins)
     cli.command()(solve)
+    cli.command()(certify)
     for name, listing, show in (("problems", problems, show_problem), ("solvers", solvers, show_solver)):
         group = typer.Typer(name=name, help=inspect.getdoc(listing), invoke_without_command=True)
         group.callback()(listing)
         group.command("show")(show)
         cli.add_typer(group)
-    plugin_host().add_commands(cli, _stage, taken=("plugins", "problems", "solvers", "solve"))
+    plugin_host().add_commands(cli, _stage, taken=("plugins", "problems", "solvers", "solve", "certify", "bench"))
     return cli
 
 
@@ -213,6 +215,29 @@ def solve(
         _print_table(table, empty="")
     code = {Status.DIVERGED: DIVERGED, Status.INTERRUPTED: INTERRUPTED}.get(outcome.solution.status, 0)
     raise typer.Exit(code)
+
+
+def certify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that 'minimaxopt solve --out' wrote.")],
+    restarts: Annotated[int, typer.Option(min=0, help="Fresh followers, and fresh leaders, to train.")] = 5,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of each training.")] = 500,
+    tolerance: Annotated[
+        float | None, typer.Option(help="The gradient's length and the eigenvalue that count as zero.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+) -> None:
+    """Say how good a saved solution is, and keep the certificate with it (certificate.json, and in the solution)."""
+    from minimaxopt._judge import judge
+
+    settings = {"restarts": restarts, "steps": steps, "tolerance": tolerance, "seed": seed, "device": device}
+    found, path = judge(run, settings)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    typer.echo(str(found))
+    typer.echo(f"\nwritten to {path}")
 
 
 def _assignments(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:

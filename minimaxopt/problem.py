@@ -30,6 +30,9 @@ class Problem:
         metrics: name to ``fn(u, v) -> float``, evaluated on copies of the players in eval mode.
         settings: keyword arguments of ``solve`` that suit the problem, such as ``steps`` or ``u_optimizer``; a user's
             own win.
+        held_out: data that no solve has seen, of the form of ``data``, on which ``minimaxopt certify`` scores; by
+            default ``data``.
+        followers: further followers by name, for ``certify(followers=...)``, such as known attacks.
 
     Raises:
         ArgumentError: an argument is of another kind.
@@ -47,13 +50,16 @@ class Problem:
     data: Any = None
     metrics: Mapping[str, Callable[[Tree, Tree], float]] = field(default_factory=_empty)
     settings: Mapping[str, Any] = field(default_factory=_empty)
+    held_out: Any = None
+    followers: Mapping[str, Any] = field(default_factory=_empty)
 
     def __post_init__(self) -> None:
         """Refuse what ``solve`` would only stumble over later."""
         if not isinstance(cast("object", self.game), Game):
             raise ArgumentError(f"game: {self.game!r} is no Game; give Game(f, u, v)")
         source_of(self.data, 0, None)
-        for name, value in (("metrics", self.metrics), ("settings", self.settings)):
+        source_of(self.held_out, 0, None)
+        for name, value in (("metrics", self.metrics), ("settings", self.settings), ("followers", self.followers)):
             if not isinstance(cast("object", value), Mapping):
                 raise ArgumentError(f"{name}: {value!r} is no mapping; give a dictionary with names as keys")
         for name, metric in self.metrics.items():

@@ -22,8 +22,10 @@ ORDER = [
     "solvers.sensitivity", "solvers.unrolled", "solvers._answer", "solvers.stackelberg", "solvers.ridge", "solvers.newton",
     "solvers.competitive", "solvers.adjusted", "solvers._wrapping", "solvers.lookahead", "solvers.averaged", "solvers",
     "_bundle", "solution", "_plane", "_trajectory", "plot", "callbacks", "_probe", "_progress", "_options", "hookspecs",
-    "_discovery", "plugins", "problem", "_loop", "run", "_measure", "_tangent", "_local", "_fresh", "_respond", "certify", "",
-    "_launch", "cli",
+    "_discovery", "plugins", "problem", "_loop", "run", "testing._game", "testing.quadratic", "testing.bilinear", "testing.surfaces",
+    "testing.nonconvex", "testing.gan", "testing.flat", "testing.constrained", "testing.data", "testing._solvers",
+    "testing._problems", "testing", "_measure", "_tangent", "_local", "_fresh", "_respond", "certify", "",
+    "_launch", "_judge", "cli",
 ]  # fmt: skip
 # `__version__` is read by the manifest; imports inside functions are listed with their reason.
 LATE = {

@@ -191,6 +191,11 @@ class Context:
 
         The buffers that the last evaluation for ``u`` leaves become the game's when the step ends.
         """
+        if self.responding:
+            raise ArgumentError(
+                "solver: asks for gradients of a follower that responds by a function; let it use ctx.respond(), or give "
+                "the game a follower with parameters"
+            )
         self.gradient_evaluations += 1
         found = calculus.operator(self.risk(substep=substep, batch=batch), point or self.point, players)
         self.note_buffers(players)

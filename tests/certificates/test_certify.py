@@ -292,7 +292,9 @@ class Stubborn(nn.Module):
 
 def test_a_module_that_cannot_be_initialised_is_named_with_the_remedy() -> None:
     game = Game(lambda u, v: (u * v(u)).sum() - v.weight.square().sum(), torch.ones(2), Stubborn())
-    with pytest.raises(ArgumentError, match=r"v's module Stubborn has parameters of its own and no reset_parameters"):
+    with pytest.raises(
+        ArgumentError, match=r"v: its module Stubborn has parameters of its own and no reset_parameters"
+    ):
         certify(game, (game.u, game.v), restarts=1)
     found = certify(game, (game.u, game.v), restarts=1, fresh_follower=Stubborn, steps=300)
     assert "fresh follower 1" in found.followers

@@ -301,3 +301,12 @@ def test_descent_takes_the_response_as_given() -> None:
     game = Game(lambda u, v: u * v, torch.tensor(1.0), lambda risk, u: 2 * u)
     assert solve(game, Descent(), steps=1, u_optimizer=SGD).u.item() == pytest.approx(1 - 0.1 * 2)
     assert solve(game, Sensitivity(gamma=1.0), steps=1, u_optimizer=SGD).u.item() == pytest.approx(1 - 0.1 * 3)
+
+
+def test_gradients_of_a_responding_follower_are_refused_with_the_remedy() -> None:
+    game = Game(lambda u, v: u * v, torch.tensor(1.0), lambda risk, u: u.sign())
+    ctx = Context(game, u_optimizer=SGD)
+    with pytest.raises(ArgumentError, match=r"let it use ctx.respond\(\)"):
+        ctx.gradients()
+    answer, risk = ctx.respond()
+    assert float(risk(ctx.point.u, answer).detach()) == 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -83,3 +85,17 @@ def test_bad_settings_are_refused(settings, message):
 def test_images_of_another_shape_are_refused():
     with pytest.raises(ArgumentError, match=r"x: its shape is \(2, 3, 32, 32\); give images of shape"):
         small_cnn()(torch.zeros(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize("init", ["tutorial", "torch"])
+def test_reset_parameters_initialises_as_when_built(init: Any) -> None:
+    torch.manual_seed(3)
+    network = small_cnn(init=init)
+    built = [p.detach().clone() for p in network.parameters()]
+    network.reset_parameters()
+    for then, now in zip(built, network.parameters(), strict=True):
+        if init == "tutorial" and then.dim() == 1:
+            assert torch.equal(then, now)  # biases are constants there
+        else:
+            assert not torch.equal(then, now)
+            assert float(now.detach().std()) == pytest.approx(float(then.std()), rel=0.5)

@@ -216,3 +216,16 @@ def test_settings_combine_with_every_output():
         z = network(output=output, label_layers=layers, dropout=dropout)(x, y)
         assert z.shape == x.shape
         assert not torch.equal(z, x)
+
+
+def test_reset_parameters_starts_anew() -> None:
+    network = AttackNetwork(eta=0.1, scale=3.0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(7.0)
+    network.reset_parameters()
+    assert network.scale.item() == 3.0
+    for name, parameter in network.named_parameters():
+        if name != "scale":
+            assert parameter.abs().max().item() < 1
+            assert parameter.std().item() > 0, name

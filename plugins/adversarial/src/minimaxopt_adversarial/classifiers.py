@@ -76,7 +76,16 @@ class MnistCNN(nn.Module):
             nn.Dropout(check_share("dropout", dropout)),
             nn.Linear(hidden, classes),
         )
+        self._init = init
         if init == "tutorial":
+            _tutorial_init(self)
+
+    def reset_parameters(self) -> None:
+        """Start anew, initialised as the network was built."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.reset_parameters()
+        if self._init == "tutorial":
             _tutorial_init(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -109,8 +109,16 @@ class AttackNetwork(nn.Module):
             nn.Linear(size + again, after) for size, after in pairwise((*units, prod(self.shape)))
         )
         self.dropout = nn.Dropout(check_share("dropout", dropout))
-        start = torch.tensor(check_size("scale", scale, positive=True))
+        self._start = check_size("scale", scale, positive=True)
+        start = torch.tensor(self._start)
         self.scale = nn.Parameter(start, requires_grad=learn_scale) if output == "layernorm-tanh" else None
+
+    def reset_parameters(self) -> None:
+        """Start anew: layers as torch initialises them, the scale as it was given."""
+        for layer in (self.first, *self.rest):
+            layer.reset_parameters()
+        if self.scale is not None:
+            nn.init.constant_(self.scale, self._start)
 
     def direction(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the outputs ``d`` in [-1, 1], of the shape of ``x``."""

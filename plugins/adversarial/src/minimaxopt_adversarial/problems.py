@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from minimaxopt import Batches, Descent, Problem, Sensitivity, solve
-from minimaxopt_adversarial.attacks import fgsm
+from minimaxopt import Batches, Descent, Game, Problem, Sensitivity, solve
+from minimaxopt_adversarial.attacks import fgsm, pgd
 from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
 from minimaxopt_adversarial.data import Dataset, load_mnist
 from minimaxopt_adversarial.defences import (
@@ -138,7 +138,9 @@ def mnist_attnet(
         "seed": seed,
     }
     metrics = {**_errors(data, eta), "attnet_error": attnet_error}
-    return Problem(attnet_game(network, attacker), _batches(data, batch_size, seed), metrics, settings)
+    game = attnet_game(network, attacker)
+    held_out, followers = _held_out(data), _attacks(network, eta)
+    return Problem(game, _batches(data, batch_size, seed), metrics, settings, held_out, followers)
 
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
@@ -156,7 +158,18 @@ def _gradient(
     data = _data(data_dir)
     game = gradient_game(_seeded(seed, lambda: _classifier(classifier)), eta=eta)
     settings = {"solver": solver, "steps": _STEPS, "u_optimizer": _adam(rate), "seed": seed}
-    return Problem(game, _batches(data, batch_size, seed), _errors(data, eta), settings)
+    held_out, followers = _held_out(data), _attacks(game.u, eta)
+    return Problem(game, _batches(data, batch_size, seed), _errors(data, eta), settings, held_out, followers)
+
+
+def _held_out(data: Dataset) -> Batches:
+    return Batches((data.x_test, data.y_test), batch_size=500, shuffle=False)
+
+
+def _attacks(network: nn.Module, eta: float) -> dict[str, Game]:
+    """Return the attacks by gradient as games that share the leader: followers for a certificate."""
+    attacks: dict[str, Callable[..., Tensor]] = {"FGSM": fgsm, "PGD-20": partial(pgd, steps=20)}
+    return {name: gradient_game(network, eta=eta, attack=attack) for name, attack in attacks.items()}
 
 
 def _errors(data: Dataset, eta: float) -> dict[str, Callable[[Any, Any], float]]:
