@@ -74,8 +74,9 @@ class Measured:
         mean = sum(w * x for w, x in zip(weights, values, strict=True)) / total
         if len(values) < 2:
             return Mean(mean, None)
+        # The variance of a batch's mean falls with its weight; without bias for batches of any sizes.
         spread = sum((w * (x - mean)) ** 2 for w, x in zip(weights, values, strict=True))
-        return Mean(mean, math.sqrt(spread * len(values) / (len(values) - 1)) / total)
+        return Mean(mean, math.sqrt(spread / (total**2 - sum(w**2 for w in weights))))
 
     def value(self, point: Point) -> float:
         """Return the risk at ``point``; infinite or NaN where it has no value there."""

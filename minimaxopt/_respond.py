@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import calculus
+from minimaxopt._form import allowed, require_form, same_architecture
 from minimaxopt._fresh import can_be_fresh, fresh
 from minimaxopt._functional import Functional
 from minimaxopt._measure import Measured
-from minimaxopt._tree import add
+from minimaxopt._tree import add, squared_norm
 from minimaxopt._types import OptimizerFactory, Player, Point, Tensors, Tree
 from minimaxopt.certificate import How, Quantity
 from minimaxopt.errors import ArgumentError, DivergenceWarning
@@ -26,6 +27,8 @@ from minimaxopt.game import Game, is_responding
 from minimaxopt.run import solve
 from minimaxopt.solution import Status
 from minimaxopt.solvers import Ascent, Descent
+
+OWN = "the solution's follower"
 
 _DOUBLINGS = 60  # of the distance along a ray
 _GROWTH = 1.4  # by which a doubling must raise the gain: 2 for linear growth, 1 for logarithmic
@@ -44,6 +47,11 @@ class Search:
         seed: of every random draw.
         device: where to compute.
         optimizers: factories by player, ``None`` for the defaults.
+        tolerance: how far from the set of a projection a player may lie.
+
+    Attributes:
+        foreign: names of the followers whose risk is no lower bound of ``max_v f(u, v)``: games with a risk of their
+            own, modules of another architecture, functions that answer each of several batches by itself.
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class Search:
         seed: int,
         device: torch.device | None,
         optimizers: Mapping[Player, OptimizerFactory | None],
+        tolerance: float,
     ) -> None:
         self._given = game
         # One copy in evaluation mode, for all trainings: the opponent is the player as it is used, not as it learned.
@@ -62,11 +71,13 @@ class Search:
         self._data, self._fit_data = data, fit_data
         self._steps, self._seed, self._device, self._optimizers = steps, seed, device, optimizers
         self._how: How = "exact" if data is None else "estimate"
+        self._tolerance = tolerance
+        self.foreign: set[str] = set()
         self.gradients = self.evaluations = 0
 
     def followers(self, restarts: int, make: Callable[[], Tree] | None) -> dict[str, Quantity]:
         """Return what the solution's own follower and fresh ones reach against the leader."""
-        found = {"the solution's follower": self._score(self._game)[0]}
+        found = {OWN: _numbered(self._score(self._game)[0], 1.0)}
         if self._game.responding:
             return found
         for i in range(restarts):
@@ -77,7 +88,7 @@ class Search:
 
     def leaders(self, restarts: int) -> dict[str, Quantity]:
         """Return what the solution's leader, trained on, and fresh ones reach against the follower."""
-        found = {"the solution's leader": self._score(self._game)[0]}
+        found = {"the solution's leader": _numbered(self._score(self._game)[0], -1.0)}
         if not restarts:
             return found
         found["the solution's leader, trained on"] = self._reach("u", self._game.u, self._seed)
@@ -92,23 +103,45 @@ class Search:
         found: dict[str, Quantity] = {}
         for name, follower in followers.items():
             if isinstance(follower, Game):
+                self.foreign.add(name)
+                require_form(f"followers: {name!r}: its u", self._game.u, follower.u)
                 game = replace(follower, u=self._game.u, project_u=self._game.project_u)
                 if not game.responding:
                     game = replace(game, v=self._train(game, "v", self._seed)[1])
+            elif is_responding(follower):
+                if self._data is not None and not self._game.responding:
+                    self.foreign.add(name)
+                game = replace(self._game, v=follower, project_v=None)
             else:
-                projection = None if is_responding(follower) else self._game.project_v
-                game = replace(self._game, v=follower, project_v=projection)
-            found[name] = self._score(game)[0]
+                game = self._valued(f"followers: {name!r}", name, follower)
+            found[name] = _numbered(self._score(game)[0], 1.0)
         return found
+
+    def _valued(self, what: str, name: str, follower: Tree) -> Game:
+        """Return the game against a value of ``v``."""
+        if self._game.responding:
+            return replace(self._game, v=follower)
+        require_form(what, follower, self._game.v)
+        if same_architecture(follower, self._game.v):
+            game = allowed(what, replace(self._game, v=follower), self._tolerance, self._device)
+        else:
+            self.foreign.add(name)
+            game = replace(self._game, v=follower, project_v=None)
+        return replace(game, v=_in_mode(game.v, training=False))
 
     def exactly(self, player: Player, answer: Callable[[Tree], Tree]) -> Quantity:
         """Return the risk at the best response that the user knows."""
-        opponent = _detached(self._game.u if player == "v" else self._game.v)
-        found, _ = self._score(_with(self._game, player, answer(opponent)))
-        return replace(found, note="exact response")
+        mine, other = (self._game.v, self._game.u) if player == "v" else (self._game.u, self._game.v)
+        response = answer(_detached(other))
+        what = f"exact: the response of {player}"  # the other player has been looked at
+        require_form(what, response, mine)
+        game = allowed(what, _with(self._game, player, response), self._tolerance, self._device)
+        found = replace(self._score(game)[0], note="exact response")
+        return _numbered(found, 1.0 if player == "v" else -1.0)
 
     def _made(self, make: Callable[[], Tree]) -> Tree:
         made = make()
+        require_form("fresh_follower: what it returned", made, self._game.v)
         held = {id(leaf) for leaf in optree.tree_leaves(self._given.v, none_is_leaf=True)}
         if any(id(leaf) in held for leaf in optree.tree_leaves(made, none_is_leaf=True)):
             raise ArgumentError(
@@ -122,10 +155,11 @@ class Search:
         """Train a player from ``start`` against the other, frozen one, and score it."""
         sign = 1.0 if player == "v" else -1.0
         status, end = self._train(_with(self._game, player, start), player, seed)
-        first = Functional(_with(self._game, player, start), self._device).parameters[player]
+        begun = Functional(_with(self._game, player, start), self._device).parameters[player]
+        first = {n: t.detach() for n, t in begun.items()}
         found, measured = self._score(_with(self._game, player, end))
         if math.isnan(found.value):
-            return Quantity(-sign * math.inf, found.how, None, "the risk is not a number there")
+            return _numbered(found, sign)
         if self._endless(measured, player, first, found.value, sign):
             return Quantity(sign * math.inf, found.how, None, "grows without end along a ray")
         return replace(found, note="its training diverged" if status is Status.DIVERGED else "")
@@ -148,6 +182,8 @@ class Search:
                 progress=False,
                 **moves,
             )
+        if solution.status is Status.INTERRUPTED:  # a solve ends in order; a certificate of half its parts is none
+            raise KeyboardInterrupt
         self.gradients += solution.gradient_evaluations
         return solution.status, solution.v if player == "v" else solution.u
 
@@ -158,11 +194,25 @@ class Search:
         return Quantity(mean.value, self._how, mean.error), measured
 
     def _endless(self, measured: Measured, player: Player, first: Tensors, reached: float, sign: float) -> bool:
-        """Whether the risk keeps growing on the ray from where the training began through where it ended."""
-        last = calculus.of(measured.point, player)
-        way = add(last, first, -1.0)
+        """Whether the risk keeps growing on a ray from where the training ended: onwards, or along the gradient."""
         if math.isinf(reached):
             return sign * reached > 0
+        last = calculus.of(measured.point, player)
+        onwards = {n: t.detach() for n, t in add(last, first, -1.0).items()}
+        if self._grows(measured, player, onwards, reached, sign):
+            return True
+        slope = calculus.of(measured.slopes(measured.point, (player,)), player)
+        self.gradients += 1
+        steep = float(squared_norm([t.detach() for t in slope.values()]).sqrt())
+        if not 0 < steep < math.inf:
+            return False
+        # Where the start was far off in directions that the training then settled, the way onwards unsettles them.
+        far = max(1.0, float(squared_norm(onwards.values()).sqrt()))
+        uphill = {n: -far / steep * t for n, t in slope.items()}
+        return self._grows(measured, player, uphill, reached, sign)
+
+    def _grows(self, measured: Measured, player: Player, way: Tensors, reached: float, sign: float) -> bool:
+        last = calculus.of(measured.point, player)
         before = 0.0
         for k in range(_DOUBLINGS):
             there = measured.project(player, add(last, way, 2.0**k))
@@ -176,6 +226,15 @@ class Search:
                 return True
             before = gain
         return False
+
+
+def _numbered(found: Quantity, sign: float) -> Quantity:
+    """Return a risk that is not a number as the bound that bounds nothing."""
+    if not math.isnan(found.value):
+        return found
+    return Quantity(
+        -sign * math.inf, "lower bound" if sign > 0 else "upper bound", None, "the risk is not a number there"
+    )
 
 
 def _with(game: Game, player: Player, tree: Tree) -> Game:
@@ -200,6 +259,6 @@ def _in_mode(tree: Tree, *, training: bool) -> Tree:
 
 def _detached(tree: Tree) -> Tree:
     def one(leaf: Any) -> Any:
-        return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
+        return leaf.detach().clone() if isinstance(leaf, Tensor) else copy.deepcopy(leaf)
 
     return optree.tree_map(one, tree, none_is_leaf=True)

@@ -64,6 +64,8 @@ class Tangent:
         self._a = reach / max(length, tolerance)
         jacobian = self._at(add(x, slope, -self._a))
         if jacobian is None:
+            if self.why_not:
+                self.constraint = Constraint(active=True, free=n, dimension=n, how="estimate")
             return
         self._jacobian = jacobian
         weak = self._weak(slope, tolerance)
@@ -107,7 +109,7 @@ class Tangent:
         """Return the product with the projection's Jacobian at ``z``; none where it cannot be differentiated."""
         at = {n: t.detach().requires_grad_() for n, t in z.items()}
         with torch.enable_grad():
-            image = self._project(at)
+            image = self._project({n: t.clone() for n, t in at.items()})  # it may work in place
         if not any(t.requires_grad for t in image.values()):
             if _close(image, z):
                 return None  # it does nothing here, whatever it is made of
@@ -160,11 +162,15 @@ class Tangent:
                     unit[name].view(-1)[i] = 1
                     total += float(jacobian(unit)[name].view(-1)[i])
             return total, "exact"
+        # Signs can cancel in a direction or two, and a direction that is lost might be the one that decides.
+        held = random_like(self._x, 99)
+        if float(squared_norm(jacobian(held).values())) < 1e-6 / n:
+            return 0.0, "estimate"
         total = 0.0
         for seed in range(_PROBES):
             signs = {k: t.sign() for k, t in random_like(self._x, 100 + seed).items()}
             total += float(dot(signs.values(), jacobian(signs).values()))
-        return total / _PROBES, "estimate"
+        return max(1.0, total / _PROBES), "estimate"
 
 
 def _close(a: Tensors, b: Tensors) -> bool:

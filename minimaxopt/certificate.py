@@ -37,8 +37,12 @@ class Quantity:
     def __str__(self) -> str:
         sign = {"exact": "", "lower bound": ">= ", "upper bound": "<= ", "estimate": "about "}[self.how]
         error = "" if self.error is None or not math.isfinite(self.value) else f" +- {self.error:.2g}"
-        infinite = "unbounded above" if self.value > 0 else "unbounded below"
-        number = infinite if math.isinf(self.value) else f"{sign}{self.value:.6g}"
+        number = f"{sign}{self.value:.6g}"
+        if math.isinf(self.value):
+            empty = (self.value, self.how) in ((math.inf, "upper bound"), (-math.inf, "lower bound"))
+            number = "unknown" if empty else "unbounded above" if self.value > 0 else "unbounded below"
+        elif math.isnan(self.value):
+            number = "not a number"
         return f"{number}{error}{f' ({self.note})' if self.note else ''}"
 
 
@@ -113,10 +117,13 @@ class Certificate:
         reason: why, with the eigenvalue and the direction.
         move: a move that improves and so proves ``"not local minimax"``.
         risk: ``f(u, v)``.
-        worst: the largest risk that any follower reached against ``u``: at most ``max_v f(u, v)``.
+        worst: the largest risk that any follower reached against ``u``: at most ``max_v f(u, v)``, unless the follower,
+            named in its note, was given as a game with a risk of its own, as another kind of module, or as a function
+            that answers each of several batches by itself.
         best: the smallest risk that any leader reached against ``v``: at least ``min_u f(u, v)``.
-        gap: ``worst - best``, at most the true duality gap. It is zero at a Nash point; at a minimax point that is no
-            Nash point it is positive, and may be infinite.
+        gap: ``worst - best``, at most the true duality gap, with followers left out whose risk does not bound
+            ``max_v f(u, v)``. It is zero at a Nash point; at a minimax point that is no Nash point it is positive, and
+            may be infinite.
         followers: what each follower reached against ``u``, by name.
         leaders: what each leader reached against ``v``, by name.
         stationarity: by player, ``||x - P(x - F(x))||``, the length of the projected gradient step.
@@ -176,10 +183,13 @@ class Certificate:
         if self.sandwich is not None:
             low, high = self.sandwich
             rows.append(("sandwich", f"{low:.6g} <= max min f <= min max f <= {high:.6g} (exact responses)"))
-        rows += [(f"stationarity {player}", str(found)) for player, found in self.stationarity.items()]
+        zero = f"; up to {self.settings['tolerance']:.3g} counts as zero" if "tolerance" in self.settings else ""
+        rows += [(f"stationarity {player}", f"{found}{zero}") for player, found in self.stationarity.items()]
         rows += [(f"constraint {player}", str(found)) for player, found in self.constraints.items()]
-        names = {"v": "largest of d2f/dv2", "u": "smallest of d2f/du2", "schur": "smallest of Schur complement"}
-        rows += [(names[name], str(found)) for name, found in self.eigenvalues.items()]
+        names = {"v": ("d2f/dv2", "largest"), "u": ("d2f/du2", "smallest"), "schur": ("Schur complement", "smallest")}
+        for name, found in self.eigenvalues.items():
+            of, which = names[name]
+            rows.append((of, f"{which} eigenvalue {found}"))
         cost = ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in self.cost.items())
         if cost:
             rows.append(("cost", cost))

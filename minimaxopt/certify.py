@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
+import optree
 import torch
 from torch import nn
 
+from minimaxopt._form import allowed, require_form
 from minimaxopt._fresh import require_fresh
 from minimaxopt._local import Local, classify
 from minimaxopt._measure import Measured
 from minimaxopt._random import undisturbed
-from minimaxopt._respond import Search
+from minimaxopt._respond import OWN, Search
 from minimaxopt._tree import add, squared_norm
 from minimaxopt._types import OptimizerFactory, Player, Tree
 from minimaxopt.certificate import Certificate, How, Quantity
-from minimaxopt.errors import ArgumentError
-from minimaxopt.game import Game, devices_of
+from minimaxopt.errors import ArgumentError, DataError
+from minimaxopt.game import Game, devices_of, is_responding
+from minimaxopt.run import usable_device
 from minimaxopt.solution import Solution, environment
 
 
@@ -91,37 +94,48 @@ def certify(
     """
     started = time.perf_counter()
     u, v = (solution.u, solution.v) if isinstance(solution, Solution) else _pair(solution)
-    _check(game, restarts, steps, tolerance, exact)
+    _check(game, restarts, steps, tolerance, exact, seed, fit_data, fresh_follower)
+    require_form("solution: its u", u, game.u)
+    require_form("solution: its v", v, game.v)
     if restarts and fresh_follower is None and not game.responding:
         require_fresh("v", v)  # now, and not after the work
     named = _named(followers)
-    place = None if device is None else torch.device(device)
-    at = Game(game.f, u, v, project_u=game.project_u, project_v=game.project_v)
+    place = usable_device(device)
     fit = data if fit_data is None else fit_data
     optimizers: dict[Player, OptimizerFactory | None] = {"u": u_optimizer, "v": v_optimizer}
-    with undisturbed(devices_of((u, v))):
+    with undisturbed(devices_of((u, v))), torch.inference_mode(False), torch.enable_grad():
+        at = Game(game.f, u, v, project_u=game.project_u, project_v=game.project_v)
+        limit = _tolerance(at, tolerance)
+        at = allowed("solution: its {player}", at, limit, place)
+        search = Search(at, data, fit, steps, seed, place, optimizers, limit)
+        # What others wrote comes first, so that its errors do.
+        answers = {player: search.exactly(player, answer) for player, answer in _exact(exact)}
+        reached = search.named(named)
         measured = Measured(at, data, seed, place)
-        limit = _tolerance(measured, tolerance)
         risk = measured.risk()
         local = _local_type(measured, limit)
         spent = measured.gradients, measured.evaluations
         measured.forget()
-        search = Search(at, data, fit, steps, seed, place, optimizers)
-        followers_reached = search.followers(restarts, fresh_follower) | search.named(named)
+        followers_reached = search.followers(restarts, fresh_follower) | reached
         leaders_reached = search.leaders(restarts)
-        answers: dict[str, Quantity] = {}
-        for player, answer in (exact or {}).items():
-            answers[player] = search.exactly("v" if player == "v" else "u", answer)
-    worst = _extreme(followers_reached, answers.get("v"), 1.0)
+    bounding = {name: found for name, found in followers_reached.items() if name not in search.foreign}
+    highest = _extreme(bounding, answers.get("v"), 1.0)
+    above = {name: found for name, found in followers_reached.items() if found.value > highest.value}
+    worst = _extreme(above, None, 1.0) if above else highest
     best = _extreme(leaders_reached, answers.get("u"), -1.0)
-    both = worst.how == best.how == "exact"
+    both = highest.how == best.how == "exact"
     return Certificate(
         kind=local.kind,
         reason=local.reason,
-        risk=Quantity(risk.value, "exact" if data is None else "estimate", risk.error),
+        risk=Quantity(
+            risk.value,
+            "exact" if data is None else "estimate",
+            risk.error,
+            "" if risk.error is None else "standard error over the batches",
+        ),
         worst=worst,
         best=best,
-        gap=Quantity(worst.value - best.value, "exact" if both else "lower bound"),
+        gap=_gap(highest, best, both, [] if worst is highest else sorted(search.foreign)),
         followers=followers_reached,
         leaders=leaders_reached,
         stationarity=local.stationarity,
@@ -129,7 +143,7 @@ def certify(
         constraints=local.constraints,
         move=local.move,
         distance=local.distance,
-        sandwich=(best.value, worst.value) if both else None,
+        sandwich=(best.value, highest.value) if both else None,
         cost={
             "gradient_evaluations": spent[0] + search.gradients,
             "risk_evaluations": spent[1] + search.evaluations,
@@ -154,7 +168,9 @@ def _pair(solution: Any) -> tuple[Tree, Tree]:
     )
 
 
-def _check(game: Any, restarts: Any, steps: Any, tolerance: Any, exact: Any) -> None:
+def _check(
+    game: Any, restarts: Any, steps: Any, tolerance: Any, exact: Any, seed: Any, fit_data: Any, make: Any
+) -> None:
     if not isinstance(game, Game):
         raise ArgumentError(f"game: {type(game).__name__} is not a Game; give Game(f, u, v)")
     if game.u is None or game.v is None:
@@ -162,17 +178,44 @@ def _check(game: Any, restarts: Any, steps: Any, tolerance: Any, exact: Any) -> 
     for name, value in (("restarts", restarts), ("steps", steps)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ArgumentError(f"{name}: {value!r} is not a number of {name}; give a non-negative integer")
-    if tolerance is not None and not (isinstance(tolerance, (int, float)) and 0 < tolerance < math.inf):
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (number and 0 < tolerance < math.inf):
         raise ArgumentError(f"tolerance: {tolerance!r} is no tolerance; give a positive number")
-    if exact is not None and not set(exact) <= {"u", "v"}:
+    if exact is not None and not (set(exact) <= {"u", "v"} and all(callable(answer) for answer in exact.values())):
         raise ArgumentError(f"exact: has {sorted(exact)}; give functions for 'u', for 'v', or for both")
+    if make is not None and not callable(make):
+        raise ArgumentError(f"fresh_follower: {type(make).__name__} is not callable; give a function that makes one")
+    if isinstance(fit_data, Iterator):
+        raise DataError(
+            "fit_data: an iterator can be read once only, and each training reads the data; give Batches, a list of "
+            "batches or a DataLoader"
+        )
 
 
-def _tolerance(measured: Measured, given: float | None) -> float:
+def _exact(exact: Mapping[str, Callable[[Tree], Tree]] | None) -> list[tuple[Player, Callable[[Tree], Tree]]]:
+    return [("v" if player == "v" else "u", answer) for player, answer in (exact or {}).items()]
+
+
+def _tolerance(game: Game, given: float | None) -> float:
+    dtypes: set[torch.dtype] = set()
+    for player, tree in (("u", game.u), ("v", game.v)):
+        if is_responding(tree):
+            continue
+        leaves: list[Any] = optree.tree_leaves(tree, none_is_leaf=True)
+        modules = [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
+        held = {leaf.dtype for leaf in leaves if isinstance(leaf, torch.Tensor)}
+        held |= {p.dtype for module in modules for p in module.parameters() if p.requires_grad}
+        if not held:
+            raise ArgumentError(
+                f"solution: its {player} has no tensor that requires gradients, and a certificate asks what {player} "
+                "would gain by moving; unfreeze it (requires_grad_(True)), certify leaves it as it is"
+            )
+        dtypes |= held
     if given is not None:
         return float(given)
-    tensors = [*measured.point.u.values(), *measured.point.v.values()]
-    return 1e-5 if all(t.dtype == torch.float64 for t in tensors) else 1e-3
+    return 1e-5 if dtypes == {torch.float64} else 1e-3
 
 
 def _local_type(measured: Measured, tolerance: float) -> Local:
@@ -191,7 +234,13 @@ def _local_type(measured: Measured, tolerance: float) -> Local:
 
 def _named(followers: Any) -> dict[str, Any]:
     if isinstance(followers, Mapping):
-        return dict(cast("Mapping[str, Any]", followers))
+        given = dict(cast("Mapping[str, Any]", followers))
+        for name in given:
+            if not isinstance(name, str) or name == OWN or name.startswith("fresh follower "):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
+                raise ArgumentError(
+                    f"followers: {name!r} is no name, or one of the certificate's own; call the follower otherwise"
+                )
+        return given
     if isinstance(followers, (str, torch.Tensor, nn.Module, Game)) or not isinstance(followers, Iterable):
         raise ArgumentError(
             f"followers: {type(followers).__name__} is neither a mapping of names nor a list; give {{'name': follower}}"
@@ -207,8 +256,17 @@ def _named(followers: Any) -> dict[str, Any]:
 def _extreme(reached: Mapping[str, Quantity], exactly: Quantity | None, sign: float) -> Quantity:
     """Return the largest (``sign`` 1) or smallest risk that was reached, or the exact one where it is known."""
     name, found = max(reached.items(), key=lambda item: sign * item[1].value)
-    if exactly is not None and sign * exactly.value >= sign * found.value - 1e-9 * max(1.0, abs(found.value)):
+    near = 1e-9 * max(1.0, abs(found.value))
+    if exactly is not None and math.isfinite(exactly.value) and sign * exactly.value >= sign * found.value - near:
         return exactly
     how: How = "lower bound" if sign > 0 else "upper bound"
     wrong = "; the exact response given is worse" if exactly is not None else ""
     return Quantity(found.value, how, found.error, f"{name}{wrong}")
+
+
+def _gap(highest: Quantity, lowest: Quantity, both: bool, without: list[str]) -> Quantity:
+    gap, note = highest.value - lowest.value, f"without {', '.join(without)}" if without else ""
+    if both:
+        return Quantity(gap, "exact", note=note)
+    # Where the risk has no value both bounds are empty, and the gap is at least zero all the same.
+    return Quantity(0.0 if math.isnan(gap) else max(0.0, gap), "lower bound", note=note)

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from minimaxopt._bench_command import bench
 from minimaxopt._options import Option, describe_options, describe_settings
 from minimaxopt.errors import ArgumentError, MinimaxoptError
 from minimaxopt.plugins import plugin_host
@@ -62,6 +63,7 @@ def application() -> typer.Typer:
     cli.command()(plugins)
     cli.command()(solve)
     cli.command()(certify)
+    cli.command()(bench)
     for name, listing, show in (("problems", problems, show_problem), ("solvers", solvers, show_solver)):
         group = typer.Typer(name=name, help=inspect.getdoc(listing), invoke_without_command=True)
         group.callback()(listing)

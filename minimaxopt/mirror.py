@@ -25,8 +25,12 @@ class ExponentiatedGradient(torch.optim.Optimizer):
 
     A weight of zero stays zero, since no factor can change it; a positive weight stays positive, at the dtype's
     smallest normal number at least, so that it can come back. The step is computed in logarithms, so that no gradient
-    is too large. The sum is that before the first step. Moves that are formed from differences, such as the
-    extrapolation of an optimistic step, may leave the simplex; give the game ``Simplex()`` as projection there.
+    is too large. The sum is that before the first step.
+
+    ``Extragradient`` and ``PastExtragradient`` extrapolate by whole steps and stay on the simplex: with this optimizer
+    they are mirror-prox and optimistic mirror descent. Moves that are formed from differences of steps, such as those of
+    ``Optimistic``, may leave it; give the game ``Simplex()`` as projection there, which puts what is negative at zero, for
+    good.
 
     Args:
         params: tensors of weights, or dictionaries with ``params`` and ``lr``; none negative, none of whose rows (along

@@ -61,7 +61,8 @@ def phase_portrait(
         directions: ``(d_u, d_v)``, each of its player's structure, in which a module stands as the dictionary of its
             parameters.
         batch: for an ``f(u, v, batch)``, the batch at which it is drawn.
-        ax: the axes to draw into; by default those of a new figure.
+        ax: the axes to draw into; by default those of a new figure. A figure with ``layout="constrained"`` has room for
+            the scale beside them.
         title: the title; ``""`` for none.
         shading: whether to shade by the risk, with a scale beside; else only contour lines are drawn.
         legend: whether to draw a legend: below a new figure, inside given axes.

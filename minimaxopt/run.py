@@ -111,7 +111,7 @@ def solve(
             u_scheduler=schedulers[0],
             v_scheduler=schedulers[1],
             ascent_batches=ascent_batches,
-            device=_device(device),
+            device=usable_device(device),
         )
     if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in looking):
         raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
@@ -202,7 +202,8 @@ def _check(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any) -> None
         raise ArgumentError(f"tolerance: {tolerance!r} can never be met; give a non-negative number")
 
 
-def _device(device: torch.device | str | None) -> torch.device | None:
+def usable_device(device: torch.device | str | None) -> torch.device | None:
+    """Return the device that a text names, or raise with torch's reason why there is none."""
     if device is None:
         return None
     try:

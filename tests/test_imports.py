@@ -16,15 +16,18 @@ PLUGINS = ROOT / "plugins"
 # A module imports only from modules before it.
 ORDER = [
     "_types", "errors", "certificate", "_tree", "_random", "_capture", "game", "_functional", "calculus", "linear",
-    "projections._common", "projections.box", "projections.simplex", "projections.balls", "projections.product", "projections",
-    "mirror", "data", "solvers._movers", "solvers._base", "solvers.single", "solvers.gda", "solvers.best_response",
-    "solvers.momentum", "solvers.smoothed", "solvers.extragradient", "solvers.optimistic", "solvers.anchored", "solvers.kbeam",
-    "solvers.sensitivity", "solvers.unrolled", "solvers._answer", "solvers.stackelberg", "solvers.ridge", "solvers.newton",
-    "solvers.competitive", "solvers.adjusted", "solvers._wrapping", "solvers.lookahead", "solvers.averaged", "solvers",
-    "_bundle", "solution", "_plane", "_trajectory", "plot", "callbacks", "_probe", "_progress", "_options", "hookspecs",
-    "_discovery", "plugins", "problem", "_loop", "run", "testing._game", "testing.quadratic", "testing.bilinear", "testing.surfaces",
+    "projections._common", "projections.box", "projections.simplex", "projections.balls", "projections.product",
+    "projections", "mirror", "data", "solvers._movers", "solvers._base", "solvers.single", "solvers.gda",
+    "solvers.best_response", "solvers.momentum", "solvers.smoothed", "solvers.extragradient", "solvers.optimistic",
+    "solvers.anchored", "solvers.kbeam", "solvers.sensitivity", "solvers.unrolled", "solvers._answer",
+    "solvers.stackelberg", "solvers.ridge", "solvers.newton", "solvers.competitive", "solvers.adjusted",
+    "solvers._wrapping", "solvers.lookahead", "solvers.averaged", "solvers", "_bundle", "solution", "_plane",
+    "_trajectory", "plot", "callbacks", "_probe", "_progress", "_options", "hookspecs", "_discovery", "plugins",
+    "problem", "_loop", "run", "testing._game", "testing.quadratic", "testing.bilinear", "testing.surfaces",
     "testing.nonconvex", "testing.gan", "testing.flat", "testing.constrained", "testing.data", "testing._solvers",
-    "testing._problems", "testing", "_measure", "_tangent", "_local", "_fresh", "_respond", "certify", "",
+    "testing._problems", "testing", "_measure", "_tangent", "_form", "_moves", "_kink", "_local", "_fresh", "_respond",
+    "certify", "", "bench.outcomes", "bench.published", "bench.settings", "bench.runs", "bench.schedule", "bench.cells",
+    "bench.surfaces", "bench.summary", "bench.pictures", "bench.report", "bench.driver", "bench", "_bench_command",
     "_launch", "_judge", "cli",
 ]  # fmt: skip
 # `__version__` is read by the manifest; imports inside functions are listed with their reason.

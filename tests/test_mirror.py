@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import linprog
 from torch import Tensor
 
-from minimaxopt import Checkpoint, Context, Game, SimultaneousGDA, solve
+from minimaxopt import Checkpoint, Context, Extragradient, Game, Simplex, SimultaneousGDA, solve
 from minimaxopt.errors import ArgumentError
 from minimaxopt.mirror import ExponentiatedGradient
 
@@ -238,3 +238,36 @@ def test_weights_pushed_off_the_simplex_are_reported() -> None:
     w.grad = torch.ones(2)
     optimizer.step()
     assert bool(w.isnan().any())  # which a solve reports as diverged, by name
+
+
+def test_a_simplex_as_projection_leaves_mirror_steps_alone() -> None:
+    """Rock, paper, scissors by simultaneous steps: weights fall below a rounding of one, and come back."""
+    wins = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    mirror = partial(ExponentiatedGradient, lr=0.5)
+    start = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.1, 0.2, 0.7])
+
+    def play(**sets: Any) -> tuple[Tensor, Tensor]:
+        ctx = Context(Game(lambda u, v: u @ wins @ v, *start, **sets), u_optimizer=mirror, v_optimizer=mirror)
+        solver, path = SimultaneousGDA(), []
+        for _ in range(1500):
+            ctx.advance(solver, None)
+            path.append(torch.stack([ctx.point.u["value"], ctx.point.v["value"]]).detach())
+        return torch.stack(path).amin((0, 1, 2)), path[-1]
+
+    (least, free), (_, held) = play(), play(project_u=Simplex(), project_v=Simplex())
+    assert 0 < least < 1e-9
+    assert torch.equal(held, free)
+    assert float(Simplex()(free[0] + torch.tensor([0.01, 0.0, 0.0])).sum()) == pytest.approx(1)
+
+
+def test_extrapolations_of_mirror_steps_stay_on_the_simplex() -> None:
+    """Extragradient is mirror-prox: the step is the mirror step from the old point with the slope ahead."""
+    payoff = torch.tensor([[2.0, -1.0], [-3.0, 4.0]], dtype=torch.float64)
+    start = torch.tensor([0.9, 0.1], dtype=torch.float64), torch.tensor([0.4, 0.6], dtype=torch.float64)
+    mirror = partial(ExponentiatedGradient, lr=0.3)
+    game = Game(lambda u, v: u @ payoff @ v, *start)
+    found = solve(game, Extragradient(), steps=1, u_optimizer=mirror, v_optimizer=mirror)
+    ahead = stepped(start[0], payoff @ start[1], 0.3), stepped(start[1], -payoff.T @ start[0], 0.3)
+    assert torch.allclose(found.u, stepped(start[0], payoff @ ahead[1], 0.3), rtol=0, atol=EXACT)
+    assert torch.allclose(found.v, stepped(start[1], -payoff.T @ ahead[0], 0.3), rtol=0, atol=EXACT)
+    assert not torch.allclose(found.u, stepped(start[0], payoff @ start[1], 0.3))

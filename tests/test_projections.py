@@ -108,6 +108,19 @@ def test_simplex_passes_a_value_that_is_not_a_number_on() -> None:
     assert bool(Simplex()(torch.tensor([float("nan"), 1.0])).isnan().any())
 
 
+@given(st.integers(1, 50), st.integers(0, 2**31), st.sampled_from([torch.float32, torch.float64]))
+@settings(deadline=None)
+def test_weights_that_are_on_the_simplex_come_back_to_the_last_digit(n: int, seed: int, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(seed)
+    x = torch.softmax(30 * torch.randn(n, generator=random, dtype=dtype), -1) * (1 - torch.finfo(dtype).eps)
+    assert torch.equal(Simplex()(x), x)
+    assert torch.equal(Simplex(3.0)(3 * x), 3 * x)
+    off = Simplex()(1.001 * x)
+    assert abs(float(off.sum()) - 1) <= SINGLE
+    assert not torch.equal(off, 1.001 * x)
+    assert torch.equal(Simplex()(-x - 1) >= 0, torch.full_like(x, True, dtype=torch.bool))
+
+
 def test_projections_take_nestings() -> None:
     given_tree = {"a": torch.tensor([2.0, 0.0]), "b": [torch.tensor([0.25, 0.75])]}
     assert torch.equal(Simplex()(given_tree)["a"], torch.tensor([1.0, 0.0]))

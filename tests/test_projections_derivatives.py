@@ -97,3 +97,11 @@ def test_projections_are_transformed_by_vmap() -> None:
         assert torch.allclose(torch.vmap(ball(1.0))(x), ball(1.0, per_sample=True)(x), rtol=0, atol=1e-6)
     assert torch.equal(torch.vmap(Simplex())(x), Simplex()(x))
     assert torch.equal(torch.vmap(Product({"x": Box(0, 1)}))({"x": x})["x"], x.clamp(0, 1))
+
+
+def test_what_is_on_the_simplex_comes_back_with_the_derivative_of_the_projection() -> None:
+    inside = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    flat = torch.eye(3, dtype=torch.float64) - 1 / 3
+    assert torch.equal(Simplex()(inside), inside)
+    assert torch.allclose(jacobian(Simplex(), inside), flat, rtol=0, atol=EXACT)
+    assert torch.allclose(jacobian(Simplex(), inside + 1e-3), flat, rtol=0, atol=EXACT)

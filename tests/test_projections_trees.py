@@ -159,6 +159,24 @@ def test_tensors_that_do_not_fit_are_refused(project: Any, tree: Any, message: s
             project.draw(tree)
 
 
+@pytest.mark.parametrize(
+    ("parts", "player", "message"),
+    [
+        ({"w": Simplex()}, {"w": 0, "z": 0}, r"dictionary key mismatch; .* extra key\(s\): \['z'\]"),
+        ([Box(0, 1), None], [0, 0, 0], "list arity mismatch; expected: 2, got: 3"),
+        ([Box(0, 1)], {"w": 0}, "expected a list"),
+    ],
+)
+def test_refusals_of_structures_do_not_print_the_tensors(parts: Any, player: Any, message: str) -> None:
+    tree = torch.utils._pytree.tree_map(lambda _: torch.ones(3), player)
+    with pytest.raises(ArgumentError, match=rf"^tree: is not nested like the parts \({message}\); name every") as found:
+        Product(parts)(tree)
+    assert "tensor" not in str(found.value)
+    with pytest.raises(ArgumentError, match=rf"^low: has another structure than the tensors \({message}\)") as found:
+        Box(torch.utils._pytree.tree_map(lambda _: 0.0, parts), 1.0)(tree)
+    assert "tensor(" not in str(found.value)
+
+
 def test_a_refusal_during_a_solve_names_the_player() -> None:
     game = Game(lambda u, v: (u * v).sum(), torch.ones(3), torch.ones(3), project_u=Box(torch.zeros(2), 1))
     with pytest.raises(ArgumentError, match=r"^project_u: .*does not broadcast"):

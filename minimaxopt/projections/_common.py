@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import optree
@@ -34,6 +35,12 @@ def rebuilt(tree: Tree, tensors: Sequence[Tensor]) -> Tree:
     return optree.tree_unflatten(spec, tensors)
 
 
+def mismatch(error: ValueError) -> str:
+    """Return what optree says of two structures, without the tensors that it prints with it."""
+    text = re.sub(r"; (?!expected)\w+: .*", "", str(error), flags=re.DOTALL)
+    return re.sub(r"^Expected an instance of ([\w.]+), got .*", r"expected a \1", text, flags=re.DOTALL).rstrip(".")
+
+
 def spread(name: str, value: Tree, tree: Tree, tensors: Sequence[Tensor]) -> list[float | Tensor]:
     """Return the setting ``value`` for each tensor of ``tree``: itself, or its own part where it is a nesting.
 
@@ -46,7 +53,7 @@ def spread(name: str, value: Tree, tree: Tree, tensors: Sequence[Tensor]) -> lis
             parts = optree.broadcast_prefix(value, tree, none_is_leaf=True)
         except ValueError as error:
             raise ArgumentError(
-                f"{name}: has another structure than the tensors ({error}); give a number, a tensor, or the player's "
+                f"{name}: has another structure than the tensors ({mismatch(error)}); give a number, a tensor, or the player's "
                 "own nesting of these"
             ) from error
     return [_fitting(name, part, x) for part, x in zip(parts, tensors, strict=True)]

@@ -10,7 +10,7 @@ import torch
 
 from minimaxopt._tree import leaves_with_names
 from minimaxopt.errors import ArgumentError
-from minimaxopt.projections._common import noise_for, rebuilt, tensors_in
+from minimaxopt.projections._common import mismatch, noise_for, rebuilt, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class Product:
             below: list[Tree] = spec.flatten_up_to(tree)
         except ValueError as error:
             raise ArgumentError(
-                f"tree: is not nested like the parts ({error}); name every part, None for a free one"
+                f"tree: is not nested like the parts ({mismatch(error)}); name every part, None for a free one"
             ) from error
         named = zip(leaves_with_names(self.parts), below, strict=True)
         return optree.tree_unflatten(spec, [one(part, held, path) for (path, part), held in named])

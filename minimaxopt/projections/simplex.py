@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from minimaxopt._types import Tree
 
 
+_ROUNDINGS = 8
+"""How many roundings the sum of weights that are on the simplex may be off."""
+
+
 @final
 @dataclass(frozen=True)
 class Simplex:
@@ -22,7 +26,8 @@ class Simplex:
 
     ``P(x) = max(x - tau, 0)`` with the ``tau`` for which the sum is right
 
-    ``ExponentiatedGradient`` is the other way to stay on a simplex: a multiplicative step in place of this projection.
+    Weights that are on the simplex up to rounding come back as they are, to the last digit. ``ExponentiatedGradient`` is
+    the other way to stay on a simplex: a multiplicative step in place of this projection.
 
     Args:
         total: the sum, positive.
@@ -49,7 +54,7 @@ class Simplex:
         Raises:
             ArgumentError: for a tensor without a dimension to project, or whose last dimension is empty.
         """
-        return rebuilt(tree, [nearest_weights(_weights(x), self.total) for x in tensors_in(tree)])
+        return rebuilt(tree, [_kept(_weights(x), nearest_weights(x, self.total), self.total) for x in tensors_in(tree)])
 
     def draw(self, like: Tree, generator: torch.Generator | None = None) -> Tree:
         """Return a random point, uniform on the simplex: Dirichlet(1, ..., 1) times the total.
@@ -75,6 +80,17 @@ def _weights(x: Tensor) -> Tensor:
     return x
 
 
+def _kept(x: Tensor, nearest: Tensor, total: float) -> Tensor:
+    """Return ``x`` itself, with the derivative of ``nearest``, where it is on the simplex up to rounding.
+
+    To move it by the rounding of a sum would set weights below that to zero, from which no factor brings them back.
+    """
+    at = x.detach()
+    near = (at.sum(-1, keepdim=True) - total).abs() <= _ROUNDINGS * torch.finfo(x.dtype).eps * total
+    held = near & (at >= 0).all(-1, keepdim=True)
+    return torch.where(held, at + (nearest - nearest.detach()), nearest)
+
+
 def nearest_weights(x: Tensor, total: float | Tensor) -> Tensor:
     """Return the nearest non-negative weights of the given sum, along the last dimension."""
     # A common shift does not change the projection, and the sums below lose fewer digits near zero.
@@ -82,7 +98,8 @@ def nearest_weights(x: Tensor, total: float | Tensor) -> Tensor:
     tau = _threshold(x.detach(), total)
     # One Newton step on sum(max(x - tau, 0)) = total: it gives tau its derivative, the mean over the support, without
     # a graph through the sort, and takes the rounding of a long running sum away.
-    support = x.detach() > tau
+    # What is not a number counts in, and is passed on: the run reports it by name.
+    support = ~(x.detach() <= tau)
     excess = torch.where(support, x - tau, 0).sum(-1, keepdim=True) - total
     tau = tau + excess / support.sum(-1, keepdim=True).clamp_min(1)
     # The support once more, so that on its edge, too, the derivative is that of a projection, which is symmetric.

@@ -214,7 +214,7 @@ class Context:
         ``players`` are those whose move it serves, as for ``gradients``: the evaluation's buffers are kept for ``u``.
         """
         found = calculus.Blocks(self.risk(substep=substep, batch=batch), point or self.point, self._count)
-        self.note_buffers(("u",))
+        self.note_buffers(players)
         return found
 
     def note_buffers(self, players: tuple[Player, ...]) -> None:
@@ -305,8 +305,7 @@ class Context:
 
     def _optimize(self, player: Player, direction: Tensors) -> None:
         mover = self.movers[player]
-        for name, tensor in mover.tensors.items():
-            tensor.grad = direction[name]
+        mover.give(direction)
         mover.optimizer.step()
         for tensor in mover.tensors.values():
             tensor.grad = None

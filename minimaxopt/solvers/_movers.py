@@ -21,6 +21,13 @@ class Mover:
     tensors: Tensors
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler | None
+    writes: bool
+    """Whether the optimizer may write into the gradients that it is given."""
+
+    def give(self, direction: Tensors) -> None:
+        """Let ``direction`` be the tensors' gradients."""
+        for name, tensor in self.tensors.items():
+            tensor.grad = direction[name].clone() if self.writes else direction[name]
 
 
 def make_mover(
@@ -64,9 +71,15 @@ def make_mover(
             f"{name}: the factory built an optimizer of other tensors than those it was given; pass its argument on, "
             "all of it, such as lambda tensors: torch.optim.Adam(tensors, lr=1e-3)"
         )
-    return Mover(
-        tensors, optimizer, None if schedule is None else _make_scheduler(f"{player}_scheduler", schedule, optimizer)
-    )
+    scheduler = None if schedule is None else _make_scheduler(f"{player}_scheduler", schedule, optimizer)
+    return Mover(tensors, optimizer, scheduler, _writes(optimizer))
+
+
+def _writes(optimizer: torch.optim.Optimizer) -> bool:
+    # Of torch's own only SGD does, with Nesterov's momentum in its foreach form, which is the default on a GPU.
+    if type(optimizer).__module__.startswith("torch.optim."):
+        return any(group.get("nesterov") for group in optimizer.param_groups)
+    return True
 
 
 def _make_scheduler(

@@ -24,13 +24,14 @@ _ALIGNED_ENOUGH = 0.1  # epsilon of the published rule: in doubt the adjustment 
 @final
 @dataclass(frozen=True)
 class SymplecticAdjustment:
-    """Add to both gradients what turns the rotating part of the game towards its solution.
+    """Add to both gradients what turns the rotating part of the game towards its solution (SGA).
 
     ``u <- u - lambda [grad_u f + weight (d2f/du dv) grad_v f]``,
     ``v <- v + sigma [grad_v f - weight (d2f/dv du) grad_u f]``, that is ``F + weight A^T F``
 
     With ``align`` the weight's sign is that of ``<F, H> <A^T F, H> / d + 0.1``, where ``H`` is the gradient of
-    ``||F||^2 / 2`` and ``d`` the number of values: towards stable points and away from unstable ones.
+    ``||F||^2 / 2`` and ``d`` the number of values: towards stable points and away from unstable ones. Without it, and
+    with the rate of both players' SGD as ``weight``, this is learning with opponent-learning awareness (LOLA).
 
     On ``f = u v`` with rates ``eta`` each step multiplies the distance from the solution by
     ``sqrt((1 - weight eta)^2 + eta^2)``. The operator has no leader: a stationary point that is not minimax, such as 0 of
@@ -56,7 +57,7 @@ class SymplecticAdjustment:
         >>> solution.u.item(), solution.v.item()
         (0.0, 1.0)
 
-    Source: Balduzzi, Racaniere, Martens, Foerster, Tuyls and Graepel 2018, Alg. 1.
+    Source: Balduzzi, Racaniere, Martens, Foerster, Tuyls and Graepel 2018, Alg. 1; Foerster et al. 2018 (LOLA).
     """
 
     weight: float = 1.0
@@ -94,7 +95,7 @@ class SymplecticAdjustment:
 @final
 @dataclass(frozen=True)
 class Consensus:
-    """Follow both gradients and, by a weight, descend what is left of them.
+    """Follow both gradients and, by a weight, descend what is left of them (ConOpt).
 
     ``(u, v) <- (u, v) - (lambda, sigma) [F + gamma grad ||F||^2 / 2]`` with ``F = (grad_u f, -grad_v f)``
 
@@ -124,7 +125,7 @@ class Consensus:
         >>> solution.u.item(), solution.v.item()  # F = (2, -1), and the second term is (3, 2)
         (-1.5, 0.5)
 
-    Source: Mescheder, Nowozin and Geiger 2017, Alg. 2 and Eq. 8.
+    Source: Mescheder, Nowozin and Geiger 2017, Alg. 2.
     """
 
     gamma: float = 1.0
@@ -152,7 +153,7 @@ class Consensus:
 @final
 @dataclass(frozen=True)
 class Hamiltonian:
-    """Let both players descend the squared norm of the game's operator.
+    """Let both players descend the squared norm of the game's operator (HGD).
 
     ``(u, v) <- (u, v) - (lambda, sigma) grad ||F||^2 / 2`` with ``F = (grad_u f, -grad_v f)``
 
@@ -177,7 +178,7 @@ class Hamiltonian:
         >>> solution.u.item(), solution.v.item()
         (0.5, 0.5)
 
-    Source: Abernethy, Lai and Wibisono 2019, Eq. 5; Loizou et al. 2020.
+    Source: Abernethy, Lai and Wibisono 2019; Loizou et al. 2020.
     """
 
     name: ClassVar[str] = "hamiltonian"

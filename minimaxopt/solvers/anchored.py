@@ -17,7 +17,7 @@ from minimaxopt.solvers.extragradient import Moments, check_moments, gradients_a
 @final
 @dataclass(frozen=True)
 class AnchoredExtragradient:
-    """Extragradient whose two half steps are pulled back to the starting point, by ``1 / (i + 2)`` of the way.
+    """Extragradient whose two half steps are pulled back to the starting point, by ``1 / (i + 2)`` of the way (EAG).
 
     ``x' = P(x_i + (x_0 - x_i) / (i + 2) - eta F(x_i))``, ``x_{i+1} = P(x_i + (x_0 - x_i) / (i + 2) - eta F(x'))`` at
     step ``i = 0, 1, ...`` with ``x = (u, v)``
@@ -28,7 +28,7 @@ class AnchoredExtragradient:
 
     Args:
         moments: what the optimizers' moments take in, ``"both"`` half steps or the ``"step"``, as for
-            :class:`Extragradient`.
+            ``Extragradient``.
 
     Raises:
         ArgumentError: if ``moments`` is neither choice, or the follower responds.

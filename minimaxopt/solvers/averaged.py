@@ -21,10 +21,11 @@ class Averaged:
     ``w_i = S(w_{i-1})`` for the inner solver ``S``, ``x_i = x_{i-1} + (w_i - x_{i-1}) / (i - start)`` for ``i > start``,
     with a ``decay`` ``x_i = decay x_{i-1} + (1 - decay) w_i``; ``x_i = w_i`` before
 
-    ``x`` is what callbacks, ``tolerance`` and the solution see; the steps of ``w`` know nothing of it. On convex-concave
-    games averages converge where the points themselves circle: alternating gradient descent-ascent's on bilinear games
-    as ``1 / i``. Averages of feasible points are feasible where the sets are convex. The batch statistics of modules are
-    those of the last step of ``w``, not of the average: evaluate some batches in training mode before use.
+    ``x`` is what callbacks, ``tolerance`` and the solution see; the steps of ``w`` know nothing of it, and the recorded
+    risk is that at ``w``. On convex-concave games averages converge where the points themselves circle: alternating
+    gradient descent-ascent's on bilinear games as ``1 / i``. Averages of feasible points are feasible where the sets
+    are convex. The batch statistics of modules are those of the last step of ``w``, not of the average: evaluate some
+    batches in training mode before use.
 
     Args:
         inner: the solver that makes the steps: an instance, or the name of one of minimaxopt's for its defaults.

@@ -86,7 +86,7 @@ class BestResponse:
 @final
 @dataclass(frozen=True)
 class TwoTimescale:
-    """Move both players at once, the leader more slowly by a factor that may grow.
+    """Move both players at once, the leader more slowly by a factor that may grow (TTUR).
 
     ``v <- P(v + d_v)``, ``u <- P(u + d_u / (ratio (1 + i)^power))`` at step ``i = 0, 1, ...``; with SGD ``d_u = -lambda
     grad_u f(u, v)`` and ``d_v = sigma grad_v f(u, v)``

@@ -19,7 +19,7 @@ from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
 @final
 @dataclass(frozen=True)
 class CompetitiveGradient:
-    """Move both players to the Nash point of the game's bilinear model with a quadratic price on each one's step.
+    """Move both players to the Nash point of the game's bilinear model with a quadratic price on each one's step (CGD).
 
     ``(I + lambda sigma (d2f/du dv) (d2f/dv du)) p = grad_u f + sigma (d2f/du dv) grad_v f``, ``u <- u - lambda p``,
     ``v <- v + sigma [grad_v f - lambda (d2f/dv du) p]``, all at ``(u, v)``

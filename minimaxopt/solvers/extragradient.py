@@ -20,7 +20,7 @@ Moments: TypeAlias = Literal["both", "step"]
 @final
 @dataclass(frozen=True)
 class Extragradient:
-    """Extrapolate, take the gradients there, and make the step with them from the point before.
+    """Extrapolate, take the gradients there, and make the step with them from the point before (EG).
 
     ``x' = P(x - eta F(x))``, ``x <- P(x - eta F(x'))`` with ``x = (u, v)`` and ``F = (grad_u f, -grad_v f)``
 
@@ -77,13 +77,13 @@ class Extragradient:
 @final
 @dataclass(frozen=True)
 class PastExtragradient:
-    """Extrapolate along the past gradient, which saves half of extragradient's evaluations.
+    """Extrapolate along the past gradient, which saves half of extragradient's evaluations (Popov's method).
 
     ``x'_i = P(x_i - eta F(x'_{i-1}))``, ``x_{i+1} = P(x_i - eta F(x'_i))`` with ``x'_0 = x_0``
 
     There is no past gradient before the first step, which is therefore made without extrapolation. With constant rates
-    of SGD and without projections the points ahead, ``x'``, are those of :class:`Optimistic` from the second on. The
-    recorded risk is that of the point ahead.
+    of SGD and without projections the points ahead, ``x'``, are those of ``Optimistic`` from the second on. The recorded
+    risk is that of the point ahead.
 
     Args:
         moments: ``"both"``: the optimizers' moments take in the past gradient again as they extrapolate, then the new
@@ -91,7 +91,7 @@ class PastExtragradient:
         stretch: the extrapolation's length in units of the proposed displacement.
 
     Raises:
-        ArgumentError: as for :class:`Extragradient`.
+        ArgumentError: as for ``Extragradient``.
 
     Examples:
         >>> import torch

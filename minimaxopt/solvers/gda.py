@@ -14,7 +14,7 @@ from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
 @final
 @dataclass(frozen=True)
 class SimultaneousGDA:
-    """Move both players at once, each along its own gradient at the present point.
+    """Move both players at once, each along its own gradient at the present point (GDA).
 
     ``u <- u - lambda grad_u f(u, v)``, ``v <- v + sigma grad_v f(u, v)``
 
@@ -52,11 +52,11 @@ class SimultaneousGDA:
 @final
 @dataclass(frozen=True)
 class AlternatingGDA:
-    """Move one player, then the other at the point that the first has reached.
+    """Move one player, then the other at the point that the first has reached (alternating GDA).
 
     ``u <- u - lambda grad_u f(u, v)``, then ``v <- v + sigma grad_v f(u, v)`` at the new ``u``
 
-    On ``f = u v`` with rates ``eta <= 2`` each step is an area-preserving map: it cycles.
+    On ``f = u v`` with rates ``eta`` each step is an area-preserving map: it cycles for ``eta < 2``.
 
     Args:
         first: who moves first, ``"u"`` as the equation is printed, or ``"v"``.

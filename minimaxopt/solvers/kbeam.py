@@ -14,6 +14,7 @@ from minimaxopt._random import replay, stream
 from minimaxopt._tree import squared_norm
 from minimaxopt._types import Player, Point, Record, Tensors, Tree
 from minimaxopt.errors import ArgumentError, RiskError
+from minimaxopt.mirror import ExponentiatedGradient
 from minimaxopt.solvers._base import Context, Snapshot, require_parametric
 
 Draw = Callable[[Tree, torch.Generator], Tree]
@@ -33,8 +34,8 @@ class KBeam:
     The followers share the step sizes and each has moments of its own. ``v`` is left at the follower that is strongest on
     the step's batch after its ascent, and if something else moves ``v``, that follower is taken to have moved. With one
     follower it is ``AlternatingGDA()``. The record has ``strongest``, the number of the follower that the leader
-    answered. A step counts ``1 + followers ascent_steps`` gradient evaluations; to find the strongest it evaluates the
-    risk twice more for each follower.
+    answered. A step counts ``1 + followers ascent_steps`` gradient evaluations, with an ``epsilon`` ``followers (1 +
+    ascent_steps)``; to find the strongest it evaluates the risk twice more for each follower.
 
     The followers begin at ``draw``; without it at random points of the set of ``project_v``, if that can draw; else at
     the given ``v`` plus Gaussian noise.
@@ -119,6 +120,11 @@ class KBeam:
     def _drawn(self, ctx: Context, given: Tensors, generator: torch.Generator) -> Tensors:
         draw = self.draw or getattr(ctx.game.project_v, "draw", None)
         if draw is None:
+            if ctx.game.project_v is None and isinstance(ctx.movers["v"].optimizer, ExponentiatedGradient):
+                raise ArgumentError(
+                    "draw: without one the followers begin with Gaussian noise, which leaves the simplex on which "
+                    "ExponentiatedGradient moves; give the game project_v=Simplex(), or give draw=Simplex().draw"
+                )
             found = {
                 name: t + self.spread * torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device)
                 for name, t in given.items()
@@ -169,8 +175,8 @@ class KBeam:
     def _strongest(self, ctx: Context, followers: Tensors) -> Tensor:
         if self.followers == 1:
             return torch.zeros((), dtype=torch.int64, device=next(iter(followers.values())).device)
-        with torch.no_grad():
-            return self._risks(ctx, calculus.track(Point(ctx.point.u, followers), ()), 0, ctx.batch).argmax()
+        # Not under no_grad: f may take gradients of its own, as a penalty on a critic's slope does.
+        return self._risks(ctx, calculus.track(Point(ctx.point.u, followers), ()), 0, ctx.batch).detach().argmax()
 
     def _leader(self, ctx: Context, followers: Tensors, strongest: Tensor) -> calculus.Gradients:
         best = Point(ctx.point.u, _row(followers, strongest))
@@ -182,8 +188,9 @@ class KBeam:
         near = (risks.detach() >= highest - self.epsilon).to(risks.dtype)
         ctx.gradient_evaluations += self.followers
         g_u = calculus.gradients((near * risks).sum() / near.sum(), {"u": at.u})["u"]
-        with torch.no_grad():  # the strongest is evaluated once more for the buffers that it leaves
-            ctx.risk()(best.u, best.v)
+        # The strongest is evaluated once more for the buffers that it leaves.
+        still = calculus.track(best, ())
+        ctx.risk()(still.u, still.v)
         ctx.note_buffers(("u",))
         return calculus.Gradients(highest, g_u, {})
 

@@ -23,7 +23,7 @@ class Lookahead:
 
     Both players go back at once; the rotation of a game is damped by the chord that replaces an arc. Wrappers may be
     nested. The batch statistics of modules are not taken back, and neither is what the inner solver remembers of its own
-    steps; of a solver that keeps followers of its own, :class:`KBeam`, the strongest goes back.
+    steps; of a solver that keeps followers of its own, ``KBeam``, the strongest goes back.
 
     Args:
         inner: the solver that makes the steps: an instance, or the name of one of minimaxopt's for its defaults.

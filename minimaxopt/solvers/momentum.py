@@ -24,8 +24,7 @@ class NegativeMomentum:
     ``d_u`` and ``d_v`` are what the players' optimizers propose; momentum of their own comes on top, so that SGD
     without momentum is the published method. The last move is the one really made, projections included. On bilinear
     games alternation with ``beta = -1/2`` converges linearly for rates below ``1 / s``, ``s`` the largest singular value,
-    while without momentum it cycles, and simultaneous moves
-    diverge for every ``beta``.
+    while without momentum it cycles, and simultaneous moves diverge for every ``beta``.
 
     Args:
         beta: the part of the last move that is added, above -1 and at most 0, where it is alternating gradient

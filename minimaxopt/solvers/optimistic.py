@@ -15,7 +15,7 @@ from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
 @final
 @dataclass(frozen=True)
 class Optimistic:
-    """Move by the present displacement plus its change since the step before.
+    """Move by the present displacement plus its change since the step before (OGDA).
 
     ``x_{i+1} = P(x_i + d_i + strength (d_i - d_{i-1}))`` with ``x = (u, v)``; with SGD ``d_i = -eta F(x_i)``, hence
     ``x_{i+1} = x_i - 2 eta F(x_i) + eta F(x_{i-1})``

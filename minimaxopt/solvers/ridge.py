@@ -14,7 +14,7 @@ from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
 @final
 @dataclass(frozen=True)
 class FollowTheRidge:
-    """Let the follower ascend, and besides make up for what the leader's move does to its gradient.
+    """Let the follower ascend, and besides make up for what the leader's move does to its gradient (FTR).
 
     ``du = -lambda grad_u f``, ``u <- u + du``, ``v <- v + sigma grad_v f - (d2f/dv2)^-1 (d2f/dv du) du``
 
@@ -52,7 +52,7 @@ class FollowTheRidge:
         >>> solution.u.item(), solution.v.item()  # the ridge is v = 2 u, and it was on it
         (0.5, 1.0)
 
-    Source: Wang, Zhang and Ba 2020, Alg. 1 and Secs. 3.2-3.3; the normal equations as in their code.
+    Source: Wang, Zhang and Ba 2020, Alg. 1; the normal equations as in their code.
     """
 
     damping: float = 0.0

@@ -50,7 +50,7 @@ class Stackelberg:
         >>> solution.u.item(), solution.v.item()  # the total gradient is 2 u, whatever v
         (0.5, 1.5)
 
-    Source: Fiez, Chasnov and Ratliff 2020, Sec. 2 and Eq. 4.
+    Source: Fiez, Chasnov and Ratliff 2020.
     """
 
     damping: float = 0.0

@@ -42,7 +42,7 @@ class Unrolled:
         >>> solution.u.item(), solution.v.item()  # v_1 = u / 2, so that f(u, v_1(u)) = 3 u^2 / 8
         (0.625, 0.5)
 
-    Source: Metz, Poole, Pfau and Sohl-Dickstein 2017, Eqs. 6-9.
+    Source: Metz, Poole, Pfau and Sohl-Dickstein 2017, the surrogate loss.
     """
 
     steps: int = 5

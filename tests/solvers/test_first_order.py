@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from minimaxopt import Box, Context, Game, SimultaneousGDA, solve
+from minimaxopt import AlternatingGDA, Box, Context, Game, SimultaneousGDA, solve
 from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
 from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
@@ -75,6 +75,12 @@ def test_extragradients_factor_on_xy(eta: float) -> None:
     assert (factor < 1) is (eta < 1)
     expected = np.hypot(1.0, 0.5) * factor**40
     assert length(run(xy(), Extragradient(), eta, 40)) == pytest.approx(expected, rel=EXACT)
+
+
+@pytest.mark.parametrize(("eta", "circles"), [(0.5, True), (1.99, True), (2.0, False), (2.01, False)])
+def test_alternation_circles_below_a_rate_of_two(eta: float, circles: bool) -> None:
+    farthest = max(length(run(xy(), AlternatingGDA(), eta, steps)) for steps in (399, 400))
+    assert (farthest < 50) is circles
 
 
 @pytest.mark.parametrize("eta", [0.1, 0.5, 0.6])

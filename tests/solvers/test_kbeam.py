@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from minimaxopt import AlternatingGDA, Batches, Box, Context, Game, Simplex, solve
+from minimaxopt import AlternatingGDA, Batches, Box, Context, ExponentiatedGradient, Game, Simplex, solve
 from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.solvers.kbeam import KBeam
 from tests.trainings import batches, fingerprint, network_game, play, samples
@@ -284,6 +284,37 @@ def test_a_risk_that_cannot_be_vectorised() -> None:
     with pytest.raises(RiskError, match=r"f: cannot be vectorised over followers .*; give KBeam\(vectorise=False\)"):
         solve(game, KBeam(), steps=3)
     assert solve(game, KBeam(vectorise=False), steps=3).steps == 3
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_a_risk_may_take_gradients_of_its_own(epsilon: float) -> None:
+    """As a penalty on a critic's slope does, which has to work wherever the followers are only compared."""
+
+    def penalised(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        x = torch.ones((), dtype=u.dtype, requires_grad=True)
+        (slope,) = torch.autograd.grad(u * v * x**2, x, create_graph=True)
+        return u * v - slope**2
+
+    def closed(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return u * v - (2 * u * v) ** 2
+
+    solver = KBeam(followers=3, epsilon=epsilon, vectorise=False)
+    point = torch.tensor(0.7, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
+    one, other = (
+        solve(Game(f, *point), solver, steps=20, u_optimizer=SGD, v_optimizer=SGD) for f in (penalised, closed)
+    )
+    torch.testing.assert_close((one.u, one.v), (other.u, other.v), rtol=1e-12, atol=1e-12)
+
+
+def test_noise_does_not_leave_the_simplex_of_mirror_steps() -> None:
+    weights, mirror = torch.full((3,), 1 / 3), partial(ExponentiatedGradient, lr=0.1)
+    for sets, solver in (({}, KBeam(draw=Simplex().draw)), ({"project_v": Simplex()}, KBeam()), ({}, KBeam(1))):
+        game = Game(lambda u, v: u @ v, weights, weights.clone(), **sets)
+        found = solve(game, solver, steps=5, u_optimizer=mirror, v_optimizer=mirror)
+        assert found.ok
+        assert float(found.v.sum()) == pytest.approx(1)
+    with pytest.raises(ArgumentError, match=r"^draw: .* leaves the simplex .*; give the game project_v=Simplex\(\)"):
+        solve(Game(lambda u, v: u @ v, weights, weights.clone()), KBeam(), steps=5, v_optimizer=mirror)
 
 
 def test_an_error_of_the_risk_itself_stays_what_it_is() -> None:

@@ -188,6 +188,23 @@ def test_explicit_steps_are_those_of_the_dense_jacobian(seed: int) -> None:
     np.testing.assert_allclose(np.r_[du, dv], np.linalg.solve(local, np.r_[-g_u, g_v]), rtol=DENSE, atol=DENSE)
 
 
+def test_without_alignment_it_is_learning_with_opponent_learning_awareness() -> None:
+    """LOLA: each player differentiates its own loss, to first order, through the other's next step as well."""
+    game, eta = smooth(3), 0.1
+    u, v = (t.detach().clone().requires_grad_() for t in (game.u, game.v))
+    value = game.f(u, v)
+    g_u, g_v = torch.autograd.grad(value, (u, v), create_graph=True)
+    loss_u = value + (eta * g_v) @ g_v.detach()
+    loss_v = -value + (-eta * g_u) @ -g_u.detach()
+    (down,) = torch.autograd.grad(loss_u, u, retain_graph=True)
+    (up,) = torch.autograd.grad(loss_v, v)
+    sgd = partial(torch.optim.SGD, lr=eta)
+    found = solve(game, SymplecticAdjustment(weight=eta, align=False), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+    torch.testing.assert_close(found.u, (u - eta * down).detach(), rtol=EXACT, atol=EXACT)
+    torch.testing.assert_close(found.v, (v - eta * up).detach(), rtol=EXACT, atol=EXACT)
+    assert not torch.allclose(found.u, (u - eta * g_u).detach())
+
+
 def test_the_signs_of_the_alignment_both_occur() -> None:
     signs = set[float]()
     for seed in range(20):

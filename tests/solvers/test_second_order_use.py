@@ -121,6 +121,22 @@ def test_a_stationary_point_is_kept_and_recorded_in_finite_numbers(solver: Any) 
     assert all(np.isfinite(solution.history[name]).all() for name in solution.history.names)
 
 
+@pytest.mark.parametrize("solver", EVERY, ids=IDS)
+def test_the_committed_statistics_are_those_of_the_leaders_evaluation(solver: Any) -> None:
+    """Also where the follower is evaluated after the leader has moved."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).double()
+    x, shift = torch.randn(8, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    target = torch.randn(8, 4, dtype=torch.float64)
+    game = Game(lambda u, v: ((u(x * (1 + v)) - target) ** 2).mean() - (v**2).sum(), net, shift)
+    found = solve(game, solver, steps=1, u_optimizer=SGD, v_optimizer=SGD)
+    net(x)
+    assert int(found.u[1].num_batches_tracked) == 1
+    assert torch.equal(found.u[1].running_mean, net[1].running_mean)
+    found.u(x)
+    assert not torch.equal(found.u[1].running_mean, net[1].running_mean)
+
+
 # -- resuming -----------------------------------------------------------------------------------------------------------
 
 TRAINED: dict[str, tuple[str, Any]] = {
