@@ -149,7 +149,9 @@ class _Classification:
         if not schur.value > self._threshold(schur):
             return self._undecided(self._singular("the Schur complement is", "smallest", schur.value, schur))
         sentence = f"{self._sentence(follower, None)}, and the Schur complement's smallest {schur.value:.4g} > 0"
-        if leader.value < -max(self.tolerance, leader.error):
+        if self.tangents["u"].constraint.weak:
+            sentence += "; whether Nash is open, since a constraint of the leader touches without pressing"
+        elif leader.value < -max(self.tolerance, leader.error):
             sentence += f"; no Nash point, since d2f/du2 has the eigenvalue {leader.value:.4g} < 0"
         else:
             sentence += (
@@ -178,7 +180,7 @@ class _Classification:
         )
         if leader is not None:
             said += f" and the smallest of d2f/du2 {leader.value:.4g} > 0"
-        elif self.tangents["u"].constraint.free < 0.5:
+        elif self.tangents["u"].constraint.free < 0.5 and not self.tangents["u"].constraint.weak:
             said += " and none to the leader" if follower is None else " and no direction free to the leader"
         return said
 

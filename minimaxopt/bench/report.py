@@ -66,8 +66,8 @@ def _summary(ranked: Sequence[Standing], games: Mapping[str, Sequence[str]]) -> 
     )
     if NO_SOLUTION in games:
         yield (
-            "On a game without a minimax point divergence is the right outcome; the last column counts those on which most "
-            "runs come to rest all the same."
+            "On a game without a minimax point divergence is the right outcome; the last column counts those on which some "
+            "run comes to rest all the same."
         )
     yield ""
     head = ["solver", *(f"{name} ({len(games[name])})" for name in classes), "all", "share of starts", "cost", "rates"]

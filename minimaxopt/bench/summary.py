@@ -25,7 +25,7 @@ class Standing(NamedTuple):
         share: the mean over games of the share of starts that end at a minimax point.
         cost: the median, over the games that it solves, of its gradient evaluations over those of the cheapest solver.
         rates: the mean number of learning rates that serve, over the games that it solves.
-        fooled: on how many games without a minimax point most runs settle all the same, and how many were played.
+        fooled: on how many games without a minimax point some run comes to rest all the same, and how many were played.
     """
 
     solver: str
@@ -74,7 +74,7 @@ def standings(cells: Cells) -> list[Standing]:
                 share=_mean([share_of(cell) for cell in played]),
                 cost=median(c.evaluations / max(cheapest[c.game], 1) for c in won) if won else math.inf,
                 rates=_mean([cell.forgiving for cell in won]),
-                fooled=(sum(cell.ending == "stationary" for cell in without), len(without)),
+                fooled=(sum(any(t.run.ending == "stationary" for t in cell.trials) for cell in without), len(without)),
             )
         )
     return sorted(found, key=lambda s: (-s.total[0], -s.share, s.cost, s.solver))

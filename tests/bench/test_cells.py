@@ -222,7 +222,7 @@ def test_standings_count_games_shares_and_costs() -> None:
     made = [
         cell("a", "saddle", (0, 0, good), (0, 1, good)),
         cell("a", "bilinear", (0, 0, good)),
-        cell("a", "unbounded-leader", (0, 0, [run("stationary")] * 2)),
+        cell("a", "unbounded-leader", (0, 0, [run("divergence"), run("divergence"), run("stationary")])),
         cell("b", "saddle", (0, 0, fast), (0, 1, slow)),
         cell("b", "bilinear", (0, 0, slow)),
         cell("b", "unbounded-leader", (0, 0, [run("divergence")] * 2)),
