@@ -36,7 +36,7 @@ class Quantity:
 
     def __str__(self) -> str:
         sign = {"exact": "", "lower bound": ">= ", "upper bound": "<= ", "estimate": "about "}[self.how]
-        error = "" if self.error is None or not math.isfinite(self.value) else f" +- {self.error:.2g}"
+        error = "" if not self.error or not math.isfinite(self.value) else f" +- {self.error:.2g}"
         number = f"{sign}{self.value:.6g}"
         if math.isinf(self.value):
             empty = (self.value, self.how) in ((math.inf, "upper bound"), (-math.inf, "lower bound"))

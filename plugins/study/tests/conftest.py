@@ -63,6 +63,7 @@ def made_up() -> Make:
             games_eta=eta[-1],
             samples_eta=eta[0],
             test_images=images,
+            curve_images=images,
             rows=rows,
             costs={(row, e, c): Cost(1234, 56.0) for row, e, _ in rows for c in columns},
             grad_curves={(e, seed): curve(0.05, "clean", "FGSM-curr") for e in eta for seed in seeds},

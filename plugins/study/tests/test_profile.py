@@ -33,6 +33,31 @@ def test_quick_is_what_was_promised() -> None:
     assert profile.data.evaluate_on == "test"
 
 
+def test_standard_is_what_was_promised() -> None:
+    profile = load_profile("standard")
+    assert (profile.eta, profile.rounds, profile.data.source) == ((0.2, 0.4), 8, "full")
+    assert profile.classifier == load_profile("paper").classifier
+    assert profile.checkpoint_every > 0
+    assert profile.data.evaluate_on == "test"
+
+
+def test_paper_is_what_the_paper_prints() -> None:
+    profile = load_profile("paper")
+    assert (profile.eta, profile.rounds, profile.eta_reading) == ((0.1, 0.2, 0.3, 0.4), 80, "pixels")
+    alone = (profile.undefended, profile.adversarial_round, profile.lwa, profile.minimax_grad)
+    games = (profile.minimax_attnet, profile.alt_attnet, profile.maximin_attnet)
+    assert {training.rate for training in (*alone, *games)} == {1e-4}
+    assert {training.batch for training in (*alone, *games, profile.attack)} == {128}
+    assert {training.steps for training in (*alone[2:], *games)} == {100_000}
+    assert (profile.undefended.steps, profile.attack.steps, profile.adversarial_round.steps) == (50_000, 30_000, 1_000)
+    assert {game.attacker_rate for game in games} == {profile.attack.rate} == {1e-3}
+    assert {game.gamma for game in games} == {1.0}
+    assert profile.minimax_grad.gamma_scale == 1.0
+    assert (profile.attacker.hidden, profile.attacker.dropout) == ((300, 300, 300), 0.5)
+    assert (profile.classifier.width, profile.classifier.stride, profile.classifier.hidden) == (32, 1, 512)
+    assert profile.data.evaluate_on == "test"
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [
@@ -47,6 +72,11 @@ def test_quick_is_what_was_promised() -> None:
         ({"attack": {"steps": 0, "rate": 1e-3}}, "attack.steps"),
         ({"attack": {"steps": 10, "rate": 1e-3, "loss": "hinge"}}, "attack.loss"),
         ({"attacker": {"dropout": 1.0}}, "attacker.dropout"),
+        ({"eta_reading": "percent"}, "eta_reading"),
+        ({"eta": [0.2, 2.0]}, "lets every pixel take any value"),
+        ({"eta": [1.0], "eta_reading": "unit interval"}, "lets every pixel take any value"),
+        ({"figures": {"points": 601}}, "do not fit into the 600 steps of minimax_grad"),
+        ({"tuned_attack": {"steps": 10, "rate": 1e-3, "attacker": {"drop": 0.1}}}, "tuned_attack.attacker.drop"),
     ],
 )
 def test_faults_are_named_by_their_place(change: dict[str, Any], place: str) -> None:

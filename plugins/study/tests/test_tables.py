@@ -54,6 +54,17 @@ def test_the_papers_own_numbers_come_back(made_up: Make) -> None:
     assert built[5]["eta"]["0.4"][MINIMAX]["AttNet-curr"].by_seed[0] == printed[5]["eta"]["0.4"][MINIMAX]["AttNet-curr"]
 
 
+def test_a_tuned_attack_network_has_a_column_and_is_never_chosen(made_up: Make) -> None:
+    assert "AttNet-tuned" not in tables.build(made_up())[4]["eta"]["0.2"][NO_DEFENSE]
+    row = Row(0.03, (0.5, 0.2, 0.1), 0.5, {"fresh": 0.6, "tuned": 0.9}, {"fresh": 0.6, "tuned": 0.95})
+    assert (row.chosen, row.attnet_curr, row.attnet_tuned) == ("fresh", 0.6, 0.9)
+    built = tables.build(made_up(changes={(NO_DEFENSE, 0.2): row}))
+    cells = {column: cell.by_seed[0] for column, cell in built[4]["eta"]["0.2"][NO_DEFENSE].items()}
+    assert cells == {"FGSM-curr": 0.5, "AttNet-curr": 0.6, "worst": 0.6, "AttNet-tuned": 0.9, WORST_OF_ALL: 0.9}
+    assert any("AttNet-tuned" in note for note in built[4]["here"])
+    assert built[4]["eta"]["0.4"][NO_DEFENSE]["AttNet-tuned"].by_seed == {}
+
+
 def test_mean_deviation_and_number_of_seeds() -> None:
     assert Cell({0: 0.25}, 0.5).as_json() == {"mean": 0.25, "std": None, "n": 1, "paper": 0.5}
     two = Cell({0: 0.2, 1: 0.4}, None).as_json()

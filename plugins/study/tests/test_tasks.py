@@ -103,6 +103,29 @@ def test_gamma_means_nothing_to_alternating_descent_ascent() -> None:
     assert changed(quick.model_copy(update={"alt_attnet": quick.alt_attnet.model_copy(update={"gamma": 7.0})})) == set()
 
 
+def test_the_reading_of_eta_changes_what_is_done_but_not_what_it_is_called() -> None:
+    def radii(profile: Profile) -> set[float]:
+        return {task.setting("eta") for task in derive(profile, "d").graph if task.kind != "undefended"}
+
+    assert radii(load_profile("quick")) == {0.2, 0.4}
+    other = load_profile("quick", eta_reading="unit interval")
+    assert radii(other) == {0.4, 0.8}
+    assert set(derive(other, "d").evaluations) == set(derive(load_profile("quick"), "d").evaluations)
+
+
+def test_a_tuned_attack_network_is_a_further_one() -> None:
+    quick = load_profile("quick")
+    settings = {"steps": 7, "rate": 1e-2, "attacker": {"hidden": [5]}}
+    tuned = load_profile("quick", tuned_attack=settings)
+    before, after = (len(derive(profile, "d").graph) for profile in (quick, tuned))
+    assert after - before == 6 * 2  # the rows that meet attack networks, at each eta
+    plan = derive(tuned, "d")
+    evaluation = plan.graph[plan.evaluations[NO_DEFENSE, 0.2, 0]]
+    task = plan.graph[evaluation.parent("tuned")]
+    assert (task.steps, task.setting("attacker")["hidden"]) == (7, [5])
+    assert plan.graph[evaluation.parent("fresh")].steps == quick.attack.steps
+
+
 def test_trainings_are_the_tasks_with_steps() -> None:
     assert {task.kind for task in trainings(derive(load_profile("quick"), "d"))} == {
         "undefended", "adversarial round", "lwa", "minimax-grad", "attnet game", "attack network",

@@ -22,7 +22,9 @@ def new_classifier(settings: Mapping[str, Any], seed: int) -> MnistCNN:
     """A classifier with weights drawn from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MnistCNN(**{name: settings[name] for name in ("width", "stride", "hidden", "dropout", "init")})
+        network = MnistCNN(**{name: settings[name] for name in ("width", "stride", "hidden", "dropout", "init")})
+    # At the cited size one thread then needs 5 to 40% less time for a step or an evaluation; small sizes do not mind.
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportArgumentType] - an overload of torch's that its stubs lack
 
 
 def new_attacker(settings: Mapping[str, Any], eta: float, seed: int) -> AttackNetwork:

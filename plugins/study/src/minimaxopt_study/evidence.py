@@ -67,7 +67,7 @@ def evidence(results: Results, tables: Mapping[int, Mapping[str, Any]]) -> Evide
             if name == defence and curve.get("pair"):
                 by_seed.setdefault(seed, []).append(fmean(curve["pair"][-LAST_POINTS:]))
         counted = measured(
-            {s: fmean(v) for s, v in by_seed.items()}, max(results.test_images, 1), f"{defence}, end of game"
+            {s: fmean(v) for s, v in by_seed.items()}, max(results.curve_images, 1), f"{defence}, end of game"
         )
         # Starts differ by more than the digits' number explains: the larger of the two variances is taken.
         between = max((stdev(v) ** 2 / len(v) for v in by_seed.values() if len(v) > 1), default=0.0)

@@ -13,7 +13,7 @@ from minimaxopt_adversarial import attack_in_batches, error_rate, feasible_box, 
 from minimaxopt_study._desk import Desk, Outcome
 from minimaxopt_study._digits import BOUNDS
 from minimaxopt_study._networks import ATTACKER, CLASSIFIER, load
-from minimaxopt_study.names import ALTERNATING, CO_TRAINED, FRESH, MAXIMIN, MINIMAX
+from minimaxopt_study.names import ALTERNATING, CO_TRAINED, FRESH, MAXIMIN, MINIMAX, TUNED
 
 if TYPE_CHECKING:
     from minimaxopt_study.tasks import Task
@@ -49,7 +49,7 @@ def evaluation(task: Task, desk: Desk) -> Outcome:
         errors[column] = error_rate(classifier, images, digits.y_test)
         seconds[column] = time.perf_counter() - start
     start = time.perf_counter()
-    for name in (FRESH, CO_TRAINED):
+    for name in (FRESH, CO_TRAINED, TUNED):
         if name in parents:
             networks[name] = load(desk, parents[name], ATTACKER)
     chosen_on = slice(0, task.setting("choose_on"))

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study._sources import digest
-from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.names import (
+    ALTERNATING,
+    CO_TRAINED,
+    FRESH,
+    LWA,
+    MAXIMIN,
+    MINIMAX,
+    MINIMAX_GRAD,
+    NO_DEFENSE,
+    TUNED,
+    adv,
+)
 from minimaxopt_study.tasks import Graph, Task, canonical
 
 if TYPE_CHECKING:
@@ -60,25 +71,40 @@ def current_sources() -> dict[str, str]:
     return {kind: digest((function.partition(":")[0],)) for kind, function in FUNCTIONS.items()}
 
 
-def derive(profile: Profile, fingerprint: str, sources: Mapping[str, str] | None = None) -> Plan:
+def derive(profile: Profile, fingerprint: str,
+           sources: Mapping[str, str] | Mapping[int, Mapping[str, str]] | None = None) -> Plan:  # fmt: skip
     """The plan of a profile on digits with a fingerprint.
 
     Args:
         profile: what is to be done.
         fingerprint: of the digits.
         sources: the hash of the sources for each kind of task: those of now, or those with which a study was run, so
-            that its report can still be written after the sources have changed.
+            that its report can still be written after the sources have changed. Either one mapping, or one for each
+            seed, where seeds were added after the sources had changed.
 
     >>> from minimaxopt_study.profile import load_profile
     >>> plan = derive(load_profile("quick"), "digits")
     >>> plan.graph[plan.evaluations["LWA", 0.4, 0]].title
     'evaluation of LWA, eta 0.4, seed 0'
     """
-    builder = _Builder(profile, fingerprint, sources or current_sources())
+    now = current_sources()
+    builder = _Builder(profile, fingerprint, now)
     for seed in profile.seeds:
+        builder.sources = now | _of_seed(sources or {}, seed)
         builder.whole_study(seed)
     return Plan(Graph(builder.tasks), builder.evaluations, builder.classifiers, builder.grad_runs,
                 builder.attnet_runs, builder.panels)  # fmt: skip
+
+
+def _of_seed(sources: Mapping[str, str] | Mapping[int, Mapping[str, str]], seed: int) -> dict[str, str]:
+    """The hashes that one seed's tasks were run with, whichever way they are given."""
+    chosen: dict[str, str] = {}
+    for name, found in sources.items():
+        if isinstance(found, str):
+            chosen[str(name)] = found
+        elif name == seed:
+            chosen |= found
+    return chosen
 
 
 @dataclass
@@ -100,26 +126,26 @@ class _Builder:
             self._at(eta, seed, undefended)
 
     def _at(self, eta: float, seed: int, undefended: str) -> None:
-        profile, place = self.profile, f"eta {eta:g}, seed {seed}"
+        profile, place, radius = self.profile, f"eta {eta:g}, seed {seed}", self.profile.radius(eta)
         attacks: list[tuple[str, str]] = []
         current = undefended
         defences = {NO_DEFENSE: undefended}
         for number in range(1, profile.rounds + 1):
             examples = self._add("examples", f"FGSM{number} on the evaluated digits, {place}", seed,
-                                 (("classifier", current),), eta=eta)  # fmt: skip
+                                 (("classifier", current),), eta=radius)  # fmt: skip
             attacks.append((f"FGSM{number}", examples))
             current = self._add(
                 "adversarial round", f"{adv(number)}, {place}", seed, (("attacked", current),),
-                profile.adversarial_round, eta=eta, round=number, classifier=self._classifier(),
+                profile.adversarial_round, eta=radius, round=number, classifier=self._classifier(),
             )  # fmt: skip
             defences[adv(number)] = current
         for name, kind, section in ((LWA, "lwa", profile.lwa), (MINIMAX_GRAD, "minimax-grad", profile.minimax_grad)):
             parents = (("start", undefended),) if section.warm_start else ()
-            recorded: dict[str, Any] = {"points": profile.figures.points} if name == MINIMAX_GRAD else {}  # Figure 1
-            defences[name] = self._add(kind, f"{name}, {place}", seed, parents, section, eta=eta,
+            recorded = self._curve() if name == MINIMAX_GRAD else {}  # Figure 1
+            defences[name] = self._add(kind, f"{name}, {place}", seed, parents, section, eta=radius,
                                        classifier=self._classifier(), **recorded)  # fmt: skip
         self.grad_runs[eta, seed] = defences[MINIMAX_GRAD]
-        games = {name: self._games(name, eta, seed, undefended) for name in self._games_at(eta)}
+        games = {name: self._games(name, eta, seed, undefended) for name in self._games_at(eta, seed)}
         defences |= {name: games[name] for name in (MINIMAX, ALTERNATING)}
         for name, key in defences.items():
             self.classifiers[name, eta, seed] = key
@@ -127,9 +153,10 @@ class _Builder:
         if eta == profile.samples_eta and seed == profile.seeds[0]:
             self._panel(eta, seed, undefended, attacks, games)
 
-    def _games_at(self, eta: float) -> tuple[str, ...]:
-        # Tables 4 and 5 have no row of Maximin-AttNet: it is only in the figures, and only at their etas.
-        drawn = eta in (self.profile.games_eta, self.profile.samples_eta)
+    def _games_at(self, eta: float, seed: int) -> tuple[str, ...]:
+        # Tables 4 and 5 have no row of Maximin-AttNet: it is only in the figures, and only at their etas. Figure 3 is of
+        # one seed.
+        drawn = eta == self.profile.games_eta or (eta == self.profile.samples_eta and seed == self.profile.seeds[0])
         return (MINIMAX, ALTERNATING, MAXIMIN) if drawn else (MINIMAX, ALTERNATING)
 
     def _games(self, name: str, eta: float, seed: int, undefended: str) -> str:
@@ -141,9 +168,9 @@ class _Builder:
         keys = [
             self._add(
                 "attnet game", f"{name}, eta {eta:g}, seed {seed}" + (f", start {start + 1}" if start else ""), seed,
-                parents, section, leave_out=("gamma",) if name == ALTERNATING else (), eta=eta, method=name,
-                start=start, classifier=self._classifier(), attacker=self._attacker(),
-                points=profile.figures.points,
+                parents, section, leave_out=("gamma",) if name == ALTERNATING else (),
+                eta=profile.radius(eta), method=name, start=start, classifier=self._classifier(),
+                attacker=self._attacker(), **self._curve(),
             )
             for start in range(profile.figures.starts if in_figure else 1)
         ]  # fmt: skip
@@ -152,18 +179,23 @@ class _Builder:
         return keys[0]
 
     def _evaluation(self, name: str, eta: float, seed: int, key: str, attacks: list[tuple[str, str]]) -> None:
-        place = f"{name}, eta {eta:g}, seed {seed}"
+        profile, radius, place = self.profile, self.profile.radius(eta), f"{name}, eta {eta:g}, seed {seed}"
         networks: list[tuple[str, str]] = []
-        if name in (NO_DEFENSE, adv(1), adv(self.profile.rounds), MINIMAX_GRAD, MINIMAX, ALTERNATING):
-            fresh = self._add("attack network", f"attack network against {place}", seed, (("classifier", key),),
-                              self.profile.attack, leave_out=("choose_on",), eta=eta,
-                              attacker=self._attacker())  # fmt: skip
-            networks.append(("fresh", fresh))
+        if name in (NO_DEFENSE, adv(1), adv(profile.rounds), MINIMAX_GRAD, MINIMAX, ALTERNATING):
+            attackers = {FRESH: (profile.attack, profile.attacker)}
+            if profile.tuned_attack is not None:
+                attackers[TUNED] = (profile.tuned_attack, profile.tuned_attack.attacker)
+            for role, (training, network) in attackers.items():
+                title = f"{'tuned ' if role == TUNED else ''}attack network against {place}"
+                trained = self._add("attack network", title, seed, (("classifier", key),), training,
+                                    leave_out=("choose_on", "attacker"), eta=radius,
+                                    attacker=network.model_dump(mode="json"))  # fmt: skip
+                networks.append((role, trained))
         if name in (MINIMAX, ALTERNATING):
-            networks.append(("co-trained", key))
+            networks.append((CO_TRAINED, key))
         self.evaluations[name, eta, seed] = self._add(
             "evaluation", f"evaluation of {place}", seed, (("classifier", key), *attacks, *networks),
-            eta=eta, choose_on=self.profile.attack.choose_on,
+            eta=radius, choose_on=profile.attack.choose_on,
         )  # fmt: skip
 
     def _panel(self, eta: float, seed: int, undefended: str, attacks: list[tuple[str, str]],
@@ -171,8 +203,12 @@ class _Builder:
         self.panels[seed] = self._add(
             "panel", f"samples of each attack, eta {eta:g}, seed {seed}", seed,
             (("classifier", undefended), ("FGSM1", attacks[0][1]), ("FGSM-last", attacks[-1][1]), *games.items()),
-            eta=eta, samples=self.profile.figures.samples, iterations=self.profile.figures.iterations,
+            eta=self.profile.radius(eta), samples=self.profile.figures.samples, iterations=self.profile.figures.iterations,
         )  # fmt: skip
+
+    def _curve(self) -> dict[str, Any]:
+        figures = self.profile.figures
+        return {"points": figures.points, "curve_digits": figures.curve_digits}
 
     def _classifier(self) -> dict[str, Any]:
         return self.profile.classifier.model_dump(mode="json")

@@ -16,6 +16,7 @@ from minimaxopt.errors import ArgumentError
 PositiveInt = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+PIXEL_RANGE = 2.0  # pixels lie in [-1, 1]
 
 
 class Section(BaseModel):
@@ -130,6 +131,12 @@ class Attack(Training):
     )
 
 
+class TunedAttack(Attack):
+    """A further attack network, with whatever settings attack best; it has a column of its own."""
+
+    attacker: Attacker = Attacker()
+
+
 class Figures(Section):
     """What the pictures show."""
 
@@ -143,6 +150,9 @@ class Figures(Section):
     )
     samples: PositiveInt = Field(default=4, description="digits in Figure 3")
     iterations: PositiveInt = Field(default=10, description="steps of the iterated FGSM in Figure 3")
+    curve_digits: PositiveInt | None = Field(
+        default=None, description="how many of the evaluated digits the curves are measured on; all by default"
+    )
 
 
 class Profile(Section):
@@ -167,6 +177,10 @@ class Profile(Section):
         default="", description="which settings were chosen here rather than printed in the paper, and on what"
     )
     eta: tuple[Rate, ...]
+    eta_reading: Literal["pixels", "unit interval"] = Field(
+        default="pixels",
+        description="eta in the unit of the pixels in [-1, 1], as printed, or of pixels in [0, 1], which is twice as much",
+    )
     rounds: Annotated[int, Field(ge=3)]
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     checkpoint_every: Annotated[int, Field(ge=0)] = Field(
@@ -183,6 +197,9 @@ class Profile(Section):
     alt_attnet: AttNetGame
     maximin_attnet: AttNetGame
     attack: Attack
+    tuned_attack: TunedAttack | None = Field(
+        default=None, description="a further attack network, beyond the paper; none by default"
+    )
     figures: Figures = Figures()
 
     @model_validator(mode="after")
@@ -195,7 +212,26 @@ class Profile(Section):
                 raise ValueError(f"{field}: names a value twice; name each once")
         if self.eta != tuple(sorted(self.eta)):
             raise ValueError("eta: is not in increasing order; sort it")
+        if self.radius(self.eta[-1]) >= PIXEL_RANGE:
+            raise ValueError(
+                f"eta: {self.eta[-1]:g} ({self.eta_reading}) lets every pixel take any value; stay below the pixels' range"
+            )
+        for field in ("minimax_grad", "minimax_attnet", "alt_attnet", "maximin_attnet"):
+            steps = getattr(self, field).steps
+            if steps < self.figures.points:
+                raise ValueError(
+                    f"figures.points: {self.figures.points} evaluations do not fit into the {steps} steps of {field}; "
+                    "ask for fewer, or train longer"
+                )
         return self
+
+    def radius(self, eta: float) -> float:
+        """How far a pixel in [-1, 1] may move at `eta`.
+
+        >>> load_profile("quick").radius(0.2), load_profile("quick", eta_reading="unit interval").radius(0.2)
+        (0.2, 0.4)
+        """
+        return eta if self.eta_reading == "pixels" else 2 * eta
 
     @property
     def games_eta(self) -> float:

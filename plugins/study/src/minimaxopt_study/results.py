@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minimaxopt_study.names import CO_TRAINED, FRESH
+from minimaxopt_study.names import CO_TRAINED, FRESH, TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Row:
         clean: error on the untouched test digits.
         fgsm: errors under FGSM1, FGSM2, ..., made against the classifiers of the rounds.
         fgsm_curr: error under FGSM made against this classifier itself.
-        attnet: test errors under its attack networks, by "fresh" and "co-trained".
+        attnet: test errors under its attack networks, by "fresh", "co-trained" and "tuned".
         attnet_train: the same on training digits.
 
     >>> row = Row(0.03, (0.9, 0.2), 0.9, {"fresh": 0.5, "co-trained": 0.6}, {"fresh": 0.55, "co-trained": 0.52})
@@ -40,12 +40,18 @@ class Row:
     @property
     def chosen(self) -> str | None:
         """The attack network that errs most on training digits: choosing on test digits would be biased upward."""
-        return max(self.attnet_train, key=lambda name: self.attnet_train[name]) if self.attnet_train else None
+        found = {name: error for name, error in self.attnet_train.items() if name != TUNED}
+        return max(found, key=lambda name: found[name]) if found else None
 
     @property
     def attnet_curr(self) -> float | None:
         """Test error under the chosen attack network."""
         return self.attnet[self.chosen] if self.chosen is not None else None
+
+    @property
+    def attnet_tuned(self) -> float | None:
+        """Test error under the tuned attack network, where the profile has one."""
+        return self.attnet.get(TUNED)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Results:
     Args:
         eta, rounds, seeds, games_eta, samples_eta: as in the profile.
         test_images: digits on which errors were counted.
+        curve_images: digits on which the errors along the trainings were counted.
         rows: (defence, eta, seed) to its errors; a missing one has not been computed.
         costs: (defence, eta, column) to its cost, summed over seeds.
         grad_curves: (eta, seed) to the columns of Minimax-Grad's training: "step", "clean", "FGSM-curr".
@@ -79,6 +86,7 @@ class Results:
     games_eta: float
     samples_eta: float
     test_images: int
+    curve_images: int
     rows: Mapping[tuple[str, float, int], Row]
     costs: Mapping[tuple[str, float, str], Cost]
     grad_curves: Mapping[tuple[float, int], Mapping[str, list[float]]]
@@ -96,7 +104,7 @@ def gather(plan: Plan, store: Store, profile: Profile) -> Results:
     attackers = {
         place: done[dict(plan.graph[key].parents)[FRESH]]["values"]
         for place, key in plan.evaluations.items()
-        if key in done and FRESH in dict(plan.graph[key].parents)
+        if key in done and dict(plan.graph[key].parents).get(FRESH) in done
     }
     panel_key = next(iter(plan.panels.values()), None)
     return Results(
@@ -106,6 +114,9 @@ def gather(plan: Plan, store: Store, profile: Profile) -> Results:
         games_eta=profile.games_eta,
         samples_eta=profile.samples_eta,
         test_images=max((int(values["images"]) for values in found.values()), default=0),
+        curve_images=max(
+            (done[key]["values"]["curve digits"] for key in plan.attnet_runs.values() if key in done), default=0
+        ),
         rows=rows,
         costs=_costs(plan, done),
         grad_curves={at: done[key]["values"]["curve"] for at, key in plan.grad_runs.items() if key in done},
@@ -151,5 +162,8 @@ def _columns(parents: Mapping[str, str]) -> dict[str, list[str]]:
     if networks:
         columns["AttNet-curr"] = networks
         columns["worst with networks"] = [*networks, "FGSM-curr", "AttNet-curr"]
-        columns["worst over all rounds with networks"] = [*networks, *rounds, "FGSM-curr", "AttNet-curr"]
+        tuned = [TUNED] if TUNED in parents else []
+        columns |= {"AttNet-tuned": tuned} if tuned else {}
+        every = [*networks, *tuned, *rounds, "FGSM-curr", "AttNet-curr"]
+        columns["worst over all rounds with networks"] = every
     return columns

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minimaxopt_study.results import Results, Row
 
 WORST, WORST_OF_ALL = "worst", "worst over all rounds"
+BEYOND = "AttNet-tuned"  # a column of our own
 NUMBERS = (1, 2, 3, 4, 5)
 
 
@@ -114,11 +115,11 @@ def _table3(results: Results) -> dict[str, Any]:
 
 
 def _table4(results: Results) -> dict[str, Any]:
-    return _by_eta(results, 4, (NO_DEFENSE, adv(1), adv(results.rounds), MINIMAX_GRAD), _NETWORK_COLUMNS)
+    return _by_eta(results, 4, (NO_DEFENSE, adv(1), adv(results.rounds), MINIMAX_GRAD), _network_columns(results))
 
 
 def _table5(results: Results) -> dict[str, Any]:
-    return _by_eta(results, 5, (MINIMAX, ALTERNATING, MINIMAX_GRAD), _NETWORK_COLUMNS)
+    return _by_eta(results, 5, (MINIMAX, ALTERNATING, MINIMAX_GRAD), _network_columns(results))
 
 
 _TABLES: dict[int, Callable[[Results], dict[str, Any]]] = {1: _table1, 2: _table2, 3: _table3, 4: _table4, 5: _table5}
@@ -128,12 +129,16 @@ def _larger(row: Row, *more: float) -> float | None:
     return None if row.attnet_curr is None else max(row.fgsm_curr, row.attnet_curr, *more)
 
 
-_NETWORK_COLUMNS: dict[str, Callable[[Row], float | None]] = {
-    "FGSM-curr": lambda row: row.fgsm_curr,
-    "AttNet-curr": lambda row: row.attnet_curr,
-    WORST: lambda row: _larger(row),
-    WORST_OF_ALL: lambda row: _larger(row, *row.fgsm),
-}
+def _network_columns(results: Results) -> dict[str, Callable[[Row], float | None]]:
+    columns: dict[str, Callable[[Row], float | None]] = {
+        "FGSM-curr": lambda row: row.fgsm_curr,
+        "AttNet-curr": lambda row: row.attnet_curr,
+        WORST: lambda row: _larger(row),
+    }
+    if any(row.attnet_tuned is not None for row in results.rows.values()):
+        columns[BEYOND] = lambda row: row.attnet_tuned
+    columns[WORST_OF_ALL] = lambda row: _larger(row, *row.fgsm, row.attnet_tuned or 0.0)
+    return columns
 
 
 def _by_eta(results: Results, number: int, rows: tuple[str, ...],
@@ -157,6 +162,11 @@ def _by_eta(results: Results, number: int, rows: tuple[str, ...],
     table["here"] = [f"{WORST_OF_ALL!r} also takes in FGSM1 to FGSM{last} where they are not printed; not in the paper"]
     if last != paper.ROUNDS:
         table["here"].append(f"round {last} is this study's last: it stands beside the paper's round {paper.ROUNDS}")
+    if BEYOND in columns:
+        table["here"].append(
+            f"{BEYOND!r} is a further attack network with settings of its own, beyond the paper: {WORST!r} leaves it "
+            f"out, {WORST_OF_ALL!r} takes it in"
+        )
     if number > 3:
         table["attack networks"] = _networks(results, rows)
     return table

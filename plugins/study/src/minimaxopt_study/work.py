@@ -53,13 +53,27 @@ def adversarial_round(task: Task, desk: Desk) -> Outcome:
     """Retrain on clean digits and those that FGSM makes against the previous classifier, one to one (Sec. 3.1)."""
     attacked = load(desk, task.parent("attacked"), CLASSIFIER)
     digits = desk.digits
-    attack = partial(fgsm, eta=task.setting("eta"), bounds=BOUNDS)
-    examples = attack_in_batches(attack, attacked, digits.x_train, digits.y_train)
     warm = task.setting("warm_start")
     start = attacked if warm else new_classifier(task.setting("classifier"), _stream(task, "classifier"))
-    data = mixture(digits.x_train, examples, digits.y_train)
+    data = mixture(digits.x_train, _examples(task, desk, attacked), digits.y_train)
     solution = _train(task, desk, classifier_game(start.train()), Descent(), data=data)
     return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+
+
+def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
+    """FGSM on those training digits whose attacked version some batch of the mixture holds; the others stay clean.
+
+    A round that is shorter than an epoch sees few of them, and attacking all would take longer than the round.
+    """
+    x, y = desk.digits.x_train, desk.digits.y_train
+    drawn = Batches(torch.arange(2 * len(x)), task.setting("batch"), _stream(task, "batches"))
+    seen = torch.cat([drawn.at(step) for step in range(min(task.steps, len(drawn)))])
+    wanted = seen[seen >= len(x)].sort().values - len(x)
+    attack = partial(fgsm, eta=task.setting("eta"), bounds=BOUNDS)
+    examples = x.clone()
+    if len(wanted):
+        examples[wanted] = attack_in_batches(attack, attacked, x[wanted], y[wanted])
+    return examples
 
 
 def lwa(task: Task, desk: Desk) -> Outcome:
@@ -71,30 +85,32 @@ def lwa(task: Task, desk: Desk) -> Outcome:
 
 def minimax_grad(task: Task, desk: Desk) -> Outcome:
     """Descend Eq. 8: the same risk and the penalty on its slope, with `gamma = eta N` (Minimax-Grad)."""
-    eta, digits = task.setting("eta"), desk.digits
+    eta = task.setting("eta")
+    x, y = _watched(task, desk)
     start = _start(task, desk)
 
     def clean(u: nn.Module, _: object) -> float:
-        return error_rate(u, digits.x_test, digits.y_test)
+        return error_rate(u, x, y)
 
     def current(u: nn.Module, _: object) -> float:
         attack = partial(fgsm, eta=eta, bounds=BOUNDS)
-        return error_rate(u, attack_in_batches(attack, u, digits.x_test, digits.y_test), digits.y_test)
+        return error_rate(u, attack_in_batches(attack, u, x, y), y)
 
     metrics: Metrics = {"clean": clean, "FGSM-curr": current}
     game = gradient_game(start, eta=eta, bounds=BOUNDS)
     solver = Sensitivity(gamma=eta * task.setting("gamma_scale"), per_sample=True)
     solution = _train(task, desk, game, solver, metrics=metrics)
     opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
-    return Outcome(_told(solution) | {"curve": _curve(solution, opening)}, pack(CLASSIFIER, solution.u))
+    told = _told(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
+    return Outcome(told, pack(CLASSIFIER, solution.u))
 
 
 def attnet_game(task: Task, desk: Desk) -> Outcome:
     """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
-    digits, method = desk.digits, task.setting("method")
+    (x, y), method = _watched(task, desk), task.setting("method")
     classifier = _start(task, desk)
     attacker = new_attacker(task.setting("attacker"), task.setting("eta"), _stream(task, "attacker"))
-    metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(digits.x_test, digits.y_test), digits.y_test)}
+    metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(x, y), y)}
     solver = AlternatingGDA() if method == ALTERNATING else Sensitivity(gamma=task.setting("gamma"))
     solution = _train(
         task, desk, play_attnet(classifier, attacker), solver,
@@ -108,6 +124,7 @@ def attnet_game(task: Task, desk: Desk) -> Outcome:
         "saturated": _saturation(solution.v, desk),
         "misled": _misled(solution.u, solution.v, desk),
         "curve": _curve(solution, opening),
+        "curve digits": len(y),
     }
     return Outcome(values, pack(CLASSIFIER, solution.u) | pack(ATTACKER, solution.v))
 
@@ -157,6 +174,12 @@ def _stream(task: Task, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
 
+def _watched(task: Task, desk: Desk) -> tuple[Tensor, Tensor]:
+    """The evaluated digits on which a curve is measured."""
+    count = task.setting("curve_digits")
+    return desk.digits.x_test[:count], desk.digits.y_test[:count]
+
+
 def _told(solution: Solution) -> dict[str, Any]:
     """What the training says of itself: risk and squared slope at its start, middle and end."""
     told: dict[str, Any] = {"steps": solution.steps}
@@ -186,8 +209,5 @@ def _misled(classifier: Any, attacker: Any, desk: Desk) -> float:
     The attack network sees the label. If this share is large, it writes the label into the image, and the classifier
     has learned to read it there: the pair's error is then low for a reason that has nothing to do with the digit.
     """
-    digits = desk.digits
-    told = (digits.y_test + 1) % 10
-    with torch.no_grad():
-        answers = classifier.eval()(attacker.eval()(digits.x_test, told)).argmax(1)
-    return float((answers == told).float().mean())
+    told = (desk.digits.y_test + 1) % 10
+    return 1 - error_rate(classifier.eval(), attacker.eval()(desk.digits.x_test, told), told)
