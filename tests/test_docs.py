@@ -50,6 +50,21 @@ def test_the_readmes_example_has_ten_lines_and_shows_what_it_says(
     assert near < 1e-3
 
 
+def outline(printed: str) -> list[str]:
+    """The lines of an output without their numbers, which differ from machine to machine in the last place."""
+    return [re.sub(r"-?\d[\d.]*(e[+-]?\d+)?", "#", line).rstrip() for line in printed.splitlines()]
+
+
+def test_the_certificate_shown_is_the_one_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    page = ROOT / "docs" / "certificates.md"
+    exec(compile(blocks(page, "python")[0], "certificates.md", "exec"), {})
+    printed, shown = outline(capsys.readouterr().out), outline(blocks(page, "text")[0])
+    left_out = shown.index("                  ...")
+    follower = "                  fresh follower #: #"
+    assert printed == [*shown[:left_out], *[follower] * 4, *shown[left_out + 1 :]]
+    assert outline("risk 0.1") != outline("value 0.1")
+
+
 def test_public_names_are_in_the_reference() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     names = [f"minimaxopt.{name}" for name in minimaxopt.__all__ if name != "__version__"]

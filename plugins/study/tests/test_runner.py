@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from toy_tasks import FUNCTIONS, chain, fork
 
+from minimaxopt_study._worker import spent_before
 from minimaxopt_study.progress import Display, Lines, reporter
-from minimaxopt_study.runner import run_graph
-from minimaxopt_study.store import Store, StoreError
+from minimaxopt_study.runner import lacking, run_graph
+from minimaxopt_study.store import DiskFullError, Store, StoreError, write_json
 
 
 def lines() -> tuple[Lines, io.StringIO]:
@@ -60,6 +64,120 @@ def test_a_failure_takes_only_its_dependants(tmp_path: Path) -> None:
     assert len(summary.skipped) == 2
     assert "FAILED bad: ValueError: eta: is cursed; choose another" in text.getvalue()
     assert "skipped after bad, which needs bad" in text.getvalue()
+
+
+def test_weights_that_are_not_there_are_computed_again_only_where_needed(tmp_path: Path) -> None:
+    run_graph(chain(4), tmp_path, FUNCTIONS, lines()[0], workers=1)
+    keys, store = [task.key for task in chain(5)], Store(tmp_path)
+    for key in keys[:3]:
+        (store.results / key / "tensors.safetensors").unlink()
+    nothing = run_graph(chain(4), tmp_path, FUNCTIONS, lines()[0], workers=1)
+    assert (len(nothing.computed), len(nothing.found)) == (0, 4)
+    new = run_graph(chain(5), tmp_path, FUNCTIONS, lines()[0], workers=1)
+    assert new.computed.keys() == {keys[4]}  # what it builds on has its weights
+    (store.results / keys[3] / "tensors.safetensors").unlink()
+    last = run_graph(chain(6), tmp_path, FUNCTIONS, lines()[0], workers=1)
+    assert last.complete
+    assert [chain(6)[key].title for key in last.computed] == ["add 5"]
+    (store.results / keys[4] / "tensors.safetensors").unlink()
+    (store.results / [task.key for task in chain(6)][5] / "result.json").unlink()
+    again = run_graph(chain(6), tmp_path, FUNCTIONS, lines()[0], workers=1)
+    assert again.complete
+    assert [chain(6)[key].title for key in again.computed] == [f"add {index}" for index in range(6)]
+    assert not any(store.lacks_weights(key) for key in keys)
+
+
+def test_what_lacks_weights_is_found_through_all_generations(tmp_path: Path) -> None:
+    graph, store = chain(5), Store(tmp_path)
+    keys = [task.key for task in graph]
+    for index, key in enumerate(keys[:4]):
+        store.put(key, {"index": index}, {"w": torch.zeros(1)})
+    assert lacking(graph, store, set(keys[:4])) == set()
+    for index in (0, 1, 3):
+        (store.results / keys[index] / "tensors.safetensors").unlink()
+    assert lacking(graph, store, set(keys[:4])) == {keys[3]}
+    (store.results / keys[2] / "tensors.safetensors").unlink()
+    assert lacking(graph, store, set(keys[:4])) == set(keys[:4])
+    assert lacking(chain(4), store, set(keys[:4])) == set()
+
+
+def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
+    graph = fork({"good": "add", "bad": "add"})
+    run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1)
+    bad = next(task for task in graph if task.title == "bad")
+    after = [task for task in graph if task.title.startswith("after")]
+    store = Store(tmp_path)
+    (store.results / bad.key / "result.json").write_text('{"key": ')
+    for task in after:
+        shutil.rmtree(store.results / task.key)
+    told, text = lines()
+    summary = run_graph(graph, tmp_path, FUNCTIONS, told, workers=1)
+    assert not summary.complete
+    assert f"delete {store.results / bad.key} and run again" in summary.damaged[bad.key]
+    assert [graph[key].title for key in summary.computed] == ["after good"]
+    assert "skipped after bad, which needs bad" in text.getvalue()
+    shutil.rmtree(store.results / bad.key)
+    assert run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1).complete
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
+    graph = fork({"good": "add", "full": "full"})
+    with pytest.raises(
+        DiskFullError, match="unfinished/.* could not be written .*No space left.*free space on the disk"
+    ):
+        run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1)
+    assert not (tmp_path / "running.json").exists()
+    assert not Store(tmp_path).is_locked()
+    whole = run_graph(fork({"good": "add"}), tmp_path, FUNCTIONS, lines()[0])
+    assert whole.complete
+
+
+def test_reasons_end_in_the_error_itself(tmp_path: Path) -> None:
+    told, text = lines()
+    graph = fork({"noted": "noted", "stale": "stale"})
+    summary = run_graph(graph, tmp_path, FUNCTIONS, told)
+    assert "FAILED noted: ValueError: eta: is cursed; choose another\n" in text.getvalue()
+    reason = next(reason for key, reason in summary.failed.items() if graph[key].title == "stale")
+    assert f"the checkpoint in {tmp_path}/unfinished/" in reason
+    assert "delete that folder and run again" in reason
+
+
+def test_checkpoints_of_finished_tasks_are_swept(tmp_path: Path) -> None:
+    (task,) = chain(1)
+    run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0], workers=1)
+    for name in (task.key, "another"):
+        (tmp_path / "unfinished" / name).mkdir(parents=True)
+    run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0], workers=1)
+    assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["another"]
+
+
+def test_a_resumed_training_counts_the_seconds_of_its_checkpoint(tmp_path: Path) -> None:
+    assert spent_before(tmp_path) == 0
+    now = time.time()
+    for since, before, written, spent in (
+        (now - 9, 0.0, now - 2, 7.0),
+        (now - 9, 5.0, now - 2, 12.0),
+        (now, 5.0, now - 2, 5.0),
+    ):
+        write_json(tmp_path / "spent.json", {"before": before, "since": since})
+        (tmp_path / "checkpoint.json").touch()
+        os.utime(tmp_path / "checkpoint.json", (written, written))
+        assert spent_before(tmp_path) == pytest.approx(spent, abs=0.01)
+    (tmp_path / "checkpoint.json").unlink()
+    assert spent_before(tmp_path) == 0
+
+
+def test_while_it_runs_it_says_what_it_does(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with start(folder) as process:
+        wait_for_results(folder, 1)
+        while not (content := json.loads((folder / "running.json").read_text()))["since"]:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    wait_until_unlocked(folder)
+    assert (content["workers"], content["only"]) == (2, [])
+    (started,) = content["since"].values()
+    assert abs(started - time.time()) < 60
 
 
 def test_digits_are_opened_by_the_worker(tmp_path: Path) -> None:

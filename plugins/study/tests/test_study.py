@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from tiny_study import invoke, write_profile
 
-from minimaxopt.cli import application
 from minimaxopt_study import measure, work
 from minimaxopt_study._desk import Desk
 from minimaxopt_study._digits import how_to_open, open_digits
@@ -18,70 +21,20 @@ from minimaxopt_study.names import MAXIMIN, MINIMAX, adv
 from minimaxopt_study.plan import FUNCTIONS, derive
 from minimaxopt_study.profile import Data, load_profile
 from minimaxopt_study.results import gather
-from minimaxopt_study.store import Store
+from minimaxopt_study.store import Store, write_json
+from minimaxopt_study.study import open_study
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-TINY = """
-name = "tiny"
-eta = [0.2, 0.4]
-rounds = 3
-[data]
-evaluate_on = "held-out"
-held_out = 100
-[classifier]
-width = 2
-stride = 2
-hidden = 8
-dropout = 0.5
-[attacker]
-hidden = [8]
-[undefended]
-steps = 40
-rate = 1e-2
-[adversarial_round]
-steps = 3
-rate = 1e-2
-[lwa]
-steps = 3
-rate = 1e-2
-[minimax_grad]
-steps = 4
-rate = 1e-2
-[minimax_attnet]
-steps = 4
-rate = 1e-2
-attacker_rate = 1e-3
-[alt_attnet]
-steps = 4
-rate = 1e-2
-attacker_rate = 1e-3
-[maximin_attnet]
-steps = 4
-rate = 1e-2
-attacker_rate = 1e-3
-[attack]
-steps = 3
-rate = 1e-3
-choose_on = 100
-[figures]
-points = 2
-samples = 2
-"""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
+    write_profile(folder)
     done = invoke("run", "--profile", str(folder / "tiny.toml"), "--out", str(folder / "out"), "--workers", "2")
     assert done.exit_code == 0, done.output
     return folder
-
-
-def invoke(*arguments: str) -> Any:
-    return CliRunner().invoke(application(), ["study", *arguments])
 
 
 def test_the_whole_study_runs(finished: Path) -> None:
@@ -154,7 +107,7 @@ def test_a_report_outlives_its_sources(finished: Path, tmp_path: Path) -> None:
     content = json.loads((out / "run.json").read_text())
     store = Store(out)
     for task in derive(load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"]).graph:
-        assert store.result(task.key)["sources"] == content["sources"][task.kind]
+        assert store.result(task.key)["sources"] == content["sources"]["0"][task.kind]
     before = (out / "tables" / "table3.json").read_bytes()
     older = derive(
         load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"], dict.fromkeys(FUNCTIONS, "x")
@@ -162,10 +115,24 @@ def test_a_report_outlives_its_sources(finished: Path, tmp_path: Path) -> None:
     now = derive(load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"])
     for old, new in zip(older.graph, now.graph, strict=True):  # as if these results had been made by other sources
         (store.results / new.key).rename(store.results / old.key)
-    (out / "run.json").write_text(json.dumps(content | {"sources": dict.fromkeys(FUNCTIONS, "x")}))
-    assert invoke("report", str(out)).exit_code == 0
-    assert (out / "tables" / "table3.json").read_bytes() == before
-    assert "sources have changed" in invoke("status", str(out)).output
+    # One mapping for all seeds is how studies were written before seeds could be added later.
+    for sources in (dict.fromkeys(FUNCTIONS, "x"), {"0": dict.fromkeys(FUNCTIONS, "x")}):
+        (out / "run.json").write_text(json.dumps(content | {"sources": sources}))
+        (out / "tables" / "table3.json").unlink()
+        assert invoke("report", str(out)).exit_code == 0
+        assert (out / "tables" / "table3.json").read_bytes() == before
+        assert "sources have changed" in invoke("status", str(out)).output
+
+
+def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    before = (out / "run.json").read_bytes()
+    with Store(out).lock():
+        done = invoke("run", "--profile", str(finished / "tiny.toml"), "--out", str(out), "--seeds", "1")
+    assert done.exit_code == 2, done.output
+    assert "already running" in done.output
+    assert (out / "run.json").read_bytes() == before
 
 
 def test_eta_restricts_and_keeps_what_is_there(finished: Path, tmp_path: Path) -> None:
@@ -178,6 +145,97 @@ def test_eta_restricts_and_keeps_what_is_there(finished: Path, tmp_path: Path) -
     assert "0 tasks computed" not in done.output  # at another eta Figure 2 needs games of its own
     whole = json.loads((finished / "out" / "tables" / "table3.json").read_text())["eta"]
     assert third["0.2"] == whole["0.2"]
+    assert f"settings changed since the last run in {out}: eta 0.2,0.4 -> 0.2; only what depends" in done.output
+
+
+def test_what_changed_is_told_in_a_line_and_computed_anew(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    path = finished / "tiny.toml"
+    again = invoke("run", "--profile", str(path), "--out", str(out), "--only", "fig1")
+    assert "settings changed" not in again.output
+    other = tmp_path / "other.toml"
+    other.write_text(
+        path.read_text().replace("choose_on = 100", "choose_on = 50").replace("[lwa]\nsteps = 3", "[lwa]\nsteps = 5")
+    )
+    assert other.read_text() != path.read_text()
+    done = invoke("run", "--profile", str(other), "--out", str(out), "--only", "table3")
+    assert done.exit_code == 0, done.output
+    (line,) = [line for line in done.output.splitlines() if "settings changed" in line]
+    assert "lwa.steps 3 -> 5, attack.choose_on 100 -> 50; only" in line
+    titles = [json.loads(path.read_text())["title"] for path in (out / "store").glob("*/result.json")]
+    assert titles.count("LWA, eta 0.2, seed 0") == 2
+    assert titles.count("Minimax-Grad, eta 0.2, seed 0") == 1
+
+
+def test_only_computes_what_is_asked_for_and_the_rest_follows(finished: Path, tmp_path: Path) -> None:
+    out, profile = tmp_path / "out", str(finished / "tiny.toml")
+    some = invoke(
+        "run", "--profile", profile, "--out", str(out), "--only", "table1", "--eta", "0.4", "--seeds", "0,1,2"
+    )
+    assert some.exit_code == 0, some.output
+    first = json.loads((out / "tables" / "table1.json").read_text())
+    assert '"mean": null' not in json.dumps(first)
+    assert '"n": 3' in json.dumps(first)
+    assert json.loads((out / "run.json").read_text())["runs"][0]["only"] == ["table1"]
+    titles = [json.loads(path.read_text())["title"] for path in (out / "store").glob("*/result.json")]
+    assert sum(title.startswith("evaluation") for title in titles) == 3  # of the undefended classifier of each seed
+    assert not [title for title in titles if title.startswith(("LWA", "Minimax"))]
+    left = json.loads(invoke("status", str(out), "--json").output)
+    assert left["kinds"]["lwa"] == {
+        "done": 0,
+        "running": 0,
+        "left": 3,
+        "seconds": 0,
+        "seconds_left": pytest.approx(1, abs=20),
+    }
+    rest = invoke("run", "--profile", profile, "--out", str(out), "--eta", "0.4", "--seeds", "0", "--workers", "1")
+    assert rest.exit_code == 0, rest.output
+    found = sum("seed 0" in title for title in titles)
+    assert f"{found} found" in rest.output
+    assert (out / "tables" / "table3.json").read_text() == one_eta(finished / "out" / "tables" / "table3.json", "0.4")
+
+
+def one_eta(path: Path, eta: str) -> str:
+    table = json.loads(path.read_text())
+    return json.dumps(table | {"eta": {eta: table["eta"][eta]}}, indent=1) + "\n"
+
+
+def test_status_tells_times(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    whole = json.loads(invoke("status", str(out), "--json").output)
+    assert (whole["active"], whole["finish"], whole["seconds_left"], whole["running"]) == (False, None, 0.0, [])
+    assert all(kind["done"] and not kind["left"] for kind in whole["kinds"].values())
+    assert whole["seconds"] == pytest.approx(sum(kind["seconds"] for kind in whole["kinds"].values()), abs=1)
+    store, study = Store(out), open_study(out)
+    evaluations = [task for task in study.plan.graph if task.kind == "evaluation"]
+    taken = store.result(evaluations[2].key)["seconds"]
+    for task in evaluations[:2]:
+        shutil.rmtree(store.results / task.key)
+    with store.lock():
+        since = {evaluations[0].key: time.time() - 0.001}
+        write_json(out / "running.json", {"workers": 2, "only": ["table1"], "since": since})
+        active = json.loads(invoke("status", str(out), "--json").output)
+        shown = invoke("status", str(out)).output
+    kind = active["kinds"]["evaluation"]
+    assert (kind["done"], kind["running"], kind["left"]) == (14, 1, 1)
+    assert kind["seconds_left"] == active["seconds_left"] == pytest.approx(2 * taken, abs=10)
+    assert active["kinds"]["lwa"]["seconds_left"] == 0
+    assert [task["title"] for task in active["running"]] == [evaluations[0].title]
+    assert (active["active"], active["workers"], active["only"]) == (True, 2, ["table1"])
+    assert abs(datetime.fromisoformat(active["finish"]).timestamp() - time.time()) < 60
+    assert "a run (table1 only) is active with 2 workers, done at about" in shown
+    assert f"left: {evaluations[0].title}" in shown
+
+
+def test_without_any_time_measured_none_is_promised(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(finished / "out" / "run.json", out)
+    found = json.loads(invoke("status", str(out), "--json").output)
+    assert (found["seconds"], found["seconds_left"]) == (0, None)
+    assert "not known yet" in invoke("status", str(out)).output
 
 
 @pytest.mark.parametrize(
@@ -190,6 +248,10 @@ def test_eta_restricts_and_keeps_what_is_there(finished: Path, tmp_path: Path) -
         (("run", "--out", "o", "--eta", "-0.1"), "eta.0"),
         (("run", "--out", "o", "--seeds", "0.5"), "whole numbers"),
         (("run", "--out", "o", "--data-dir", "/dev/null/nowhere"), "nowhere"),
+        (("run", "--out", "o", "--seeds", "inf"), "not finite"),
+        (("run", "--out", "o", "--only", "table6"), "no 'table6'; choose among table1, table2"),
+        (("run", "--out", "o", "--only", ","), "names nothing; choose among"),
+        (("record", "nowhere", "o"), "holds no study"),
     ],
 )
 def test_faults_are_told_in_a_line(arguments: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: Any) -> None:
@@ -198,14 +260,137 @@ def test_faults_are_told_in_a_line(arguments: tuple[str, ...], says: str, tmp_pa
     assert done.exit_code == 2, done.output
     assert says in done.output
     assert "Traceback" not in done.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_study_of_another_version_is_left_alone(finished: Path, tmp_path: Path) -> None:
-    content = json.loads((finished / "out" / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(content | {"format": 99}))
-    done = invoke("report", str(tmp_path))
-    assert done.exit_code == 2
-    assert "format 99" in done.output
+    out, profile = tmp_path / "out", str(finished / "tiny.toml")
+    out.mkdir()
+    content = json.loads((finished / "out" / "run.json").read_text()) | {"format": 99}
+    (out / "run.json").write_text(json.dumps(content))
+    for arguments in (
+        ("report", str(out)),
+        ("status", str(out)),
+        ("record", str(out), str(tmp_path / "dest")),
+        ("record", str(finished / "out"), str(out)),
+        ("run", "--profile", profile, "--out", str(out)),
+    ):
+        done = invoke(*arguments)
+        assert done.exit_code == 2, done.output
+        assert "format 99, this version reads 1; use the version that made it" in done.output
+    assert [path.name for path in out.iterdir()] == ["run.json"]
+    assert json.loads((out / "run.json").read_text()) == content
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}'])
+def test_a_damaged_run_file_costs_nothing_else(text: str, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    done = invoke("status", str(tmp_path))
+    assert done.exit_code == 2, done.output
+    assert "run.json cannot be read" in done.output
+    assert "delete this one file and run the study into the folder again" in done.output
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing"])
+def test_mnist_files_that_cannot_be_used_stop_the_run_before_it_begins(fault: str, tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("minimaxopt_adversarial._idx.MIRRORS", ("http://127.0.0.1:9/",))  # where nothing listens
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (data / f"{name}-ubyte").write_bytes(b"\x00\x00\x08\x01")
+    if fault == "missing":
+        (data / "t10k-images-idx3-ubyte").unlink()
+    done = invoke("run", "--out", str(out), "--data-dir", str(data))
+    assert done.exit_code == 2, done.output
+    told = {
+        "damaged": "train-images-idx3-ubyte: its content has SHA-256",
+        "missing": "t10k-images-idx3-ubyte.gz: it could not",
+    }
+    assert told[fault] in done.output
+    assert not out.exists()
+
+
+def test_a_damaged_result_is_named_and_the_rest_goes_on(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    store, plan = Store(out), open_study(out).plan
+    damaged = store.results / plan.classifiers["LWA", 0.2, 0] / "result.json"
+    spoilt = store.results / plan.classifiers["Minimax-Grad", 0.2, 0] / "tensors.safetensors"
+    damaged.write_text(damaged.read_text()[:100])
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    for defence in ("LWA", "Minimax-Grad", "No defense"):
+        shutil.rmtree(store.results / plan.evaluations[defence, 0.2, 0])
+    arguments = (
+        "run",
+        "--profile",
+        str(finished / "tiny.toml"),
+        "--out",
+        str(out),
+        "--only",
+        "table3",
+        "--workers",
+        "1",
+    )
+    done = invoke(*arguments)
+    assert done.exit_code == 1, done.output
+    for path in (damaged, spoilt):
+        assert f"delete {path.parent} and run again, and it is computed anew" in done.output
+    assert plan.evaluations["No defense", 0.2, 0] in store
+    assert plan.evaluations["LWA", 0.2, 0] not in store
+    assert "not complete" in (out / "report.html").read_text(encoding="utf-8")
+    for path in (damaged, spoilt):
+        shutil.rmtree(path.parent)
+    assert invoke(*arguments).exit_code == 0
+    assert not list((out / "failures").iterdir())
+    kept = (finished / "out" / "tables" / "table3.json").read_bytes()
+    assert (out / "tables" / "table3.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize(("checkpoints", "room", "where"), [(0, 0.8, "store/"), (1, 1.5, "unfinished/")])
+def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(checkpoints: int, room: float, where: str, finished: Path,
+                                                            tmp_path: Path) -> None:  # fmt: skip
+    plan, kept = open_study(finished / "out").plan, Store(finished / "out")
+    classifier = kept.results / plan.classifiers["No defense", 0.2, 0] / "tensors.safetensors"
+    size = int(room * classifier.stat().st_size)  # a checkpoint is larger: it has the optimizer's moments
+    out, profile = tmp_path / "out", write_profile(tmp_path, checkpoint_every=str(checkpoints))
+    arguments = ("run", "--profile", str(profile), "--out", str(out), "--only", "fig1", "--workers", "1")
+    full = with_room(size, *arguments)
+    assert full.returncode == 2, full.stderr
+    assert f"{out}/{where}" in full.stderr
+    assert "could not be written" in full.stderr
+    assert "free space on the disk and run again: what is stored is kept" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list(out.glob("store/*"))
+    assert not list(out.glob("**/*checkpoint.json"))
+    assert not Store(out).is_locked()
+    again = invoke(*arguments)
+    assert again.exit_code == 0, again.output
+    for key in plan.grad_runs.values():
+        assert Store(out).result(key)["tensors_sha256"] == kept.result(key)["tensors_sha256"]
+
+
+def test_a_report_that_finds_no_room_leaves_the_old_one(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    full = with_room(10, "report", str(out))
+    assert full.returncode == 2, full.stderr
+    assert "free space on the disk" in full.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def with_room(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `minimaxopt study ...` where no file can grow beyond a size: a write fails just as on a full disk."""
+    script = (
+        "import resource, sys\n"
+        "from minimaxopt.cli import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+        f"sys.argv = ['minimaxopt', 'study', *{list(arguments)!r}]\n"
+        "main()\n"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
 
 
 def test_held_out_digits_are_not_trained_on() -> None:

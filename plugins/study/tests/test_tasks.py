@@ -54,6 +54,7 @@ def test_ancestry_and_urgency() -> None:
     d = Task("k", "d", "{}", seed=1, weight=5)
     graph = Graph([a, b, c, d])
     assert [task.title for task in graph.ancestry(c.key)] == ["a", "b", "c"]
+    assert graph.lineages() == {t.key: frozenset(a.key for a in graph.ancestry(t.key)) for t in graph}
     assert graph.urgency() == {a.key: 7, b.key: 6, c.key: 4, d.key: 5}
 
 

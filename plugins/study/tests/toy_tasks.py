@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from minimaxopt.errors import ResumeError
 from minimaxopt_study._desk import Desk, Outcome
 from minimaxopt_study.tasks import Graph, Task, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow", "digits")}
+FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow", "digits", "full", "noted", "stale")}
 
 
 def add(task: Task, desk: Desk) -> Outcome:
@@ -37,6 +39,20 @@ def fail(task: Task, desk: Desk) -> Outcome:
 def die(task: Task, desk: Desk) -> Outcome:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("is dead")
+
+
+def full(task: Task, desk: Desk) -> Outcome:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def noted(task: Task, desk: Desk) -> Outcome:
+    error = ValueError("eta: is cursed; choose another")
+    error.add_note("The solve got to step 3.")
+    raise error
+
+
+def stale(task: Task, desk: Desk) -> Outcome:
+    raise ResumeError("path: it was changed")
 
 
 def digits(task: Task, desk: Desk) -> Outcome:

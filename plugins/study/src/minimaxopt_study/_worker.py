@@ -14,8 +14,10 @@ from importlib.metadata import version
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
+from minimaxopt import Checkpoint
+from minimaxopt.errors import ResumeError
 from minimaxopt_study._desk import Desk
-from minimaxopt_study.store import FORMAT, Store
+from minimaxopt_study.store import FORMAT, DiskFullError, Store, StoreError, read_json, unwritable, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +43,8 @@ def serve(connection: Connection, functions: Mapping[str, str], folder: Path, di
     """Body of a worker process: serve tasks until the runner hangs up.
 
     Args:
-        connection: to the runner: tasks come in, `(outcome, seconds or reason)` goes out.
+        connection: to the runner: tasks come in, `(outcome, seconds or reason)` goes out; the outcome is "done",
+            "failed", or "full" where the disk is, so that there is no use in going on.
         functions: for each kind of task, the function that computes it as `"module:name"`.
         folder: folder of the study.
         digits: how to open the digits: `"open"` names the function, all else are its arguments.
@@ -67,12 +70,50 @@ def serve(connection: Connection, functions: Mapping[str, str], folder: Path, di
 def _compute(task: Task, function: Callable[[Task, Desk], Outcome], desk: Desk) -> tuple[str, Any]:
     start = time.perf_counter()
     try:
-        outcome = function(task, desk)
-        seconds = time.perf_counter() - start
+        before = spent_before(desk.scratch) if desk.checkpoint_every and task.steps else 0.0
+        outcome = _outcome(task, function, desk)
+        seconds = before + time.perf_counter() - start
         desk.store.put(task.key, _record(task, outcome, seconds), outcome.tensors)
-    except Exception:  # noqa: BLE001 -- whatever goes wrong in one task must not stop the others
-        return "failed", traceback.format_exc()
+    except DiskFullError as error:
+        return "full", str(error)
+    except Exception as error:  # noqa: BLE001 -- whatever goes wrong in one task must not stop the others
+        return "failed", _reason(error)
     return "done", seconds
+
+
+def spent_before(scratch: Path) -> float:
+    """Seconds that interrupted runs put into a training up to its checkpoint, so that a result tells what it cost in all.
+
+    Leaves a note of the time now for the next run, should this one be interrupted too.
+    """
+    note, checkpoint = scratch / "spent.json", scratch / f"{Checkpoint.NAME}.json"
+    before = 0.0
+    if note.is_file() and checkpoint.is_file():
+        told = read_json(note)
+        before = told["before"] + max(0.0, checkpoint.stat().st_mtime - told["since"])  # negative: it made none
+    write_json(note, {"before": round(before, 3), "since": time.time()})
+    return before
+
+
+def _reason(error: Exception) -> str:
+    """The traceback, ending in the error itself: a solve adds notes, and the last line is what a summary shows."""
+    told = traceback.format_exc()
+    return told + f"{type(error).__name__}: {error}\n" if getattr(error, "__notes__", None) else told
+
+
+def _outcome(task: Task, function: Callable[[Task, Desk], Outcome], desk: Desk) -> Outcome:
+    try:
+        return function(task, desk)
+    except ResumeError as error:
+        raise StoreError(
+            f"unfinished: the checkpoint in {desk.scratch} cannot be continued ({error}); delete that folder and run again, "
+            "and the training starts anew"
+        ) from error
+    except OSError as error:  # a training's checkpoint found no room
+        full = unwritable(desk.scratch, error)
+        if isinstance(full, DiskFullError):
+            raise full from error
+        raise
 
 
 def _record(task: Task, outcome: Outcome, seconds: float) -> dict[str, Any]:

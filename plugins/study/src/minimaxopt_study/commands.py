@@ -1,7 +1,11 @@
-"""`minimaxopt study run | status | report`."""
+"""`minimaxopt study run | status | record | report | compare`."""
 
+import json
+import math
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -9,9 +13,13 @@ from rich.table import Table
 
 from minimaxopt.errors import ArgumentError
 
+if TYPE_CHECKING:
+    from minimaxopt_study.status import Status
+
 app = typer.Typer(no_args_is_help=True, help="Reproduce the tables and figures of Hamm and Mehra (2018).")
 
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
+WIDTH_OF_A_FILE = 120  # a pipe or file has no width
 
 
 @app.command()
@@ -23,10 +31,14 @@ def run(
     eta: Annotated[
         str | None, typer.Option(help="Perturbation bounds, such as 0.2,0.4; by default the profile's.")
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Tables and figures, such as table3,fig1,matrix: nothing is computed but what they need."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
 ) -> None:
     """Run a study, or continue one, and write its tables, figures and report."""
-    from minimaxopt_study import study
+    from minimaxopt_study import select, study
     from minimaxopt_study.profile import load_profile
     from minimaxopt_study.progress import clock, last_line, reporter
 
@@ -37,16 +49,17 @@ def run(
     if eta is not None:
         changes["eta"] = tuple(sorted(_numbers("eta", eta)))
     chosen = load_profile(profile, **changes)
+    names = select.parse(only) if only is not None else ()
     try:
         summary = study.run(
-            chosen, out, reporter(console), workers=workers, data_dir=str(data_dir) if data_dir else None
+            chosen, out, reporter(console), workers=workers, data_dir=str(data_dir) if data_dir else None, only=names
         )
     except KeyboardInterrupt:
         console.print("interrupted; what is done is kept: the same command continues", markup=False)
         raise typer.Exit(INTERRUPTED) from None
     spent = f"{len(summary.computed)} tasks computed, {len(summary.found)} found, in {clock(summary.seconds)}"
     console.print(spent, markup=False, highlight=False)
-    for key, reason in summary.failed.items():
+    for key, reason in (summary.failed | summary.damaged).items():
         told = f"failed: {last_line(reason)}; all of it in {out / 'failures' / key}.txt"
         console.print(told, style="red", markup=False, soft_wrap=True, highlight=False)
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True, highlight=False)
@@ -55,25 +68,83 @@ def run(
 
 
 @app.command()
-def status(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")]) -> None:
-    """Show what is done, running and left."""
-    from minimaxopt_study import study
+def status(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show what is done, running and left, the time that it took and about how long the rest will take."""
+    from minimaxopt_study import status as module
+
+    found = module.status(directory)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=1))
+        return
+    console = Console()
+    console.print(_table(found, title=f"{directory}"))
+    for line in _lines(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(found: "Status", title: str) -> Table:
     from minimaxopt_study.progress import clock
 
-    console = Console()
-    found = study.progress(directory)
-    table = Table("task", "done", "left", title=f"{directory}", title_justify="left")
-    for kind, (done, left) in found.kinds.items():
-        table.add_row(kind, str(done), str(left) if left else "-")
-    done, left = (sum(column) for column in zip(*found.kinds.values(), strict=True))
-    table.add_row("all", str(done), str(left) if left else "-", style="bold")
-    console.print(table)
-    for title, seconds in found.running.items():
-        console.print(f"running for {clock(seconds)}: {title}", markup=False, highlight=False)
+    table = Table("task", "done", "running", "left", "took", "about left", title=title, title_justify="left")
+    for kind, of in found.kinds.items():
+        _add_row(table, kind, (of.done, of.running, of.left), clock(of.seconds), _about(of.seconds_left))
+    of = found.kinds.values()
+    total = (sum(k.done for k in of), sum(k.running for k in of), sum(k.left for k in of))
+    _add_row(table, "all", total, clock(found.seconds), _about(found.seconds_left), style="bold")
+    return table
+
+
+def _add_row(table: Table, name: str, counts: tuple[int, ...], *times: str, style: str = "") -> None:
+    table.add_row(name, *(str(count) if count else "-" for count in counts), *times, style=style)
+
+
+def _lines(found: "Status") -> list[str]:
+    from minimaxopt_study.progress import clock
+
+    lines = [
+        f"running for {clock(task.seconds)}, about {_about(task.seconds_left)} left: {task.title}"
+        for task in found.running
+    ]
     if found.outdated:
-        console.print("the sources have changed since: a run would compute anew what they touch", markup=False)
-    state = "a run is active" if found.active else "no run is active"
-    console.print(f"{state}; {clock(found.seconds)} of computing stored", markup=False, highlight=False)
+        lines.append("the sources have changed since: a run would compute anew what they touch")
+    if not found.active:
+        return [*lines, "no run is active"]
+    what = f" ({', '.join(found.only)} only)" if found.only else ""
+    finish = ""
+    if found.finish is not None:
+        finish = f", done at about {datetime.fromisoformat(found.finish):%Y-%m-%d %H:%M}"
+    workers = f" with {found.workers} {'worker' if found.workers == 1 else 'workers'}" if found.workers else ""
+    return [*lines, f"a run{what} is active{workers}{finish}"]
+
+
+def _about(seconds: float | None) -> str:
+    """Time left as a person reads it."""
+    from minimaxopt_study.progress import clock
+
+    if seconds is None:
+        return "not known yet"
+    return clock(seconds) if seconds else "-"
+
+
+@app.command()
+def record(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study; a run may be active in it.")],
+    dest: Annotated[
+        Path, typer.Argument(metavar="DEST", help="A new folder, or a record that gains the study's seeds.")
+    ],
+) -> None:
+    """Copy what a reader needs of a study, without weights, or add its seeds to the record that is there."""
+    from minimaxopt_study import record as module
+
+    done = module.record(directory, dest)
+    console = Console()
+    seeds = f"{'seed' if len(done.seeds) == 1 else 'seeds'} {', '.join(map(str, done.seeds))}"
+    counts = f"{done.copied} results copied, {done.had} there before; the record holds {seeds}"
+    console.print(counts, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {done.report.resolve()}", markup=False, soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -86,11 +157,36 @@ def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder
     console.print(f"report: {path.resolve()}", markup=False, soft_wrap=True, highlight=False)
 
 
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write the same to.")] = None,
+) -> None:
+    """Set two studies side by side: every cell, every verdict, and the settings that differ."""
+    from minimaxopt_study import _side_by_side, study
+    from minimaxopt_study.compare import Side, compare
+    from minimaxopt_study.store import write_atomically
+
+    if out is not None and out.is_dir():
+        raise ArgumentError(f"out: {out} is a folder; name a file, such as {out / 'comparison.md'}")
+    found = compare(*(Side.of(study.open_study(folder)) for folder in (a, b)))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_FILE
+    _side_by_side.show(found, console)
+    if out is not None:
+        write_atomically(out, _side_by_side.markdown(found).encode())
+        console.print(f"written: {out.resolve()}", markup=False, soft_wrap=True, highlight=False)
+
+
 def _numbers(option: str, text: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         raise ArgumentError(f"{option}: {text!r} is not a list of numbers; write it as 0,1,2") from None
+    if not all(map(math.isfinite, values)):
+        raise ArgumentError(f"{option}: {text!r} names a number that is not finite; write it as 0,1,2")
     if option == "seeds" and any(value != int(value) for value in values):
         raise ArgumentError(f"{option}: {text!r} has a fraction; seeds are whole numbers")
     return values

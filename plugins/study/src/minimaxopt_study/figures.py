@@ -1,27 +1,28 @@
-"""Figures 1-3: the plotted data as plain dictionaries, and the pictures drawn from them alone."""
+"""Figures 1-3: the plotted data as plain dictionaries, and the pictures drawn from them alone.
+
+`FIGURES` names the file of every picture of a report, with what makes its data and what draws them.
+"""
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from minimaxopt_study._drawing import BLUE, GREEN, GREY, INK, VERMILION, headline
+from minimaxopt_study.matrix import draw_matrix, matrix
 from minimaxopt_study.names import ALTERNATING, MAXIMIN, MINIMAX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.axes import Axes
 
     from minimaxopt_study.results import Results
 
-# Okabe and Ito's colours, which people with any colour vision tell apart.
-BLUE, GREEN, VERMILION, INK, GREY = "#0072B2", "#009E73", "#D55E00", "#1a1a1a", "#8a8a8a"
 GAME_COLOURS = {MINIMAX: BLUE, ALTERNATING: GREEN, MAXIMIN: VERMILION}  # the paper's blue, green and red
 GRAD_STYLE = {"clean": (BLUE, "-"), "FGSM-curr": (VERMILION, "-")}
-DOTS_PER_INCH = 160
 HEAD = 0.66  # inches above the panels of Figure 3
 READS_THE_LABEL = 0.1  # share of digits put into whatever class the attack network was told; by chance far less
 
@@ -40,6 +41,7 @@ def figure1(results: Results) -> dict[str, Any]:
             "Figure 1. Test error of Minimax-Grad during its training, on clean digits and on digits that FGSM "
             "perturbs against the classifier of that moment (FGSM-curr), for each bound eta on the perturbation. "
             "At step 0 it is the classifier that the training starts from. The scale is logarithmic."
+            + _counted(results)
         ),
         "curves": curves,
     }
@@ -64,12 +66,19 @@ def figure2(results: Results) -> dict[str, Any]:
             f"Figure 2. Test error of the classifier u_i on the digits that the attack network v_i of the same moment "
             f"perturbs, over the games at eta {results.games_eta:g}, each from several random starts. The paper shows "
             f"Minimax-AttNet ending on top, Alt-AttNet in the middle, Maximin-AttNet at the bottom; "
-            f"here, from top to bottom: {order or 'not there yet'} (mean of the last five evaluations).{_reading(results)}"
+            f"here, from top to bottom: {order or 'not there yet'} (mean of the last five evaluations)."
+            f"{_counted(results)}{_reading(results)}"
         ),
         "eta": results.games_eta,
         "ends": ends,
         "curves": curves,
     }
+
+
+def _counted(results: Results) -> str:
+    """On how many digits, where the tables have more."""
+    fewer = results.curve_images < results.test_images
+    return f" Counted on {results.curve_images:,} of the {results.test_images:,} digits of the tables." if fewer else ""
 
 
 def _reading(results: Results) -> str:
@@ -123,7 +132,7 @@ def draw1(data: Mapping[str, Any]) -> Figure:
         _percent_axis(axis, [error for curve in data["curves"] for error in _visible(curve["error"])])
         _clean(axis)
     axes[0].set_ylabel("test error", fontsize=9)
-    figure.suptitle(data["title"], x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    headline(figure, data["title"])
     return figure
 
 
@@ -143,7 +152,7 @@ def draw2(data: Mapping[str, Any]) -> Figure:
     _clean(axis)
     starts = len({(curve["seed"], curve["start"]) for curve in data["curves"]})
     axis.set_title(f"η = {data['eta']:g}, {starts} random starts of each", loc="left", fontsize=10, color=INK)
-    figure.suptitle(data["title"], x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    headline(figure, data["title"])
     return figure
 
 
@@ -156,6 +165,7 @@ def draw3(data: Mapping[str, Any]) -> Figure:
     outer = figure.add_gridspec(count, len(panels), left=0.01, right=0.99, bottom=0.01,
                                 top=1 - HEAD / figure.get_figheight(), wspace=0.05, hspace=0.07)  # fmt: skip
     original = np.asarray(panels[0]["images"], dtype=float)
+    strongest = max(float(np.abs(np.asarray(panel["images"], dtype=float) - original).max()) for panel in panels) or 1.0
     for column, panel in enumerate(panels):
         images = np.asarray(panel["images"], dtype=float)
         for row in range(count):
@@ -163,9 +173,7 @@ def draw3(data: Mapping[str, Any]) -> Figure:
             top, bottom = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
             top.imshow(images[row], cmap="gray", vmin=-1, vmax=1, gid="image")
             if column:
-                bottom.imshow(
-                    images[row] - original[row], cmap="PuOr_r", vmin=-data["eta"], vmax=data["eta"], gid="image"
-                )
+                bottom.imshow(images[row] - original[row], cmap="PuOr_r", vmin=-strongest, vmax=strongest, gid="image")
             for axis in (top, bottom):
                 axis.set_xticks([])
                 axis.set_yticks([])
@@ -182,13 +190,6 @@ def draw3(data: Mapping[str, Any]) -> Figure:
     figure.suptitle(f"{data['title']}, η = {data['eta']:g}", x=0.012, y=1 - 0.16 / figure.get_figheight(), ha="left",
                     va="top", fontsize=12, fontweight="bold", color=INK)  # fmt: skip
     return figure
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _visible(errors: Sequence[float]) -> list[float]:
@@ -244,4 +245,9 @@ def _clean(axis: Axes) -> None:
     axis.spines["bottom"].set_color("#bbbbbb")
 
 
-FIGURES = {1: (figure1, draw1), 2: (figure2, draw2), 3: (figure3, draw3)}
+FIGURES: dict[str, tuple[Callable[[Results], dict[str, Any]], Callable[[Mapping[str, Any]], Figure]]] = {
+    "fig1": (figure1, draw1),
+    "fig2": (figure2, draw2),
+    "fig3": (figure3, draw3),
+    "matrix": (matrix, draw_matrix),
+}

@@ -12,7 +12,7 @@ from minimaxopt_study.progress import clock
 from minimaxopt_study.tables import WORST, WORST_OF_ALL, Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from minimaxopt_study._judge import Margin
     from minimaxopt_study.evidence import Evidence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from minimaxopt_study.results import Results
 
 DASH = "\u2013"
+UNSAID = "not said"
 
 
 def number(cell: Cell) -> str:
@@ -128,16 +129,18 @@ def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgeme
     """The report's first sentences."""
     seeds = len(profile.seeds)
     here = Counter(judgement.at_this_scale.value for judgement in judgements)
+    over = Counter(judgement.over_seeds.value for judgement in judgements)
+    pixels = "[-1, 1]" if profile.eta_reading == "pixels" else "[0, 1]"
     lines = [
         f"Profile {profile.name}: every defence of the paper's Tables 1 to 5, trained on {data['train']:,} digits and "
-        f"attacked on {data['evaluated']:,} others, at η = {' and '.join(f'{eta:g}' for eta in profile.eta)} "
-        f"(pixels in [-1, 1]), {profile.rounds} rounds of cat and mouse, {seeds} {_plural('seed', seeds)}.",
+        f"attacked on {data['evaluated']:,} others, at η = {_listed(profile.eta)} (pixels in {pixels}), "
+        f"{profile.rounds} rounds of cat and mouse, {seeds} {_plural('seed', seeds)}.",
         f"Of the paper's {len(judgements)} claims on MNIST, at this scale {here['holds']} hold, {here['fails']} fail "
         f"and {here['undecided']} are undecided. "
         + (
             "Whether other seeds would say the same is undecided throughout: that takes three."
             if seeds < 3
-            else "The second verdict says what holds over the seeds."
+            else f"Over the {seeds} seeds {over['holds']} hold, {over['fails']} fail and {over['undecided']} are undecided."
         ),
     ]
     if gate_passed(found):
@@ -163,32 +166,55 @@ def _expected(profile: Profile) -> list[tuple[str, float, int]]:
 
 
 def smaller(profile: Profile, data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Where this study differs from the paper: what, there, here."""
-    classifier = profile.classifier
+    """Where this study differs from the paper, and what the paper leaves unsaid: what, there, here."""
+    classifier, attacker, games = profile.classifier, profile.attacker, (
+        profile.minimax_attnet, profile.alt_attnet, profile.maximin_attnet,
+    )  # fmt: skip
+    alone = (profile.undefended, profile.adversarial_round, profile.lwa, profile.minimax_grad)
     halving = "max-pooling" if classifier.stride == 1 else "strides of 2"
     net = f"{classifier.width} and {2 * classifier.width} channels, {halving}, {classifier.hidden} units"
-    game = profile.minimax_attnet
-    games = (game.steps, profile.alt_attnet.steps, profile.maximin_attnet.steps)
+    hardened = (profile.adversarial_round, profile.lwa, profile.minimax_grad)
     rows = [
         ("training digits", "60,000", f"{data['train']:,}"),
         ("test digits", "10,000", f"{data['evaluated']:,}"),
-        ("classifier", "similar to 32 and 64 channels, max-pooling, 512 units", net),
+        ("classifier (the paper: similar to this)", "32 and 64 channels, max-pooling, 512 units", net),
         ("η", "0.1, 0.2, 0.3, 0.4", ", ".join(f"{eta:g}" for eta in profile.eta)),
         ("cat-and-mouse rounds", "80", str(profile.rounds)),
-        ("batch", "128", str(profile.undefended.batch)),
+        ("batch", "128", _each(training.batch for training in (*alone, *games, profile.attack))),
         ("steps of the undefended classifier", "50,000", f"{profile.undefended.steps:,}"),
-        ("steps of a round", "not said", f"{profile.adversarial_round.steps:,}"),
-        ("steps of LWA and Minimax-Grad", "100,000", f"{profile.lwa.steps:,} and {profile.minimax_grad.steps:,}"),
-        ("steps of the games with attack networks", "100,000", " / ".join(f"{steps:,}" for steps in games)),
+        ("steps of LWA and Minimax-Grad", "100,000", _each(t.steps for t in (profile.lwa, profile.minimax_grad))),
+        ("steps of the games with attack networks", "100,000", _each(game.steps for game in games)),
         ("steps of a fresh attack network", "30,000", f"{profile.attack.steps:,}"),
-        ("classifier's learning rate, alone and in games", "0.0001", f"{profile.undefended.rate:g} and {game.rate:g}"),
-        ("attack network's learning rate", "0.001", f"{profile.attack.rate:g}"),
-        ("gamma of Alg. 1", "1", f"{game.gamma:g}"),
-        ("attack network's output", "not said", profile.attacker.output),
-        ("attack network's dropout", "0.5", f"{profile.attacker.dropout:g}"),
-        ("loss that a fresh attack network raises", "the classifier's", profile.attack.loss),
+        ("classifiers' learning rate", "0.0001", _each(training.rate for training in (*alone, *games))),
+        ("attack networks' learning rate", "0.001", _each((profile.attack.rate, *(g.attacker_rate for g in games)))),
+        ("gamma of Alg. 1", "1", _each(game.gamma for game in (profile.minimax_attnet, profile.maximin_attnet))),
+        ("attack networks' layers", "300, 300, 300 units", f"{', '.join(map(str, attacker.hidden))} units"),
+        ("attack networks' dropout", "0.5", f"{attacker.dropout:g}"),
+        ("loss that a fresh attack network raises", "cross-entropy, as in training", _loss(profile)),
+        ("steps of a round", UNSAID, f"{profile.adversarial_round.steps:,}"),
+        ("start of the rounds, LWA and Minimax-Grad", UNSAID, _each(_start(t.warm_start) for t in hardened)),
+        ("start of the games' classifiers", UNSAID, _each(_start(game.warm_start) for game in games)),
+        ("unit of η", UNSAID + ", but pixels lie in [-1, 1]", profile.eta_reading),
+        ("classifier's initialisation", UNSAID, classifier.init),
+        ("classifier's dropout and weight decay", UNSAID, f"{classifier.dropout:g} and {classifier.weight_decay:g}"),
+        ("attack networks' output", UNSAID, attacker.output),
+        ("η of Figure 2", UNSAID, f"{profile.games_eta:g}"),
     ]
     return [row for row in rows if row[1] != row[2]]
+
+
+def _each(values: Iterable[float | int | str]) -> str:
+    """The different values, in order."""
+    return ", ".join(dict.fromkeys(f"{v:,}" if isinstance(v, int) else f"{v:g}" if isinstance(v, float) else v
+                                   for v in values))  # fmt: skip
+
+
+def _start(warm: bool) -> str:
+    return "warm (from the undefended or the previous classifier)" if warm else "random"
+
+
+def _loss(profile: Profile) -> str:
+    return "cross-entropy, as in training" if profile.attack.loss == "cross-entropy" else "margin of the logits"
 
 
 def settings(profile: Profile) -> list[tuple[str, str, str]]:
@@ -218,6 +244,25 @@ def attackers(results: Results) -> list[tuple[str, str, str, str]]:
             (against, f"{row.attnet_train['fresh']:.3f}", f"{row.attnet['fresh']:.3f}", f"{values['saturated']:.0%}")
         )
     return rows
+
+
+def abbreviated(digest: str) -> str:
+    """As much of a hash as tells it from others.
+
+    >>> abbreviated("0123456789abcdef")
+    '0123456789ab'
+    """
+    return digest[:12]
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Numbers as a sentence lists them.
+
+    >>> _listed([0.2]), _listed([0.1, 0.2, 0.4])
+    ('0.2', '0.1, 0.2 and 0.4')
+    """
+    *most, last = (f"{value:g}" for value in values)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _plural(word: str, count: int) -> str:

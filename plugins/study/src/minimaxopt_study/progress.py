@@ -65,6 +65,9 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self.console, self.tally = console, _Tally()
 
+    def noted(self, line: str) -> None:
+        self._say(line)
+
     def begin(self, graph: Graph, done: set[str]) -> None:
         self.tally.begin(graph, done)
         self._say(f"{len(graph)} tasks, {len(done)} of them done before")
@@ -105,6 +108,9 @@ class Display:
         self.overall = self.bar.add_task("study", total=None, left="")
         self.running: dict[str, tuple[Task, float]] = {}
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+
+    def noted(self, line: str) -> None:
+        self.console.print(Text(line))
 
     def begin(self, graph: Graph, done: set[str]) -> None:
         self.tally.begin(graph, done)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from minimaxopt_study import page, paper, tables
+from minimaxopt_study._drawing import png
 from minimaxopt_study.evidence import evidence
-from minimaxopt_study.figures import FIGURES, png
+from minimaxopt_study.figures import FIGURES
 from minimaxopt_study.judgement import judge
 from minimaxopt_study.progress import clock
 from minimaxopt_study.store import write_atomically, write_json
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from minimaxopt_study.profile import Profile
     from minimaxopt_study.results import Results
     from minimaxopt_study.store import Store
+
+POINTS_IN_AN_INCH = 72
 
 
 def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], plan: Plan,
@@ -40,7 +43,7 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
     built = tables.build(results)
     for number, table in built.items():
         write_json(folder / "tables" / f"table{number}.json", tables.as_json(table))
-    pictures = [_figure(folder, number, results) for number in FIGURES]
+    pictures = [_figure(folder, name, results) for name in FIGURES]
     found = evidence(results, built)
     judgements = judge(found)
     write_json(folder / "claims.json", [judgement.as_json() for judgement in judgements])
@@ -75,23 +78,28 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
     return path
 
 
-def _figure(folder: Path, number: int, results: Results) -> dict[str, Any]:
-    make, draw = FIGURES[number]
+def _figure(folder: Path, name: str, results: Results) -> dict[str, str]:
+    make, draw = FIGURES[name]
     data = make(results)
-    raw = png(draw(data))
-    write_json(folder / "figures" / f"fig{number}.json", data)
-    write_atomically(folder / "figures" / f"fig{number}.png", raw)
+    picture = draw(data)
+    raw = png(picture)
+    write_json(folder / "figures" / f"{name}.json", data)
+    write_atomically(folder / "figures" / f"{name}.png", raw)
     return {
-        "number": number,
+        "name": name,
+        "called": data["caption"].partition(".")[0],
         "title": data["title"],
         "caption": data["caption"],
+        # A narrower screen scrolls: below a CSS pixel for each point the labels could not be read.
+        "width": str(round(POINTS_IN_AN_INCH * picture.get_figwidth())),
         "inline": "data:image/png;base64," + base64.b64encode(raw).decode(),
     }
 
 
 def _spent(plan: Plan, store: Store) -> dict[str, Any]:
-    """Seconds by kind of task, and the environments in which the stored tasks were computed."""
+    """Seconds and code by kind of task, and the environments in which the stored tasks were computed."""
     spent: dict[str, dict[str, float]] = {}
+    code: dict[str, list[str]] = {}
     environments: list[dict[str, str]] = []
     for task in plan.graph:
         if task.key not in store:
@@ -101,10 +109,12 @@ def _spent(plan: Plan, store: Store) -> dict[str, Any]:
         kind["tasks"] += 1
         kind["steps"] += task.steps
         kind["seconds"] += result["seconds"]
+        if (digest := page.abbreviated(task.sources)) not in code.setdefault(task.kind, []):
+            code[task.kind].append(digest)
         if result["environment"] not in environments:
             environments.append(result["environment"])
     total = {name: sum(kind[name] for kind in spent.values()) for name in ("tasks", "steps", "seconds")}
-    return {"spent": spent, "total": total, "environments": environments, "planned": len(plan.graph)}
+    return {"spent": spent, "code": code, "total": total, "environments": environments, "planned": len(plan.graph)}
 
 
 def _template(name: str) -> str:

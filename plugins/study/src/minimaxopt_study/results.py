@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study.names import CO_TRAINED, FRESH, TUNED
@@ -135,16 +136,16 @@ def _row(values: Mapping[str, Any]) -> Row:
 
 def _costs(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, str], Cost]:
     costs: dict[tuple[str, float, str], Cost] = {}
+    lineages = plan.graph.lineages()
     for (defence, eta, _), key in plan.evaluations.items():
         if key not in done:
             continue
         parents = dict(plan.graph[key].parents)
         for column, attacks in _columns(parents).items():
-            chain = plan.graph.ancestry(
-                parents["classifier"], *(parents[attack] for attack in attacks if attack in parents)
-            )
-            steps = sum(ancestor.steps for ancestor in chain)
-            seconds = sum(done[ancestor.key]["seconds"] for ancestor in chain if ancestor.key in done)
+            named = (parents["classifier"], *(parents[attack] for attack in attacks if attack in parents))
+            chain = frozenset().union(*(lineages[one] for one in named))
+            steps = sum(plan.graph[ancestor].steps for ancestor in chain)
+            seconds = fsum(done[ancestor]["seconds"] for ancestor in chain if ancestor in done)
             own = done[key]["values"]["seconds"]
             seconds += sum(own.get(attack, 0.0) for attack in {*attacks, column})
             before = costs.get((defence, eta, column), Cost(0, 0.0))

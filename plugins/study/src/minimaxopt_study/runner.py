@@ -1,8 +1,8 @@
 """Running a graph of tasks in worker processes that may be killed at any time.
 
 What is stored is not computed again, so running is the same as resuming. A task that fails takes with it only those
-that build on it; a worker that dies is replaced. Processes are spawned, since forking a process that has used torch's
-thread pools is not safe.
+that build on it; a worker that dies is replaced; a full disk ends the run. Processes are spawned, since forking a
+process that has used torch's thread pools is not safe.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from minimaxopt_study._worker import serve
-from minimaxopt_study.store import Store, write_json
+from minimaxopt_study.store import DiskFullError, Store, StoreError, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from multiprocessing.context import SpawnProcess
     from pathlib import Path
 
@@ -30,6 +30,7 @@ PATIENCE = 5.0  # seconds that a worker has for ending by itself
 class Reporter(Protocol):
     """Who is told how the run goes on."""
 
+    def noted(self, line: str) -> None: ...
     def begin(self, graph: Graph, done: set[str]) -> None: ...
     def started(self, task: Task) -> None: ...
     def finished(self, task: Task, seconds: float) -> None: ...
@@ -40,18 +41,19 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: keys of tasks computed now, found done, failed (with the reason) and skipped."""
+    """How a run ended: keys of tasks computed now, found done, failed or found damaged (with the reason) and skipped."""
 
     computed: dict[str, float]
     found: set[str]
     failed: dict[str, str]
+    damaged: dict[str, str]
     skipped: set[str]
     seconds: float
 
     @property
     def complete(self) -> bool:
         """Whether every task has a result."""
-        return not self.failed and not self.skipped
+        return not self.failed and not self.damaged and not self.skipped
 
 
 @dataclass
@@ -72,7 +74,28 @@ def run_graph(
     digits: Mapping[str, Any] | None = None,
     checkpoint_every: int = 0,
 ) -> Summary:
-    """Compute what the store in `folder` lacks.
+    """Compute what the store in `folder` lacks, holding the folder against another run.
+
+    Args, Raises: those of `compute`.
+    """
+    with Store(folder).lock():
+        return compute(
+            graph, folder, functions, reporter, workers=workers, digits=digits, checkpoint_every=checkpoint_every
+        )
+
+
+def compute(
+    graph: Graph,
+    folder: Path,
+    functions: Mapping[str, str],
+    reporter: Reporter,
+    *,
+    workers: int = 2,
+    digits: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 0,
+    only: Sequence[str] = (),
+) -> Summary:
+    """Compute what the store in `folder` lacks; the caller holds its lock.
 
     Args:
         graph: the tasks.
@@ -82,24 +105,41 @@ def run_graph(
         workers: processes, of one thread each.
         digits: how a worker opens the digits.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
+        only: which tables and figures the graph is for, all if empty; `status` asks for it while the run goes on.
 
     Raises:
-        StoreError: another run holds the folder.
+        DiskFullError: there is no room for results; what was stored stays.
+        StoreError: the folder cannot be written to, or, from `run_graph`, another run holds it.
         KeyboardInterrupt: passed on, after the workers have ended; what was stored stays.
     """
-    store = Store(folder)
-    with store.lock():
-        run = _Run(graph, store, dict(functions), reporter, dict(digits or {}), checkpoint_every)
-        return run.through(workers)
+    run = _Run(graph, Store(folder), dict(functions), reporter, dict(digits or {}), checkpoint_every, tuple(only))
+    return run.through(workers)
+
+
+def lacking(graph: Graph, store: Store, found: set[str]) -> set[str]:
+    """Those of the tasks found done whose weights are not stored though a task that is to be computed needs them.
+
+    In a record of a study no weights are stored. What must be computed again may in turn need weights that are not there.
+    """
+    needed: set[str] = set()
+    again: set[str] = set()
+    for task in reversed(tuple(graph)):  # children before parents
+        if task.key in found and not (task.key in needed and store.lacks_weights(task.key)):
+            continue
+        if task.key in found:
+            again.add(task.key)
+        needed |= {parent for _, parent in task.parents}
+    return again
 
 
 class _Run:
     def __init__(self, graph: Graph, store: Store, functions: dict[str, str], reporter: Reporter,
-                 digits: dict[str, Any], checkpoint_every: int) -> None:  # fmt: skip
-        self.graph, self.store, self.reporter = graph, store, reporter
+                 digits: dict[str, Any], checkpoint_every: int, only: tuple[str, ...]) -> None:  # fmt: skip
+        self.graph, self.store, self.reporter, self.only = graph, store, reporter, only
         self.arguments = (functions, store.folder, digits, checkpoint_every)
-        self.found = {task.key for task in graph if task.key in store}
-        self.waiting = {task.key: task for task in graph if task.key not in self.found}
+        self.found, self.damaged = self._found()
+        self.found -= lacking(graph, store, self.found)
+        self.waiting = {task.key: task for task in graph if task.key not in self.found | self.damaged.keys()}
         self.computed: dict[str, float] = {}
         self.failed: dict[str, str] = {}
         self.skipped: set[str] = set()
@@ -108,8 +148,12 @@ class _Run:
 
     def through(self, count: int) -> Summary:
         start = time.perf_counter()
+        self._sweep()
         self.reporter.begin(self.graph, set(self.found))
         try:
+            for key, reason in self.damaged.items():
+                self.reporter.failed(self.graph[key], reason)
+                self._skip_dependants(self.graph[key])
             self.workers = [self._hire() for _ in range(min(count, len(self.waiting)))]
             self._assign()
             while any(worker.task for worker in self.workers):
@@ -118,7 +162,27 @@ class _Run:
         finally:
             self._dismiss()
             self.reporter.end()
-        return Summary(self.computed, self.found, self.failed, self.skipped, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Summary(self.computed, self.found, self.failed, self.damaged, self.skipped, seconds)
+
+    def _found(self) -> tuple[set[str], dict[str, str]]:
+        """Keys of the tasks that are done, and of those whose results are damaged, with the reason."""
+        found: set[str] = set()
+        damaged: dict[str, str] = {}
+        for task in self.graph:
+            if task.key in self.store:
+                try:
+                    self.store.result(task.key)
+                    found.add(task.key)
+                except StoreError as error:
+                    damaged[task.key] = str(error)
+        return found, damaged
+
+    def _sweep(self) -> None:
+        """Remove checkpoints of trainings that are done: of one killed between its result and this."""
+        for folder in (self.store.folder / "unfinished").glob("*"):
+            if folder.name in self.found:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _hire(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
@@ -157,6 +221,8 @@ class _Run:
             except (EOFError, ConnectionResetError):
                 worker.process.join()
                 outcome, detail = "failed", f"its worker process ended with exit code {worker.process.exitcode}"
+            if outcome == "full":
+                raise DiskFullError(str(detail))
             if outcome == "done":
                 seconds = float(detail)
                 self.computed[task.key] = seconds
@@ -179,8 +245,9 @@ class _Run:
 
     def _note_running(self) -> None:
         now = time.perf_counter()
-        running = {w.task.key: round(time.time() - (now - w.since), 1) for w in self.workers if w.task is not None}
-        write_json(self.store.folder / "running.json", running)
+        since = {w.task.key: round(time.time() - (now - w.since), 1) for w in self.workers if w.task is not None}
+        content = {"workers": len(self.workers), "only": list(self.only), "since": since}
+        write_json(self.store.folder / "running.json", content)
 
     def _dismiss(self) -> None:
         for worker in self.workers:

@@ -1,42 +1,57 @@
-"""A study's folder: running it, asking how far it is, rebuilding its report.
+"""A study's folder: running it, and rebuilding its report.
 
-DIR/run.json        the profile, the fingerprint of the digits and the hashes of the sources: they give the graph of tasks
+DIR/run.json        the profile, the fingerprint of the digits and, for each seed, the hashes of the sources: they give
+                    the graph of tasks
+DIR/running.json    while a run is active: its workers, and what they compute
 DIR/store/KEY/      one finished task each
 DIR/unfinished/KEY/ checkpoints of trainings that were interrupted
+DIR/failures/KEY.txt why a task failed
 DIR/tables/, figures/, claims.json, costs.json, report.md, report.html
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study import report
 from minimaxopt_study._digits import describe, how_to_open, open_digits
+from minimaxopt_study._settings import differences
 from minimaxopt_study.plan import FUNCTIONS, Plan, current_sources, derive
 from minimaxopt_study.profile import Profile, parse_profile
 from minimaxopt_study.results import gather
-from minimaxopt_study.runner import Reporter, Summary, run_graph
-from minimaxopt_study.store import FORMAT, Store, StoreError, read_json, write_atomically, write_json
+from minimaxopt_study.runner import Reporter, Summary, compute
+from minimaxopt_study.select import wanted
+from minimaxopt_study.store import FORMAT, Store, StoreError, write_atomically, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from minimaxopt_study.results import Results
+SHOWN = 4  # differing settings that one line names
 
 
 @dataclass(frozen=True)
 class Study:
-    """A folder with what determines its study."""
+    """A folder with what determines its study.
+
+    Args:
+        folder: the folder.
+        profile: what is done in it.
+        data: description of the digits, with their fingerprint.
+        sources: for each seed, the hash of the sources for each kind of task: seeds may be added after these have changed.
+        runs: when it ran, and for how long.
+    """
 
     folder: Path
     profile: Profile
     data: dict[str, Any]
-    sources: dict[str, str]
+    sources: Mapping[int, Mapping[str, str]]
     runs: list[dict[str, Any]]
 
     @property
@@ -47,31 +62,72 @@ class Study:
     def store(self) -> Store:
         return Store(self.folder)
 
-    def results(self) -> Results:
-        """What has been found so far."""
-        return gather(self.plan, self.store, self.profile)
+    def save(self) -> None:
+        """Write what determines the study, for whoever opens the folder."""
+        content = {
+            "format": FORMAT,
+            "profile": self.profile.model_dump(mode="json"),
+            "data": self.data,
+            "sources": {str(seed): dict(hashes) for seed, hashes in self.sources.items()},
+            "runs": self.runs,
+        }
+        write_json(self.folder / "run.json", content)
+
+    def report(self, without: Collection[str] = ()) -> Path:
+        """Write tables, figures, claims and report; results under the keys `without` are taken for absent."""
+        plan, store = self.plan, self.store.without(without)
+        results = gather(plan, store, self.profile)
+        return report.write(self.folder, self.profile, self.data, self.runs, plan, store, results)
 
 
 def open_study(folder: Path) -> Study:
     """The study in a folder.
 
     Raises:
-        StoreError: there is none, or another version of this plugin made it.
+        StoreError: there is none, it is damaged, or another version of this plugin made it.
     """
     path = folder / "run.json"
     if not path.is_file():
         raise StoreError(f"dir: {folder} holds no study (no run.json); start one: minimaxopt study run --out {folder}")
-    content = read_json(path)
-    if content.get("format") != FORMAT:
+    content = _content(path)
+    if content["format"] != FORMAT:
         raise StoreError(
-            f"dir: {folder} was made in format {content.get('format')!r}, this version reads {FORMAT}; "
+            f"dir: {folder} was made in format {content['format']!r}, this version reads {FORMAT}; "
             "use the version that made it, or choose another folder"
         )
-    return Study(folder, parse_profile(content["profile"]), content["data"], content["sources"], content["runs"])
+    profile = parse_profile(content["profile"])
+    return Study(folder, profile, content["data"], _by_seed(content["sources"], profile.seeds), content["runs"])
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"format", "profile", "data", "sources", "runs"} - content.keys()
+        if "format" in missing or (missing and content["format"] == FORMAT):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (OSError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"dir: {path} cannot be read ({error}); delete this one file and run the study into the folder again: what is "
+            "stored there is found"
+        ) from error
+    return content
+
+
+def _by_seed(sources: Mapping[str, Any], seeds: Sequence[int]) -> dict[int, dict[str, str]]:
+    """The hashes for each seed; studies written before seeds could be added later have one mapping for all."""
+    if all(isinstance(found, str) for found in sources.values()):
+        return {seed: dict(sources) for seed in seeds}
+    return {int(seed): dict(hashes) for seed, hashes in sources.items()}
 
 
 def run(
-    profile: Profile, folder: Path, reporter: Reporter, *, workers: int = 2, data_dir: str | None = None
+    profile: Profile,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    workers: int = 2,
+    data_dir: str | None = None,
+    only: Sequence[str] = (),
 ) -> Summary:
     """Compute whatever the folder lacks of a profile, then write tables, figures and report.
 
@@ -81,76 +137,83 @@ def run(
         reporter: is told how it goes on.
         workers: processes of one thread each.
         data_dir: folder of MNIST's files; by default the profile's own digits.
+        only: tables and figures, by the names in `select.CHOICES`: nothing is computed but what they need. Empty: all.
+
+    Raises:
+        DataError, ArgumentError: the digits or a name cannot be used; nothing has been written then.
+        StoreError: the folder holds a study of another version or a damaged one, another run holds it, or the disk is
+            full; what is stored stays.
     """
     opening = how_to_open(profile.data, data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None)
     digits = open_digits(**{name: value for name, value in opening.items() if name != "open"})
-    before = open_study(folder).runs if (folder / "run.json").is_file() else []
-    study = Study(folder, profile, dict(describe(digits)), current_sources(), before)
-    if study.store.is_locked():
-        raise StoreError(f"out: a study is already running in {folder}; wait for it or choose another folder")
-    _save(study)
-    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    summary: Summary | None = None
-    try:
-        summary = run_graph(study.plan.graph, folder, FUNCTIONS, reporter, workers=workers, digits=opening,
-                            checkpoint_every=profile.checkpoint_every)  # fmt: skip
-        return summary
-    finally:
-        computed = len(summary.computed) if summary else None
-        seconds = round(time.perf_counter() - clock, 1)
-        if computed != 0:
-            study.runs.append({"started": started, "seconds": seconds, "workers": workers, "computed": computed})
-            _save(study)
-        if summary is not None:
-            for key, reason in summary.failed.items():
-                write_atomically(folder / "failures" / f"{key}.txt", reason.encode())
-            report.write(folder, study.profile, study.data, study.runs, study.plan, study.store, study.results())
+    before = open_study(folder) if (folder / "run.json").is_file() else None
+    sources = dict.fromkeys(profile.seeds, current_sources())
+    study = Study(folder, profile, dict(describe(digits)), sources, before.runs if before else [])
+    plan = study.plan
+    graph = wanted(plan, profile, only) if only else plan.graph
+    with study.store.lock():
+        if before is not None and (line := _changes(before, study)):
+            reporter.noted(line)
+        study.save()
+        noted = _RunNote(study, workers, tuple(only))
+        try:
+            summary = compute(graph, folder, FUNCTIONS, reporter, workers=workers, digits=opening,
+                              checkpoint_every=profile.checkpoint_every, only=only)  # fmt: skip
+        except BaseException:
+            with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
+                noted.append(None)
+            raise
+        noted.append(len(summary.computed))
+        _write_failures(folder, summary)
+        study.report(without=summary.damaged)
+    return summary
 
 
 def rebuild(folder: Path) -> Path:
     """Write tables, figures and report again from what is stored; no digits are needed."""
-    study = open_study(folder)
-    return report.write(folder, study.profile, study.data, study.runs, study.plan, study.store, study.results())
+    return open_study(folder).report()
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a study is: for each kind of task how many are done and left, what runs now, seconds spent, and
-    whether the sources have changed since, so that a run would compute anew what they touch.
-    """
-
-    kinds: dict[str, tuple[int, int]]
-    running: dict[str, float]
-    seconds: float
-    active: bool
-    outdated: bool
-
-
-def progress(folder: Path) -> Progress:
-    """Ask a folder how far its study is, while it runs or afterwards."""
-    study = open_study(folder)
-    store, graph = study.store, study.plan.graph
-    done, left = Counter[str](), Counter[str]()
-    seconds = 0.0
-    for task in graph:
-        finished = task.key in store
-        (done if finished else left)[task.kind] += 1
-        seconds += store.result(task.key)["seconds"] if finished else 0.0
-    active = store.is_locked()
-    path = folder / "running.json"
-    since = read_json(path) if active and path.is_file() else {}
-    now = time.time()
-    running = {graph[key].title: now - start for key, start in since.items() if key in graph}
-    kinds = {kind: (done[kind], left[kind]) for kind in dict.fromkeys(task.kind for task in graph)}
-    return Progress(kinds, running, seconds, active, study.sources != current_sources())
+def _changes(before: Study, after: Study) -> str:
+    """One line on what differs from the folder's last run, so that nobody mixes two studies unawares."""
+    found = [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in differences(before.profile, after.profile)]
+    if before.data["fingerprint"] != after.data["fingerprint"]:
+        found.insert(0, f"digits {before.data['name']} -> {after.data['name']}")
+    if not found:
+        return ""
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return (
+        f"settings changed since the last run in {after.folder}: {', '.join(found[:SHOWN])}{more}; "
+        "only what depends on them is computed anew"
+    )
 
 
-def _save(study: Study) -> None:
-    content = {
-        "format": FORMAT,
-        "profile": study.profile.model_dump(mode="json"),
-        "data": study.data,
-        "sources": study.sources,
-        "runs": study.runs,
-    }
-    write_json(study.folder / "run.json", content)
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@dataclass
+class _RunNote:
+    """The line that a run adds to run.json when it ends."""
+
+    study: Study
+    workers: int
+    only: tuple[str, ...]
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    clock: float = field(default_factory=time.perf_counter)
+
+    def append(self, computed: int | None) -> None:
+        """Add the line; `computed` counts tasks, None if the run was broken off."""
+        if computed == 0:
+            return
+        seconds = round(time.perf_counter() - self.clock, 1)
+        line = {"started": self.started, "seconds": seconds, "workers": self.workers, "computed": computed}
+        self.study.runs.append(line | ({"only": list(self.only)} if self.only else {}))
+        self.study.save()
+
+
+def _write_failures(folder: Path, summary: Summary) -> None:
+    for key in summary.computed:
+        (folder / "failures" / f"{key}.txt").unlink(missing_ok=True)  # of an earlier run
+    for key, reason in (summary.failed | summary.damaged).items():
+        write_atomically(folder / "failures" / f"{key}.txt", reason.encode())

@@ -114,6 +114,13 @@ class Graph:
                 waiting += [parent for _, parent in self[key].parents]
         return tuple(task for task in self if task.key in wanted)
 
+    def lineages(self) -> dict[str, frozenset[str]]:
+        """For each task its own key and those of all that it builds on."""
+        found: dict[str, frozenset[str]] = {}
+        for task in self:
+            found[task.key] = frozenset((task.key,)).union(*(found[parent] for _, parent in task.parents))
+        return found
+
     def urgency(self) -> dict[str, float]:
         """Weight of the heaviest chain that starts at each task: what is started first shortens the whole most."""
         urgency: dict[str, float] = {}
