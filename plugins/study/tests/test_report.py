@@ -48,6 +48,7 @@ def test_figure2_has_a_curve_for_each_method_and_start(made_up: Make) -> None:
     assert len(data["curves"]) == 6
     assert artists(draw2(data), "curve") == 6
     assert "Minimax-AttNet 0.3" in data["caption"]
+    assert "no error at all drawn as 0.05%" in data["caption"]
     assert "told a wrong label, the pair answers with that label on 40%" in data["caption"]
     assert "told a wrong label" not in figure2(replace(made_up(), misled={(MAXIMIN, 0, 0): 0.01}))["caption"]
     assert data["caption"].index("Minimax-AttNet 0.3") < data["caption"].index("Maximin-AttNet 0.1")

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from toy_tasks import FUNCTIONS, chain, fork
+from toy_tasks import FUNCTIONS, chain, fork, run_graph
 
 from minimaxopt_study._worker import spent_before
 from minimaxopt_study.progress import Display, Lines, reporter
-from minimaxopt_study.runner import lacking, run_graph
+from minimaxopt_study.runner import lacking
 from minimaxopt_study.store import DiskFullError, Store, StoreError, write_json
 
 
@@ -207,9 +207,8 @@ SCRIPT = """
 import io, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from toy_tasks import FUNCTIONS, chain
+from toy_tasks import FUNCTIONS, chain, run_graph
 from minimaxopt_study.progress import Lines
-from minimaxopt_study.runner import run_graph
 from rich.console import Console
 if __name__ == "__main__":
     run_graph(chain(4, "slow", seconds=0.3), Path({folder!r}), FUNCTIONS, Lines(Console(file=io.StringIO())))

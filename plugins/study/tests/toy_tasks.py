@@ -6,18 +6,27 @@ import errno
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from minimaxopt.errors import ResumeError
 from minimaxopt_study._desk import Desk, Outcome
+from minimaxopt_study.runner import Summary, compute
+from minimaxopt_study.store import Store
 from minimaxopt_study.tasks import Graph, Task, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow", "digits", "full", "noted", "stale")}
+
+
+def run_graph(graph: Graph, folder: Path, *arguments: Any, **options: Any) -> Summary:
+    """Compute a graph as a study does: holding its folder."""
+    with Store(folder).lock():
+        return compute(graph, folder, *arguments, **options)
 
 
 def add(task: Task, desk: Desk) -> Outcome:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GAME_COLOURS = {MINIMAX: BLUE, ALTERNATING: GREEN, MAXIMIN: VERMILION}  # the paper's blue, green and red
 GRAD_STYLE = {"clean": (BLUE, "-"), "FGSM-curr": (VERMILION, "-")}
+NONE_SEEN = 5e-4  # where an error of zero is drawn on a logarithmic axis
 HEAD = 0.66  # inches above the panels of Figure 3
 READS_THE_LABEL = 0.1  # share of digits put into whatever class the attack network was told; by chance far less
 
@@ -66,7 +67,8 @@ def figure2(results: Results) -> dict[str, Any]:
             f"Figure 2. Test error of the classifier u_i on the digits that the attack network v_i of the same moment "
             f"perturbs, over the games at eta {results.games_eta:g}, each from several random starts. The paper shows "
             f"Minimax-AttNet ending on top, Alt-AttNet in the middle, Maximin-AttNet at the bottom; "
-            f"here, from top to bottom: {order or 'not there yet'} (mean of the last five evaluations)."
+            f"here, from top to bottom: {order or 'not there yet'} (mean of the last five evaluations). The "
+            f"scale is logarithmic, with no error at all drawn as {NONE_SEEN:.2%}."
             f"{_counted(results)}{_reading(results)}"
         ),
         "eta": results.games_eta,
@@ -193,8 +195,8 @@ def draw3(data: Mapping[str, Any]) -> Figure:
 
 
 def _visible(errors: Sequence[float]) -> list[float]:
-    """Errors on a logarithmic axis: none at all is drawn as half of one in a thousand."""
-    return [max(error, 5e-4) for error in errors]
+    """Errors on a logarithmic axis, which has no place for none at all."""
+    return [max(error, NONE_SEEN) for error in errors]
 
 
 def _label_ends(axis: Axes, groups: Mapping[str, tuple[list[dict[str, Any]], str]], room: float,
@@ -214,7 +216,7 @@ def _label_ends(axis: Axes, groups: Mapping[str, tuple[list[dict[str, Any]], str
     gap = 0.075 * (np.log(high) - np.log(low))
     heights: list[float] = []
     for end in (float(np.log(_visible([final])[0])) for final, *_ in ends):
-        heights.append(max(end, heights[-1] + gap) if heights else end)
+        heights.append(max(end, heights[-1] + gap if heights else float(np.log(low)) + 0.5 * gap))
     last = max(curve["step"][-1] for _, _, curves, _ in ends for curve in curves)
     for height, (final, name, _, colour) in zip(heights, ends, strict=True):
         axis.text(last * 1.025, float(np.exp(height)), f"{name}\n{final:.1%}", color=colour, fontsize=8.5, va="center",

@@ -64,26 +64,6 @@ class _Worker:
     since: float = field(default_factory=time.perf_counter)
 
 
-def run_graph(
-    graph: Graph,
-    folder: Path,
-    functions: Mapping[str, str],
-    reporter: Reporter,
-    *,
-    workers: int = 2,
-    digits: Mapping[str, Any] | None = None,
-    checkpoint_every: int = 0,
-) -> Summary:
-    """Compute what the store in `folder` lacks, holding the folder against another run.
-
-    Args, Raises: those of `compute`.
-    """
-    with Store(folder).lock():
-        return compute(
-            graph, folder, functions, reporter, workers=workers, digits=digits, checkpoint_every=checkpoint_every
-        )
-
-
 def compute(
     graph: Graph,
     folder: Path,
@@ -109,7 +89,7 @@ def compute(
 
     Raises:
         DiskFullError: there is no room for results; what was stored stays.
-        StoreError: the folder cannot be written to, or, from `run_graph`, another run holds it.
+        StoreError: the folder cannot be written to.
         KeyboardInterrupt: passed on, after the workers have ended; what was stored stays.
     """
     run = _Run(graph, Store(folder), dict(functions), reporter, dict(digits or {}), checkpoint_every, tuple(only))

@@ -1,0 +1,82 @@
+"""The studies recorded in the documentation: every number that a page quotes comes from a stored task."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minimaxopt_study.study import open_study, rebuild
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+RECORDS = sorted(path.parent for path in RESULTS.glob("*/run.json"))
+LEMMA = re.compile(r"Lemma \d\.\d")
+NUMBER = re.compile(r"(?<![\w.,])\d*\.\d+(?![\w.])")
+LARGEST = 20_000_000  # bytes of a record: it holds no weights
+
+
+def numbers(value: Any) -> set[float]:
+    """Every number in some JSON."""
+    if isinstance(value, dict):
+        return set().union(*map(numbers, value.values())) if value else set()
+    if isinstance(value, list):
+        return set().union(*map(numbers, value)) if value else set()
+    return {float(value)} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+
+
+def untraced(text: str, known: set[float]) -> list[str]:
+    """The decimal numbers of a text that no known number rounds to."""
+    return [
+        shown
+        for shown in NUMBER.findall(LEMMA.sub("", text))
+        if not any(abs(float(shown) - value) <= 0.5000001 * 10 ** -len(shown.partition(".")[2]) for value in known)
+    ]
+
+
+def test_there_is_a_record() -> None:
+    assert RECORDS
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_tables_and_verdicts_come_back_from_the_stored_tasks(record: Path, tmp_path: Path) -> None:
+    copy = tmp_path / record.name
+    copy.mkdir()
+    shutil.copy(record / "run.json", copy)
+    shutil.copytree(record / "store", copy / "store")
+    rebuild(copy)
+    names = [f"tables/table{number}.json" for number in range(1, 6)]
+    for name in [*names, "figures/fig1.json", "figures/fig2.json", "figures/fig3.json", "figures/matrix.json"]:
+        assert json.loads((copy / name).read_text()) == json.loads((record / name).read_text()), name
+    ours, theirs = (json.loads((folder / "claims.json").read_text()) for folder in (copy, record))
+    assert [(claim["name"], claim["verdict"], claim["at this scale"]) for claim in ours] == [
+        (claim["name"], claim["verdict"], claim["at this scale"]) for claim in theirs
+    ]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_a_record_is_small_and_says_how_it_was_made(record: Path) -> None:
+    files = [path for path in record.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix not in {".json", ".png", ".md", ".html"}]
+    assert sum(path.stat().st_size for path in files) < LARGEST
+    study = open_study(record)
+    stored = [study.store.result(task.key) for task in study.plan.graph if task.key in study.store]
+    assert stored
+    for result in stored:
+        assert result["environment"]["torch"]
+        assert result["data"] == study.data["fingerprint"]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_every_number_on_the_page_about_a_record_is_in_it(record: Path) -> None:
+    page = (RESULTS / "index.md").read_text(encoding="utf-8")
+    part = page.partition(f"<!-- {record.name} -->")[2].partition("<!--")[0]
+    assert NUMBER.findall(part), f"docs/results/index.md says nothing about {record.name}"
+    files = [*record.glob("tables/*.json"), *record.glob("figures/*.json"), record / "claims.json"]
+    known = set().union(*(numbers(json.loads(path.read_text())) for path in files))
+    known |= numbers(open_study(record).profile.model_dump(mode="json"))
+    assert untraced(part, known) == []
+    assert untraced("an error of .123457", known) == [".123457"]
