@@ -4,6 +4,8 @@ from minimaxopt_adversarial._box import feasible_box
 from minimaxopt_adversarial._check import Bounds, check_images
 from minimaxopt_adversarial._gradient import Classifier
 from minimaxopt_adversarial.attacks import fgsm, gradient_step, ifgsm, pgd
+from minimaxopt_adversarial.cifar_classifier import CifarCNN
+from minimaxopt_adversarial.cifar_data import Cifar10, load_cifar10
 from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
 from minimaxopt_adversarial.data import Dataset, fingerprint, load_mnist
 from minimaxopt_adversarial.defences import (
@@ -23,6 +25,8 @@ __all__ = [
     "Attack",
     "AttackNetwork",
     "Bounds",
+    "Cifar10",
+    "CifarCNN",
     "Classifier",
     "Dataset",
     "Loss",
@@ -41,6 +45,7 @@ __all__ = [
     "gradient_game",
     "gradient_step",
     "ifgsm",
+    "load_cifar10",
     "load_mnist",
     "loss_by_name",
     "margin_loss",
