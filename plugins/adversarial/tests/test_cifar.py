@@ -169,7 +169,9 @@ def test_the_classifier_is_the_one_cited() -> None:
         assert layer.weight.abs().max() <= 2 * deviation
         # Cutting a normal at two deviations leaves 0.8796 of its deviation.
         assert float(layer.weight.detach().std()) == pytest.approx(0.8796 * deviation, rel=0.05)
-    assert [float(layer.bias.detach().mean()) for layer in (*convolutions, *linear)] == pytest.approx([0, 0.1, 0.1, 0.1, 0])
+    assert [float(layer.bias.detach().mean()) for layer in (*convolutions, *linear)] == pytest.approx(
+        [0, 0.1, 0.1, 0.1, 0]
+    )
 
 
 def test_halving_is_same_padding_over_windows_of_three() -> None:

@@ -54,6 +54,7 @@ def test_paper_is_what_the_paper_prints() -> None:
     assert {game.gamma for game in games} == {1.0}
     assert profile.minimax_grad.gamma_scale == 1.0
     assert (profile.attacker.hidden, profile.attacker.dropout) == ((300, 300, 300), 0.5)
+    assert profile.attacker.label_layers == "first"
     assert (profile.classifier.width, profile.classifier.stride, profile.classifier.hidden) == (32, 1, 512)
     assert profile.data.evaluate_on == "test"
 
@@ -100,9 +101,10 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text.replace('name = "quick"', 'name = "mine"'), encoding="utf-8")
     assert load_profile(str(path)).name == "mine"
-    path.write_text("eta = [", encoding="utf-8")
-    with pytest.raises(ArgumentError, match="not valid TOML"):
-        load_profile(str(path))
+    for wrong in (b"eta = [", b'name = "\xff"'):
+        path.write_bytes(wrong)
+        with pytest.raises(ArgumentError, match="not valid TOML"):
+            load_profile(str(path))
 
 
 def test_an_unknown_name_lists_the_known() -> None:

@@ -275,7 +275,8 @@ def test_an_unfinished_study_says_so(made_up: Make, tmp_path: Path) -> None:
     nothing: dict[str, Any] = {part: {} for part in parts}
     results = replace(made_up(), **nothing, panel=None, test_images=0)
     html = write(tmp_path, results).read_text(encoding="utf-8")
-    assert "The study is not complete" in html
+    assert "The study is not complete: 16 rows" in html
+    assert "No attack network has met the undefended classifier" in html
     assert "not complete" not in write(tmp_path, made_up()).read_text(encoding="utf-8")
 
 
@@ -292,3 +293,13 @@ def test_what_differs_from_the_paper_is_told_and_what_does_not_is_not() -> None:
     assert {"training digits", "classifier (the paper: similar to this)"} <= {
         row[0] for row in smaller(load_profile("quick"), {"train": 4000, "evaluated": 1000})
     }
+
+
+def test_a_narrow_pass_of_the_gate_is_called_narrow(made_up: Make, tmp_path: Path) -> None:
+    assert "narrow" not in write(tmp_path, made_up()).read_text(encoding="utf-8")
+    row = made_up().rows["No defense", 0.2, 0]
+    barely = row.fgsm_curr / 2 + 0.001
+    weak = replace(row, attnet={"fresh": barely}, attnet_train={"fresh": barely})
+    html = write(tmp_path, made_up(changes={("No defense", 0.2): weak})).read_text(encoding="utf-8")
+    assert "narrow" in html
+    assert "eta 0.2: AttNet errs more than half as often as FGSM-curr" in html

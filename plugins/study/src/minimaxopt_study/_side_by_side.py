@@ -75,7 +75,7 @@ def summary(found: Comparison) -> list[str]:
         "two standard errors of the difference. A cell's standard error is that of counting errors on the evaluated "
         "digits, or that of the mean over seeds where it is larger; the two studies count as independent. One seed does "
         "not show how much another training would differ, and of cells that are truly alike one in twenty may differ so "
-        "by chance."
+        "by chance. A number that several tables print, such as FGSM-curr, counts in each."
     )
     lines.append(
         f"Verdicts: of {len(found.verdicts)} claims {len(changed)} have another verdict in B than in A"

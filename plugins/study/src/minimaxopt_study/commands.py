@@ -33,7 +33,7 @@ def run(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(help="Tables and figures, such as table3,fig1,matrix: nothing is computed but what they need."),
+        typer.Option(help="Tables and figures, such as table3,fig1,matrix: only their rows are computed, whole."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
 ) -> None:
@@ -50,6 +50,10 @@ def run(
         changes["eta"] = tuple(sorted(_numbers("eta", eta)))
     chosen = load_profile(profile, **changes)
     names = select.parse(only) if only is not None else ()
+    if data_dir is not None and not data_dir.is_dir():
+        raise ArgumentError(
+            f"data-dir: {data_dir} is no folder; name the one that holds MNIST's files, or an empty one to fetch them into"
+        )
     try:
         summary = study.run(
             chosen, out, reporter(console), workers=workers, data_dir=str(data_dir) if data_dir else None, only=names

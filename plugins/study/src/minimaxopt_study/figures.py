@@ -101,7 +101,7 @@ def figure3(results: Results) -> dict[str, Any]:
     return {
         "title": "What each attack does to the same digits",
         "caption": (
-            f"Figure 3. Test digits and their perturbed versions at eta {results.samples_eta:g}, pixels in [-1, 1]; "
+            f"Figure 3. Test digits and their perturbed versions at eta {results.samples_eta:g}; "
             "under each its perturbation, magnified to the full range of the colour scale: orange is brighter, purple is "
             "darker, white unchanged. FGSM and IFGSM follow gradients pixel by pixel; attack networks "
             "draw their own patterns."

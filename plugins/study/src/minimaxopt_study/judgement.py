@@ -69,7 +69,11 @@ def _judge(claim: Claim, found: Evidence, printed: Evidence) -> Judgement:
     because = _because(margins, here, seeds)
     if claim.attnet and not gate_passed(found):
         here = seeds = Verdict.UNDECIDED
-        because = "the attack network does not attack the undefended classifier well enough for any conclusion"
+        because = (
+            "the attack network does not attack the undefended classifier well enough for any conclusion"
+            if all(margin.known for margin in gate(found))
+            else "no attack network has met the undefended classifier at each eta yet"
+        )
     elif claim.late and found.rounds < paper.ROUNDS and here is Verdict.FAILS:
         here = seeds = Verdict.UNDECIDED
         because = f"the claim is about round {paper.ROUNDS}: round {found.rounds} can bear it out, but not refute it"

@@ -257,17 +257,17 @@ def load_profile(name: str, **changes: Any) -> Profile:
     4
     """
     if name in available():
-        text = (resources.files("minimaxopt_study") / "profiles" / f"{name}.toml").read_text(encoding="utf-8")
+        text = (resources.files("minimaxopt_study") / "profiles" / f"{name}.toml").read_bytes()
     elif name.endswith(".toml") and Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_bytes()
     else:
         raise ArgumentError(
             f"profile: {name!r} is neither a packaged profile nor the path of a TOML file; "
             f"choose one of {', '.join(available())} or give the path of a file that ends in .toml"
         )
     try:
-        settings = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        settings = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ArgumentError(f"profile: {name} is not valid TOML ({error}); correct the file") from error
     return parse_profile(settings | changes)
 
@@ -277,8 +277,9 @@ def parse_profile(settings: dict[str, Any]) -> Profile:
     try:
         return Profile.model_validate(settings)
     except ValidationError as error:
+        # A fault of several settings together has no place of its own; its text names them.
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'profile'}: {fault['msg'].removeprefix('Value error, ')}"
+            ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, "))))
             for fault in error.errors()
         )
         raise ArgumentError(f"profile: {faults}; correct these settings") from error

@@ -103,15 +103,15 @@ def status(folder: Path) -> Status:
     study = open_study(folder)
     plan, store, now = study.plan, study.store, time.time()
     run = _running(store)
-    taken = {task.key: float(store.result(task.key)["seconds"]) for task in plan.graph if task.key in store}
-    since = {key: now - start for key, start in run.get("since", {}).items() if key in plan.graph and key not in taken}
-    pace = Pace((plan.graph[key], seconds) for key, seconds in taken.items())
-    needed = {task.key: _rest(pace.seconds(task), since.get(task.key)) for task in plan.graph if task.key not in taken}
     only, workers = tuple(run.get("only", ())), int(run.get("workers", 0))
-    graph = wanted(plan, study.profile, only) if only else plan.graph
+    graph = wanted(plan, study.profile, only) if only else plan.graph  # what an active run will do
+    taken = {task.key: float(store.result(task.key)["seconds"]) for task in plan.graph if task.key in store}
+    since = {key: now - start for key, start in run.get("since", {}).items() if key in graph and key not in taken}
+    pace = Pace((plan.graph[key], seconds) for key, seconds in taken.items())
+    needed = {task.key: _rest(pace.seconds(task), since.get(task.key)) for task in graph if task.key not in taken}
     sources = current_sources()
     return Status(
-        kinds=_kinds(plan.graph, taken, since, needed),
+        kinds=_kinds(graph, taken, since, needed),
         running=tuple(Running(plan.graph[key].title, round(spent, 1), needed[key]) for key, spent in since.items()),
         seconds=round(sum(taken.values()), 1),
         seconds_left=_total(needed.values()),
