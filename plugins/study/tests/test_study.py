@@ -284,7 +284,10 @@ def test_a_study_of_another_version_is_left_alone(finished: Path, tmp_path: Path
     assert json.loads((out / "run.json").read_text()) == content
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}'])
+HOLLOW = '{"format": 1, "profile": {}, "data": {}, "sources": [], "runs": null}'
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', HOLLOW])
 def test_a_damaged_run_file_costs_nothing_else(text: str, finished: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(text)
     done = invoke("status", str(tmp_path))

@@ -105,6 +105,11 @@ def _content(path: Path) -> dict[str, Any]:
         missing = {"format", "profile", "data", "sources", "runs"} - content.keys()
         if "format" in missing or (missing and content["format"] == FORMAT):
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        if not missing and not (
+            isinstance(content["data"], dict) and {"name", "fingerprint"} <= content["data"].keys()
+            and isinstance(content["sources"], dict) and isinstance(content["runs"], list)
+        ):  # fmt: skip
+            raise ValueError("its data, sources or runs are not what a study writes")
     except (OSError, ValueError, AttributeError) as error:
         raise StoreError(
             f"dir: {path} cannot be read ({error}); delete this one file and run the study into the folder again: what is "
