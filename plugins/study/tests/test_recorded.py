@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from minimaxopt_study import claims
 from minimaxopt_study.study import open_study, rebuild
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
@@ -51,10 +52,7 @@ def test_tables_and_verdicts_come_back_from_the_stored_tasks(record: Path, tmp_p
     names = [f"tables/table{number}.json" for number in range(1, 6)]
     for name in [*names, "figures/fig1.json", "figures/fig2.json", "figures/fig3.json", "figures/matrix.json"]:
         assert json.loads((copy / name).read_text()) == json.loads((record / name).read_text()), name
-    ours, theirs = (json.loads((folder / "claims.json").read_text()) for folder in (copy, record))
-    assert [(claim["name"], claim["verdict"], claim["at this scale"]) for claim in ours] == [
-        (claim["name"], claim["verdict"], claim["at this scale"]) for claim in theirs
-    ]
+    assert json.loads((copy / "claims.json").read_text()) == json.loads((record / "claims.json").read_text())
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
@@ -70,13 +68,26 @@ def test_a_record_is_small_and_says_how_it_was_made(record: Path) -> None:
         assert result["data"] == study.data["fingerprint"]
 
 
+def quotable(record: Path) -> set[float]:
+    """What a page may quote: cells, ends of games, settings and the claims' thresholds.
+
+    Margins, curves, pixels and the matrix are left out: they are so many that some number of three decimals would nearly
+    always be among them.
+    """
+    parts = [json.loads(path.read_text()) for path in record.glob("tables/*.json")]
+    parts.append(json.loads((record / "figures" / "fig2.json").read_text())["ends"])
+    parts.append(open_study(record).profile.model_dump(mode="json"))
+    parts.append([value for name, value in vars(claims).items() if name.isupper() and isinstance(value, float)])
+    return numbers(parts)
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
 def test_every_number_on_the_page_about_a_record_is_in_it(record: Path) -> None:
     page = (RESULTS / "index.md").read_text(encoding="utf-8")
     part = page.partition(f"<!-- {record.name} -->")[2].partition("<!--")[0]
     assert NUMBER.findall(part), f"docs/results/index.md says nothing about {record.name}"
-    files = [*record.glob("tables/*.json"), *record.glob("figures/*.json"), record / "claims.json"]
-    known = set().union(*(numbers(json.loads(path.read_text())) for path in files))
-    known |= numbers(open_study(record).profile.model_dump(mode="json"))
+    known = quotable(record)
     assert untraced(part, known) == []
-    assert untraced("an error of .123457", known) == [".123457"]
+    possible = [f"0.{thousandth:03}" for thousandth in range(1000)]
+    wrong = untraced(" and ".join(possible), known)
+    assert len(wrong) > 0.8 * len(possible)  # so a number typed in wrongly is most likely found

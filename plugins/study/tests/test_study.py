@@ -14,12 +14,12 @@ import pytest
 import torch
 from tiny_study import invoke, write_profile
 
-from minimaxopt_study import measure, work
+from minimaxopt_study import work
 from minimaxopt_study._desk import Desk
-from minimaxopt_study._digits import how_to_open, open_digits
+from minimaxopt_study._digits import open_digits
 from minimaxopt_study.names import MAXIMIN, MINIMAX, adv
 from minimaxopt_study.plan import FUNCTIONS, derive
-from minimaxopt_study.profile import Data, load_profile
+from minimaxopt_study.profile import load_profile
 from minimaxopt_study.results import gather
 from minimaxopt_study.store import Store, write_json
 from minimaxopt_study.study import open_study
@@ -296,27 +296,6 @@ def test_a_damaged_run_file_costs_nothing_else(text: str, finished: Path, tmp_pa
     assert "delete this one file and run the study into the folder again" in done.output
 
 
-@pytest.mark.parametrize("fault", ["damaged", "missing"])
-def test_mnist_files_that_cannot_be_used_stop_the_run_before_it_begins(fault: str, tmp_path: Path,
-                                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("minimaxopt_adversarial._idx.MIRRORS", ("http://127.0.0.1:9/",))  # where nothing listens
-    data, out = tmp_path / "data", tmp_path / "out"
-    data.mkdir()
-    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (data / f"{name}-ubyte").write_bytes(b"\x00\x00\x08\x01")
-    if fault == "missing":
-        (data / "t10k-images-idx3-ubyte").unlink()
-    done = invoke("run", "--out", str(out), "--data-dir", str(data))
-    assert done.exit_code == 2, done.output
-    told = {
-        "damaged": "train-images-idx3-ubyte: its content has SHA-256",
-        "missing": "t10k-images-idx3-ubyte.gz: it could not",
-    }
-    assert told[fault] in done.output
-    assert not out.exists()
-
-
 def test_a_damaged_result_is_named_and_the_rest_goes_on(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
@@ -398,17 +377,6 @@ def with_room(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
 
 
-def test_held_out_digits_are_not_trained_on() -> None:
-    whole = open_digits("embedded", None, 0)
-    aside = open_digits("embedded", None, 100)
-    assert len(aside.y_train) + 100 == len(whole.y_train)
-    assert aside.fingerprint != whole.fingerprint
-    seen = {image.numpy().tobytes() for image in aside.x_train}
-    assert not seen & {image.numpy().tobytes() for image in aside.x_test}
-    assert how_to_open(Data(), None)["source"] == "embedded"
-    assert how_to_open(Data(), "somewhere")["source"] == "download"
-
-
 def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> None:
     profile = load_profile(str(finished / "tiny.toml"))
     out = finished / "out"
@@ -429,10 +397,3 @@ def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> 
     for name, tensor in kept.items():
         assert torch.equal(outcome.tensors[name], tensor), name
         assert torch.equal(resumed.tensors[name], tensor), name
-
-
-def test_every_kind_of_task_has_its_function() -> None:
-    for function in FUNCTIONS.values():
-        module, _, name = function.partition(":")
-        home = {"minimaxopt_study.work": work, "minimaxopt_study.measure": measure}[module]
-        assert callable(getattr(home, name))

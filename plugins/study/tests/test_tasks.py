@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from minimaxopt_study import _sources
+from minimaxopt_study import _sources, measure, work
 from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
-from minimaxopt_study.plan import derive, trainings
+from minimaxopt_study.plan import FUNCTIONS, derive, trainings
 from minimaxopt_study.profile import Profile, load_profile
 from minimaxopt_study.tasks import Graph, Task, canonical
 
@@ -152,3 +152,10 @@ def test_sources_leave_out_the_report() -> None:
 def test_only_meaning_is_hashed(text: str, same: bool) -> None:
     before = _sources.meaning(ast.parse("def f(x):\n    return x + 1\n"))
     assert (_sources.meaning(ast.parse(text)) == before) is same
+
+
+def test_every_kind_of_task_has_its_function() -> None:
+    for function in FUNCTIONS.values():
+        module, _, name = function.partition(":")
+        home = {"minimaxopt_study.work": work, "minimaxopt_study.measure": measure}[module]
+        assert callable(getattr(home, name))
