@@ -18,16 +18,17 @@ Make = Callable[..., Results]
 NETWORK_ROWS = (NO_DEFENSE, adv(1), adv(3), MINIMAX_GRAD, MINIMAX, ALTERNATING)
 
 
-def paper_row(defence: str, eta: float) -> Row:
+def paper_row(experiment: paper.Experiment, defence: str, eta: float) -> Row:
     """A row that says what the paper says, its last round standing for round 3."""
-    key = f"{eta:g}"
-    printed = defence.replace("FGSM3", "FGSM80")
-    third = paper.table(3)["eta"][key].get(printed)
-    network = (paper.table(5)["eta"][key] | paper.table(4)["eta"][key]).get(printed)
+    key, last = f"{eta:g}", experiment.last
+    third_table, fourth, fifth = (paper.table(experiment.printed(kind))["eta"][key] for kind in (3, 4, 5))
+    printed = defence.replace("FGSM3", last)
+    third = third_table.get(printed)
+    network = (fifth | fourth).get(printed)
     if third is None:
-        third = {"No attack": 0.01, "FGSM1": 0.05, "FGSM2": 0.05, "FGSM80": 0.05, "FGSM-curr": network["FGSM-curr"]}
+        third = {"No attack": 0.01, "FGSM1": 0.05, "FGSM2": 0.05, last: 0.05, "FGSM-curr": network["FGSM-curr"]}
     fresh = {"fresh": network["AttNet-curr"]} if network else {}
-    fgsm = (third["FGSM1"], third["FGSM2"], third["FGSM80"])
+    fgsm = (third["FGSM1"], third["FGSM2"], third[last])
     return Row(third["No attack"], fgsm, third["FGSM-curr"], fresh, fresh)
 
 
@@ -41,22 +42,29 @@ def made_up() -> Make:
 
     def make(
         seeds: tuple[int, ...] = (0,),
-        eta: tuple[float, ...] = (0.2, 0.4),
+        eta: tuple[float, ...] | None = None,
         changes: Mapping[tuple[str, float], Row | None] | None = None,
         ends: tuple[float, float, float] = (0.3, 0.2, 0.1),
         images: int = 10_000,
+        experiment: paper.Experiment = paper.MNIST,
     ) -> Results:
+        eta = eta or (experiment.eta[1], experiment.eta[3])
         rows: dict[tuple[str, float, int], Row] = {}
         for defence in (NO_DEFENSE, adv(1), adv(2), adv(3), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING):
             for e in eta:
-                row = (changes or {}).get((defence, e), paper_row(defence, e))
+                row = (changes or {}).get((defence, e), paper_row(experiment, defence, e))
                 if row is not None:
                     rows |= {(defence, e, seed): row for seed in seeds}
         maxima = [f"worst{where}{what}" for where in ("", " over all rounds") for what in ("", " with networks")]
         columns = ("No attack", "FGSM1", "FGSM2", "FGSM3", "FGSM-curr", "AttNet-curr", *maxima)
-        pixels = [[[x / 28 - y / 28 for x in range(28)] for y in range(28)] for _ in range(2)]
+        grey = experiment is paper.MNIST
+        pixels = [
+            [[v if grey else [v, -v, v / 2] for x in range(28) for v in [x / 28 - y / 28]] for y in range(28)]
+            for _ in "12"
+        ]
         names = ("original", "FGSM1", "FGSM3", "IFGSM1", MINIMAX, ALTERNATING, MAXIMIN)
         return Results(
+            experiment=experiment,
             eta=eta,
             rounds=3,
             seeds=seeds,

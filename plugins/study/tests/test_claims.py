@@ -129,7 +129,7 @@ def test_fewer_than_three_seeds_decide_only_this_scale(made_up: Make) -> None:
         assert found["undefended fails"].as_json()["verdict"] == "undecided"
 
 
-def test_few_digits_leave_small_differences_open(three: Results) -> None:
+def test_few_images_leave_small_differences_open(three: Results) -> None:
     few = replace(three, test_images=50)
     assert judged(few)["alike at small eta"].at_this_scale is UNDECIDED
     assert judged(few)["undefended fails"].at_this_scale is HOLDS

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from conftest import Make
 
-DATA = {"name": "digits", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
+DATA = {"name": "images", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
 
 
 def side(label: str, results: Results, data: dict[str, Any] = DATA, code: str = "c" * 64, **changes: Any) -> Side:
@@ -155,7 +155,7 @@ def test_last_rounds_stand_beside_each_other(made_up: Make) -> None:
     assert "(last)" not in markdown(alike)
 
 
-def test_settings_digits_and_code_that_differ_are_named(made_up: Make) -> None:
+def test_settings_images_and_code_that_differ_are_named(made_up: Make) -> None:
     data = DATA | {"evaluated": 800, "fingerprint": "e" * 64}
     tuned = {"steps": 7, "rate": 1e-3}
     other = side("other", made_up(), data, "d" * 64, checkpoint_every=9, lwa={"steps": 5, "rate": 1e-3}, tuned_attack=tuned,
@@ -165,9 +165,9 @@ def test_settings_digits_and_code_that_differ_are_named(made_up: Make) -> None:
     assert settings["lwa.steps"] == ("600", "5")
     assert settings["tuned_attack.steps"] == (DASH, "7")
     assert "checkpoint_every" not in settings  # it changes no result
-    assert [name for name, _, _ in found.origins] == ["digits", "code: evaluation"]
+    assert [name for name, _, _ in found.origins] == ["images", "code: evaluation"]
     text = " ".join(summary(found))
-    assert "The digits differ. The code differs for 1 kind of task." in text
+    assert "The images differ. The code differs for 1 kind of task." in text
     assert "different units" in text
     assert "| lwa.steps | 600 | 5 |" in markdown(found)
 

@@ -222,13 +222,13 @@ def test_other_settings_are_not_added(changes: dict[str, Any], says: str, studie
     assert content(dest) == before
 
 
-def test_other_digits_are_not_added(studies: Path, tmp_path: Path) -> None:
+def test_other_images_are_not_added(studies: Path, tmp_path: Path) -> None:
     dest, elsewhere = tmp_path / "dest", tmp_path / "other"
     record(studies / "0", dest)
     before = content(dest)
     shutil.copytree(studies / "1", elsewhere)
-    rewrite(elsewhere, data=open_study(elsewhere).data | {"fingerprint": "f" * 64, "name": "other digits"})
-    with pytest.raises(ArgumentError, match=r"differs in digits \(MNIST .* there, other digits here\)"):
+    rewrite(elsewhere, data=open_study(elsewhere).data | {"fingerprint": "f" * 64, "name": "other images"})
+    with pytest.raises(ArgumentError, match=r"differs in images \(MNIST .* there, other images here\)"):
         record(elsewhere, dest)
     assert content(dest) == before
 

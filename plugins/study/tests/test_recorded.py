@@ -12,6 +12,7 @@ import pytest
 
 from minimaxopt_study import claims
 from minimaxopt_study.study import open_study, rebuild
+from minimaxopt_study.tables import NUMBERS
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 RECORDS = sorted(path.parent for path in RESULTS.glob("*/run.json"))
@@ -49,8 +50,9 @@ def test_tables_and_verdicts_come_back_from_the_stored_tasks(record: Path, tmp_p
     shutil.copy(record / "run.json", copy)
     shutil.copytree(record / "store", copy / "store")
     rebuild(copy)
-    names = [f"tables/table{number}.json" for number in range(1, 6)]
-    for name in [*names, "figures/fig1.json", "figures/fig2.json", "figures/fig3.json", "figures/matrix.json"]:
+    experiment = open_study(record).profile.experiment
+    names = [f"tables/table{experiment.printed(kind)}.json" for kind in NUMBERS]
+    for name in [*names, *(f"figures/{picture}.json" for picture in experiment.figures)]:
         assert json.loads((copy / name).read_text()) == json.loads((record / name).read_text()), name
     assert json.loads((copy / "claims.json").read_text()) == json.loads((record / "claims.json").read_text())
 
@@ -75,7 +77,8 @@ def quotable(record: Path) -> set[float]:
     always be among them.
     """
     parts = [json.loads(path.read_text()) for path in record.glob("tables/*.json")]
-    parts.append(json.loads((record / "figures" / "fig2.json").read_text())["ends"])
+    _, games, *_ = open_study(record).profile.experiment.figures
+    parts.append(json.loads((record / "figures" / f"{games}.json").read_text())["ends"])
     parts.append(open_study(record).profile.model_dump(mode="json"))
     parts.append([value for name, value in vars(claims).items() if name.isupper() and isinstance(value, float)])
     return numbers(parts)

@@ -13,7 +13,15 @@ from matplotlib.image import imread
 
 from minimaxopt_study import paper, report, tables
 from minimaxopt_study._drawing import png
-from minimaxopt_study.figures import FIGURES, draw1, draw2, draw3, figure1, figure2, figure3
+from minimaxopt_study.figures import (
+    draw_games,
+    draw_samples,
+    draw_training,
+    figures_of,
+    games_figure,
+    samples_figure,
+    training_figure,
+)
 from minimaxopt_study.matrix import draw_matrix, matrix
 from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.page import DASH, number, smaller
@@ -26,7 +34,8 @@ if TYPE_CHECKING:
     from conftest import Make
     from matplotlib.figure import Figure
 
-DATA = {"name": "digits", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
+PICTURES = figures_of(paper.MNIST)
+DATA = {"name": "images", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
 
 
 def artists(figure: Figure, gid: str) -> int:
@@ -34,39 +43,39 @@ def artists(figure: Figure, gid: str) -> int:
 
 
 def test_figure1_has_two_curves_for_each_eta_and_seed(made_up: Make) -> None:
-    data = figure1(made_up(seeds=(0, 1)))
+    data = training_figure(made_up(seeds=(0, 1)))
     assert {(c["eta"], c["seed"], c["name"]) for c in data["curves"]} == {
         (eta, seed, name) for eta in (0.2, 0.4) for seed in (0, 1) for name in ("clean", "FGSM-curr")
     }
-    figure = draw1(data)
+    figure = draw_training(data)
     assert artists(figure, "curve") == len(data["curves"]) == 8
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["η = 0.2", "η = 0.4"]
 
 
 def test_figure2_has_a_curve_for_each_method_and_start(made_up: Make) -> None:
-    data = figure2(made_up())
+    data = games_figure(made_up())
     assert len(data["curves"]) == 6
-    assert artists(draw2(data), "curve") == 6
+    assert artists(draw_games(data), "curve") == 6
     assert "Minimax-AttNet 0.3" in data["caption"]
     assert "no error at all drawn as 0.05%" in data["caption"]
     assert "told a wrong label, the pair answers with that label on 40%" in data["caption"]
-    assert "told a wrong label" not in figure2(replace(made_up(), misled={(MAXIMIN, 0, 0): 0.01}))["caption"]
+    assert "told a wrong label" not in games_figure(replace(made_up(), misled={(MAXIMIN, 0, 0): 0.01}))["caption"]
     assert data["caption"].index("Minimax-AttNet 0.3") < data["caption"].index("Maximin-AttNet 0.1")
 
 
 def test_figure3_has_seven_panels_of_each_digit(made_up: Make) -> None:
-    data = figure3(made_up())
+    data = samples_figure(made_up())
     assert [panel["letter"] for panel in data["panels"]] == list("abcdefg")
     assert data["panels"][2]["name"] == "FGSM3"
-    figure = draw3(data)
+    figure = draw_samples(data)
     images = sum(image.get_gid() == "image" for axis in figure.axes for image in axis.images)
-    assert images == 2 * (7 + 6)  # two digits: seven images and six perturbations of each
+    assert images == 2 * (7 + 6)  # two images: seven images and six perturbations of each
 
 
-def test_curves_counted_on_fewer_digits_say_so(made_up: Make) -> None:
+def test_curves_counted_on_fewer_images_say_so(made_up: Make) -> None:
     fewer = replace(made_up(), curve_images=2000)
-    for make in (figure1, figure2):
-        assert "Counted on 2,000 of the 10,000 digits" in make(fewer)["caption"]
+    for make in (training_figure, games_figure):
+        assert "Counted on 2,000 of the 10,000 images" in make(fewer)["caption"]
         assert "Counted on" not in make(made_up())["caption"]
 
 
@@ -122,9 +131,9 @@ def test_the_matrix_averages_over_seeds_and_leaves_out_what_is_missing(made_up: 
     assert [text.get_text() for text in drawn.axes[1].texts].count(DASH) == 4
 
 
-@pytest.mark.parametrize("which", FIGURES)
+@pytest.mark.parametrize("which", PICTURES)
 def test_pictures_can_be_read_and_are_not_blank(made_up: Make, tmp_path: Path, which: str) -> None:
-    make, draw = FIGURES[which]
+    make, draw = PICTURES[which]
     raw = png(draw(make(made_up())))
     assert raw == png(draw(make(made_up())))
     path = tmp_path / "figure.png"
@@ -132,9 +141,9 @@ def test_pictures_can_be_read_and_are_not_blank(made_up: Make, tmp_path: Path, w
     assert np.std(imread(path)) > 0.01
 
 
-@pytest.mark.parametrize("which", FIGURES)
+@pytest.mark.parametrize("which", PICTURES)
 def test_pictures_of_nothing_are_drawn_all_the_same(made_up: Make, which: str) -> None:
-    make, draw = FIGURES[which]
+    make, draw = PICTURES[which]
     empty = replace(made_up(), rows={}, grad_curves={}, pair_curves={}, misled={}, panel=None)
     assert png(draw(make(empty))).startswith(b"\x89PNG")
 
@@ -193,14 +202,14 @@ def test_every_cell_stands_beside_the_papers(made_up: Make, tmp_path: Path, seed
 def test_the_page_is_whole_in_itself(made_up: Make, tmp_path: Path) -> None:
     html = write(tmp_path, made_up()).read_text(encoding="utf-8")
     page = Words(html)
-    assert len(page.loaded) == len(FIGURES) == 4
+    assert len(page.loaded) == len(PICTURES) == 4
     assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
     assert "@import" not in html
     assert "url(" not in html
     assert 'name="viewport"' in html
     inner = {target.removeprefix("#") for target in page.targets if target.startswith("#")}
     assert inner <= page.anchors
-    assert {*FIGURES, *(f"table{number}" for number in tables.NUMBERS), "claim1", "claim17"} <= inner
+    assert {*PICTURES, *(f"table{number}" for number in tables.NUMBERS), "claim1", "claim17"} <= inner
     assert "undefined" not in html.lower()
     text = " ".join(page.words)
     for note in paper.notes(3) + paper.notes(4):

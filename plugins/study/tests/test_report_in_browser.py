@@ -140,7 +140,7 @@ def measured(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_a_phone_shows_the_report(made_up: Make, tmp_path: Path, seeds: tuple[int, ...]) -> None:
     profile = load_profile("quick", seeds=seeds)
-    data = {"name": "digits", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
+    data = {"name": "images", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
     path = report.write(tmp_path, profile, data, [], derive(profile, "d"), Store(tmp_path), made_up(seeds=seeds))
     found, console = measured(path.read_text(encoding="utf-8"), tmp_path)
     for at in found.values():

@@ -180,11 +180,11 @@ def test_while_it_runs_it_says_what_it_does(tmp_path: Path) -> None:
     assert abs(started - time.time()) < 60
 
 
-def test_digits_are_opened_by_the_worker(tmp_path: Path) -> None:
-    graph = chain(1, "digits")
-    run_graph(graph, tmp_path, FUNCTIONS, lines()[0], digits={"open": "builtins:dict", "greeting": "hello"})
+def test_images_module_are_opened_by_the_worker(tmp_path: Path) -> None:
+    graph = chain(1, "images")
+    run_graph(graph, tmp_path, FUNCTIONS, lines()[0], images={"open": "builtins:dict", "greeting": "hello"})
     (task,) = graph
-    assert Store(tmp_path).result(task.key)["values"] == {"digits": "hello"}
+    assert Store(tmp_path).result(task.key)["values"] == {"images": "hello"}
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:

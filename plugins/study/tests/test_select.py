@@ -4,9 +4,10 @@ import pytest
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_study.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.paper import CIFAR10, MNIST
 from minimaxopt_study.plan import Plan, derive
 from minimaxopt_study.profile import Profile, load_profile
-from minimaxopt_study.select import CHOICES, parse, wanted
+from minimaxopt_study.select import choices, parse, wanted
 
 ROWS = {
     "table1": {NO_DEFENSE},
@@ -25,7 +26,7 @@ def profile() -> Profile:
 
 @pytest.fixture(scope="module")
 def plan(profile: Profile) -> Plan:
-    return derive(profile, "digits")
+    return derive(profile, "images")
 
 
 @pytest.mark.parametrize("name", list(ROWS))
@@ -54,7 +55,7 @@ def test_several_are_joined_and_all_are_the_whole_study(plan: Plan, profile: Pro
     both = wanted(plan, profile, ["table1", "fig2"])
     assert {task.key for task in both} == {task.key for task in (*one, *other)}
     assert len(both) < len(plan.graph)
-    assert {task.key for task in wanted(plan, profile, CHOICES)} == {task.key for task in plan.graph}
+    assert {task.key for task in wanted(plan, profile, choices(MNIST))} == {task.key for task in plan.graph}
 
 
 def test_names_are_read_as_people_write_them() -> None:
@@ -66,3 +67,21 @@ def test_names_are_read_as_people_write_them() -> None:
 def test_other_names_are_refused_with_the_choices(text: str) -> None:
     with pytest.raises(ArgumentError, match="only: .*choose among table1, .*fig3, matrix"):
         parse(text)
+
+
+def test_each_data_set_has_its_own_names() -> None:
+    assert parse("table8,figure5,samples,matrix", [CIFAR10]) == ("table8", "fig5", "samples", "matrix")
+    with pytest.raises(ArgumentError, match="only: there is no 'table3'; choose among table6"):
+        parse("table3", [CIFAR10])
+    assert parse("table8,table3,matrix", [MNIST, CIFAR10]) == ("table3", "matrix", "table8")
+
+
+@pytest.mark.parametrize("kind", range(1, 6))
+def test_tables_of_the_two_data_sets_have_the_same_rows(kind: int) -> None:
+    rows = []
+    for name, first in (("quick", 1), ("cifar10-quick", 6)):
+        found = load_profile(name)
+        made = derive(found, "images")
+        graph = wanted(made, found, [f"table{first + kind - 1}"])
+        rows.append({defence for (defence, _, _), key in made.evaluations.items() if key in graph})
+    assert rows[0] == rows[1] != set()

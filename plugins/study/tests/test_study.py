@@ -16,7 +16,7 @@ from tiny_study import invoke, write_profile
 
 from minimaxopt_study import work
 from minimaxopt_study._desk import Desk
-from minimaxopt_study._digits import open_digits
+from minimaxopt_study._images import open_images
 from minimaxopt_study.names import MAXIMIN, MINIMAX, adv
 from minimaxopt_study.plan import FUNCTIONS, derive
 from minimaxopt_study.profile import load_profile
@@ -385,7 +385,7 @@ def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        desk = Desk(Store(out), lambda: open_digits("embedded", None, 100), tmp_path / "scratch", checkpoint_every=1)
+        desk = Desk(Store(out), lambda: open_images(held_out=100), tmp_path / "scratch", checkpoint_every=1)
         outcome = work.attnet_game(task, desk)
         assert list((tmp_path / "scratch").iterdir())
         resumed = work.attnet_game(task, desk)

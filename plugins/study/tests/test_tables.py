@@ -88,11 +88,11 @@ def test_worst_is_of_the_printed_columns_and_worst_of_all_of_every_round(made_up
     assert fourth[WORST_OF_ALL].by_seed == {0: 0.7}
 
 
-def test_attnet_is_chosen_on_training_digits(made_up: Make) -> None:
+def test_attnet_is_chosen_on_training_images(made_up: Make) -> None:
     row = Row(0.01, (0.1, 0.1, 0.1), 0.2, {"fresh": 0.3, "co-trained": 0.4}, {"fresh": 0.5, "co-trained": 0.4})
     table = tables.build(made_up(changes={(MINIMAX, 0.2): row}))[5]
     assert table["eta"]["0.2"][MINIMAX]["AttNet-curr"].by_seed == {0: 0.3}
-    assert table["attack networks"]["0.2"][MINIMAX]["0"]["chosen on training digits"] == "fresh"
+    assert table["attack networks"]["0.2"][MINIMAX]["0"]["chosen on training images"] == "fresh"
 
 
 def test_the_last_round_is_explained(made_up: Make) -> None:

@@ -11,7 +11,7 @@ from minimaxopt_study.plan import FUNCTIONS, derive, trainings
 from minimaxopt_study.profile import Profile, load_profile
 from minimaxopt_study.tasks import Graph, Task, canonical
 
-BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "digits", 0, "sources")
+BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "images", 0, "sources")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "dig
         {"parents": (("start", "abd"),)},
         {"parents": (("other role", "abc"),)},
         {"parents": ()},
-        {"data": "other digits"},
+        {"data": "other images"},
         {"seed": 1},
         {"sources": "other sources"},
     ],
@@ -59,7 +59,7 @@ def test_ancestry_and_urgency() -> None:
 
 
 def keys(profile: Profile) -> dict[str, str]:
-    return {task.title: task.key for task in derive(profile, "digits").graph}
+    return {task.title: task.key for task in derive(profile, "images").graph}
 
 
 def changed(profile: Profile) -> set[str]:
@@ -68,7 +68,7 @@ def changed(profile: Profile) -> set[str]:
 
 
 def test_plan_has_every_row_of_every_table() -> None:
-    plan = derive(load_profile("quick", seeds=(0, 1)), "digits")
+    plan = derive(load_profile("quick", seeds=(0, 1)), "images")
     rows = {defence for defence, _, _ in plan.evaluations}
     assert rows == {NO_DEFENSE, adv(1), adv(2), adv(3), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING}
     assert len(plan.evaluations) == len(rows) * 2 * 2
@@ -78,7 +78,7 @@ def test_plan_has_every_row_of_every_table() -> None:
 
 
 def test_fgsm_is_made_on_the_classifier_of_the_round_before() -> None:
-    plan = derive(load_profile("quick"), "digits")
+    plan = derive(load_profile("quick"), "images")
     evaluation = plan.graph[plan.evaluations[LWA, 0.2, 0]]
     for number, defence in ((1, NO_DEFENSE), (2, adv(1)), (3, adv(2))):
         examples = plan.graph[evaluation.parent(f"FGSM{number}")]

@@ -15,7 +15,7 @@ from minimaxopt import Batches
 from minimaxopt_adversarial import attack_in_batches, error_rate, fgsm
 from minimaxopt_study import work
 from minimaxopt_study._desk import Desk
-from minimaxopt_study._digits import BOUNDS, open_digits
+from minimaxopt_study._images import BOUNDS, open_images
 from minimaxopt_study._networks import new_classifier, pack
 from minimaxopt_study.plan import derive
 from minimaxopt_study.profile import load_profile
@@ -31,11 +31,11 @@ CLASSIFIER = {"width": 2, "stride": 2, "hidden": 8, "dropout": 0.0}
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(Store(tmp_path), lambda: open_digits("embedded", None, 100), tmp_path / "scratch")
+    return Desk(Store(tmp_path), lambda: open_images(held_out=100), tmp_path / "scratch")
 
 
 def plan(**sections: Any) -> Plan:
-    return derive(load_profile("quick", classifier=CLASSIFIER, **sections), "digits")
+    return derive(load_profile("quick", classifier=CLASSIFIER, **sections), "images")
 
 
 def with_parent(desk: Desk, task: Task, role: str) -> torch.nn.Module:
@@ -51,7 +51,7 @@ def test_a_round_attacks_every_digit_that_it_sees(desk: Desk, steps: int) -> Non
     made = plan(adversarial_round={"steps": steps, "rate": 1e-3, "batch": 50})
     task = made.graph[made.classifiers["Adv FGSM1", 0.2, 0]]
     network = with_parent(desk, task, "attacked")
-    x, y = desk.digits.x_train, desk.digits.y_train
+    x, y = desk.images.x_train, desk.images.y_train
     attack = partial(fgsm, eta=0.2, bounds=BOUNDS)
     every = attack_in_batches(attack, network, x, y)
     examples = work._examples(task, desk, network)
@@ -65,7 +65,7 @@ def test_a_round_attacks_every_digit_that_it_sees(desk: Desk, steps: int) -> Non
     assert (len(changed) == len(x)) == (steps == 200)
 
 
-def test_curves_can_be_measured_on_some_of_the_digits(desk: Desk) -> None:
+def test_curves_can_be_measured_on_some_of_the_images(desk: Desk) -> None:
     training = {"steps": 4, "rate": 1e-3, "attacker_rate": 1e-3, "batch": 20}
     grad = {"steps": 4, "rate": 1e-3, "batch": 20, "warm_start": False}
     made = plan(
@@ -77,8 +77,8 @@ def test_curves_can_be_measured_on_some_of_the_digits(desk: Desk) -> None:
     alone = made.graph[made.grad_runs[0.2, 0]]
     curve = work.minimax_grad(alone, desk).values["curve"]
     start = new_classifier(alone.setting("classifier"), work._stream(alone, "classifier")).eval()
-    assert curve["clean"][0] == error_rate(start, desk.digits.x_test[:30], desk.digits.y_test[:30])
+    assert curve["clean"][0] == error_rate(start, desk.images.x_test[:30], desk.images.y_test[:30])
     every = replace(alone, settings=canonical(json.loads(alone.settings) | {"curve_digits": None}))
     whole = work.minimax_grad(every, desk)
-    assert whole.values["curve digits"] == len(desk.digits.y_test) == 100
-    assert whole.values["curve"]["clean"][0] == error_rate(start, desk.digits.x_test, desk.digits.y_test)
+    assert whole.values["curve digits"] == len(desk.images.y_test) == 100
+    assert whole.values["curve"]["clean"][0] == error_rate(start, desk.images.x_test, desk.images.y_test)

@@ -1,4 +1,4 @@
-"""A study of a few steps on few digits, and the command that runs it."""
+"""A study of a few steps on few images, and the command that runs it."""
 
 from __future__ import annotations
 

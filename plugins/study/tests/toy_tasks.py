@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow", "digits", "full", "noted", "stale")}
+FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow", "images", "full", "noted", "stale")}
 
 
 def run_graph(graph: Graph, folder: Path, *arguments: Any, **options: Any) -> Summary:
@@ -64,8 +64,8 @@ def stale(task: Task, desk: Desk) -> Outcome:
     raise ResumeError("path: it was changed")
 
 
-def digits(task: Task, desk: Desk) -> Outcome:
-    return Outcome({"digits": desk.digits["greeting"]})
+def images(task: Task, desk: Desk) -> Outcome:
+    return Outcome({"images": desk.images["greeting"]})
 
 
 def chain(length: int, kind: str = "add", **settings: float) -> Graph:

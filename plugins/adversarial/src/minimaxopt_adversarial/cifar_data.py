@@ -71,8 +71,8 @@ def load_cifar10(
     Args:
         data_dir: where the archive of the binary version lies, or its six files, themselves or in
             ``cifar-10-batches-bin``. By default the environment variable ``MINIMAXOPT_DATA_DIR``.
-        source: ``"disk"``, or ``"download"``, which fetches the archive into ``data_dir`` if it is not there (without a
-            directory, into the user's cache).
+        source: ``"disk"``, or ``"download"``, which fetches the archive into ``data_dir`` if neither it nor a loose file is
+            there (without a directory, into the user's cache).
         allow_unverified: take files whose content cannot be verified: only the archive has a published checksum, so loose
             files never can. The data's name then says so, and a result on them must.
         sha256: of the archive, for other data in CIFAR-10's format.
@@ -92,7 +92,7 @@ def load_cifar10(
             "fetched (source='download')"
         )
     folder = _cache() if named is None else Path(named).expanduser()
-    if source == "download" and not (folder / ARCHIVE).is_file():
+    if source == "download" and not (folder / ARCHIVE).is_file() and not _loose(folder):
         _download(folder, sha256)
     archive = folder / ARCHIVE
     if archive.is_file():
@@ -123,10 +123,15 @@ def _from_archive(path: Path, sha256: str, allow_unverified: bool) -> Parts:
     return found
 
 
-def _from_files(folder: Path, allow_unverified: bool) -> Parts:
+def _loose(folder: Path) -> dict[str, Path]:
+    """Which of the six files lie about, and where."""
     places = {name: [folder / inner / name for inner in FOLDERS] for name in (*TRAIN, *TEST)}
-    found = {name: path for name, paths in places.items() for path in reversed(paths) if path.is_file()}
-    if missing := [name for name in places if name not in found]:
+    return {name: path for name, paths in places.items() for path in reversed(paths) if path.is_file()}
+
+
+def _from_files(folder: Path, allow_unverified: bool) -> Parts:
+    found = _loose(folder)
+    if missing := [name for name in (*TRAIN, *TEST) if name not in found]:
         raise DataError(
             f"{folder}: neither {ARCHIVE} nor {', '.join(missing)} in it or in its {FOLDERS[1]}; put the archive there, or "
             "let it be fetched (source='download')"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -24,17 +26,19 @@ class Outcome:
 
 @dataclass
 class Desk:
-    """What a task may use: earlier results, the digits, and a folder for checkpoints of its own."""
+    """What a task may use: earlier results, the images, a folder for checkpoints of its own, and where to compute."""
 
     store: Store
-    open_digits: Callable[[], Any]
+    open_images: Callable[[], Any]
     scratch: Path
     checkpoint_every: int = 0
-    _digits: Any = field(default=None, repr=False)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _images: Any = field(default=None, repr=False)
 
     @property
-    def digits(self) -> Any:
-        """The digits, read once a process and only when asked for."""
-        if self._digits is None:
-            self._digits = self.open_digits()
-        return self._digits
+    def images(self) -> Any:
+        """The images, read once a process and only when asked for, on the device, where they stay."""
+        if self._images is None:
+            found = self.open_images()
+            self._images = found.to(self.device) if hasattr(found, "to") else found
+        return self._images

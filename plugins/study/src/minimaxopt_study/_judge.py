@@ -4,8 +4,8 @@ Each condition of a claim is a margin: a linear combination of test errors that 
 With its standard error s a margin m *holds* if m > 2 s, *fails* if m < -2 s, and is *undecided* between. A claim holds
 if all its conditions hold, fails if one fails, and is undecided otherwise.
 
-Standard errors. An error rate p counted on N test digits has sqrt(p (1 - p) / N); terms are taken as independent,
-which overstates the error of differences on the same digits. With several seeds the standard error of the mean over
+Standard errors. An error rate p counted on N test images has sqrt(p (1 - p) / N); terms are taken as independent,
+which overstates the error of differences on the same images. With several seeds the standard error of the mean over
 seeds is taken if it is larger.
 
 Two verdicts. *Over seeds* asks whether another training would say the same, and so needs three seeds; *at this scale*
@@ -37,7 +37,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number known from each seed, with the variance that counting on finitely many digits gives it.
+    """A number known from each seed, with the variance that counting on finitely many images gives it.
 
     >>> difference = measured({0: 0.9}, 1000, "FGSM") - measured({0: 0.1}, 1000, "clean") - 0.3
     >>> round(difference.mean, 3), difference.numbers
@@ -85,7 +85,7 @@ class Quantity:
 
 
 def measured(by_seed: Mapping[int, float], images: int, label: str) -> Quantity:
-    """An error rate that was counted on `images` digits.
+    """An error rate that was counted on `images` images.
 
     The rate in the variance is drawn towards a half by two counts, since none seen of N does not mean none ever.
     """

@@ -73,7 +73,7 @@ def summary(found: Comparison) -> list[str]:
     lines.append(
         f"Cells: of {len(found.pairs)}, {both} have a number in both studies; of these {differing} differ by more than "
         "two standard errors of the difference. A cell's standard error is that of counting errors on the evaluated "
-        "digits, or that of the mean over seeds where it is larger; the two studies count as independent. One seed does "
+        "images, or that of the mean over seeds where it is larger; the two studies count as independent. One seed does "
         "not show how much another training would differ, and of cells that are truly alike one in twenty may differ so "
         "by chance. A number that several tables print, such as FGSM-curr, counts in each."
     )
@@ -93,7 +93,7 @@ def _described(side: Side) -> str:
     profile, seeds = side.profile, len(side.profile.seeds)
     return (
         f"{side.label}, profile {profile.name}, η = {', '.join(f'{eta:g}' for eta in profile.eta)}, "
-        f"{profile.rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}, {side.data['evaluated']:,} evaluated digits."
+        f"{profile.rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}, {side.data['evaluated']:,} evaluated images."
     )
 
 
@@ -104,10 +104,10 @@ def _change(claim: Verdicts) -> str:
 
 
 def _from(found: Comparison) -> str:
-    digits = any(name == "digits" for name, _, _ in found.origins)
-    code = sum(name != "digits" for name, _, _ in found.origins)
+    images = any(name == "images" for name, _, _ in found.origins)
+    code = sum(name != "images" for name, _, _ in found.origins)
     of_code = f" The code differs for {code} {'kind' if code == 1 else 'kinds'} of task." if code else ""
-    return (" The digits differ." if digits else "") + of_code
+    return (" The images differ." if images else "") + of_code
 
 
 def _notes(found: Comparison) -> list[str]:
@@ -122,16 +122,16 @@ def _notes(found: Comparison) -> list[str]:
 
 def _parts(found: Comparison) -> list[_Part]:
     parts = [_verdicts(found)]
-    for title, rows in (("Settings that differ", found.settings), ("Digits and code that differ", found.origins)):
+    for title, rows in (("Settings that differ", found.settings), ("Images and code that differ", found.origins)):
         if rows:
             parts.append(_Part(title, ("name", "A", "B"), rows))
     differing = [pair for pair in found.pairs if pair.differs]
     if differing:
         rows = tuple((f"{pair.table}", pair.eta, *_pair(pair)) for pair in differing)
         parts.append(_Part("Cells that differ", ("table", "η", *PAIR), rows))
-    # Tables 1 and 2 have one row, which the etas share.
+    one_row = {found.sides[0].results.experiment.printed(kind) for kind in (1, 2)}  # which the etas share
     for (which, eta), pairs in groupby(
-        found.pairs, key=lambda pair: (pair.table, pair.eta if pair.table > 2 else None)
+        found.pairs, key=lambda pair: (pair.table, None if pair.table in one_row else pair.eta)
     ):
         if eta is None:
             rows = tuple((pair.eta or DASH, *_pair(pair)) for pair in pairs)

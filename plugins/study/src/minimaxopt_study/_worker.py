@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 from minimaxopt import Checkpoint
 from minimaxopt.errors import ResumeError
 from minimaxopt_study._desk import Desk
+from minimaxopt_study._sources import FAMILY, digest
 from minimaxopt_study.store import FORMAT, DiskFullError, Store, StoreError, read_json, unwritable, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
     from pathlib import Path
+
+    import torch
 
     from minimaxopt_study._desk import Outcome
     from minimaxopt_study.tasks import Task
@@ -38,8 +41,8 @@ def resolve(path: str) -> Callable[..., Any]:
     return getattr(import_module(module), name)
 
 
-def serve(connection: Connection, functions: Mapping[str, str], folder: Path, digits: Mapping[str, Any],
-          checkpoint_every: int) -> None:  # fmt: skip
+def serve(connection: Connection, functions: Mapping[str, str], folder: Path, images: Mapping[str, Any],
+          checkpoint_every: int, device: str = "cpu") -> None:  # fmt: skip
     """Body of a worker process: serve tasks until the runner hangs up.
 
     Args:
@@ -47,33 +50,44 @@ def serve(connection: Connection, functions: Mapping[str, str], folder: Path, di
             "failed", or "full" where the disk is, so that there is no use in going on.
         functions: for each kind of task, the function that computes it as `"module:name"`.
         folder: folder of the study.
-        digits: how to open the digits: `"open"` names the function, all else are its arguments.
+        images: how to open the images: `"open"` names the function, all else are its arguments.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
+        device: where to compute.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides what it means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)  # two processes of one thread are faster than one of two, and exactly repeatable
-    arguments = dict(digits)
+    arguments = dict(images)
     opener = resolve(arguments.pop("open")) if "open" in arguments else dict
-    desk = Desk(Store(folder), lambda: opener(**arguments), folder, checkpoint_every)
+    desk = Desk(Store(folder), lambda: opener(**arguments), folder, checkpoint_every, torch.device(device))
     while True:
         try:
             task: Task = connection.recv()
         except EOFError:
             return
         desk.scratch = folder / "unfinished" / task.key
-        connection.send(_compute(task, resolve(functions[task.kind]), desk))
+        connection.send(_compute(task, functions[task.kind], desk))
 
 
-def _compute(task: Task, function: Callable[[Task, Desk], Outcome], desk: Desk) -> tuple[str, Any]:
+def _function(task: Task, path: str) -> Callable[[Task, Desk], Outcome]:
+    """The function of a task, if its sources are still those under whose hash its result will be stored."""
+    module = path.partition(":")[0]
+    if module.startswith(FAMILY) and digest((module,)) != task.sources:
+        raise StoreError(
+            f"sources: those of {task.kind!r} have changed since the run began; run again, and what they touch is computed anew"
+        )
+    return resolve(path)
+
+
+def _compute(task: Task, path: str, desk: Desk) -> tuple[str, Any]:
     start = time.perf_counter()
     try:
         before = spent_before(desk.scratch) if desk.checkpoint_every and task.steps else 0.0
-        outcome = _outcome(task, function, desk)
+        outcome = _outcome(task, _function(task, path), desk)
         seconds = before + time.perf_counter() - start
-        desk.store.put(task.key, _record(task, outcome, seconds), outcome.tensors)
+        desk.store.put(task.key, _record(task, outcome, seconds, desk), outcome.tensors)
     except DiskFullError as error:
         return "full", str(error)
     except Exception as error:  # noqa: BLE001 -- whatever goes wrong in one task must not stop the others
@@ -116,7 +130,7 @@ def _outcome(task: Task, function: Callable[[Task, Desk], Outcome], desk: Desk) 
         raise
 
 
-def _record(task: Task, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def _record(task: Task, outcome: Outcome, seconds: float, desk: Desk) -> dict[str, Any]:
     import json
 
     return {
@@ -132,12 +146,12 @@ def _record(task: Task, outcome: Outcome, seconds: float) -> dict[str, Any]:
         "steps": task.steps,
         "seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": environment(),
+        "environment": environment(desk.device),
         "values": dict(outcome.values),
     }
 
 
-def environment() -> dict[str, str]:
+def environment(device: torch.device) -> dict[str, str]:
     """Versions and machine, as far as they may matter to a number."""
     import torch
 
@@ -149,7 +163,7 @@ def environment() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
-        "device": "cpu",
+        "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
     }
 
 

@@ -57,7 +57,7 @@ def _undefended(e: Evidence) -> list[Margin]:
 
 def _cured(e: Evidence) -> list[Margin]:
     return [
-        Margin(f"eta {eta:g}: {adv(k)} errs on FGSM{k} as rarely as no defence on clean digits, within {CURED_WITHIN}",
+        Margin(f"eta {eta:g}: {adv(k)} errs on FGSM{k} as rarely as no defence on clean images, within {CURED_WITHIN}",
                e.error(3, NO_DEFENSE, "No attack", eta) + CURED_WITHIN - e.error(3, adv(k), f"FGSM{k}", eta))
         for eta in e.eta for k in (1, 2)
     ]  # fmt: skip
@@ -177,6 +177,21 @@ def _lemma(e: Evidence) -> list[Margin]:
                f"network found gains on {MINIMAX}", worst - e.final(MAXIMIN))
     ]  # fmt: skip
 
+
+def gate(found: Evidence) -> list[Margin]:
+    """What the attack network must do on the undefended classifier before anything is concluded from it."""
+    margins: list[Margin] = []
+    for eta in found.eta:
+        network = found.error(4, NO_DEFENSE, "AttNet-curr", eta)
+        fgsm, clean = (found.error(3, NO_DEFENSE, column, eta) for column in ("FGSM-curr", "No attack"))
+        margins.append(Margin(f"eta {eta:g}: AttNet errs more than half as often as FGSM-curr", network - 0.5 * fgsm))
+        margins.append(
+            Margin(f"eta {eta:g}: AttNet errs more than three times as often as no attack", network - 3 * clean)
+        )
+    return margins
+
+
+GATE_IN_WORDS = "errs more than half as often as FGSM does and more than three times as often as no attack"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("undefended fails", "FGSM fools an undefended network (Sec. 3.1, Table 1).",

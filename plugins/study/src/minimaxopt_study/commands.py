@@ -14,6 +14,9 @@ from rich.table import Table
 from minimaxopt.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minimaxopt_study.runner import Reporter, Summary
     from minimaxopt_study.status import Status
 
 app = typer.Typer(no_args_is_help=True, help="Reproduce the tables and figures of Hamm and Mehra (2018).")
@@ -25,8 +28,19 @@ WIDTH_OF_A_FILE = 120  # a pipe or file has no width
 @app.command()
 def run(
     out: Annotated[Path, typer.Option(help="Folder of the study; one that holds results is continued.")],
-    profile: Annotated[str, typer.Option(help="Name of a packaged profile, or the path of a TOML file.")] = "quick",
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of MNIST's files: all 70,000 digits are used.")] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="Name of a packaged profile, or the path of a TOML file; several with commas between, each in a folder of "
+            "its name."
+        ),
+    ] = "quick",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets' files: all of MNIST's 70,000 digits are used.")
+    ] = None,
+    allow_unverified_data: Annotated[
+        bool, typer.Option(help="Take files of CIFAR-10 that cannot be verified; every result then says so.")
+    ] = False,
     seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; by default the profile's.")] = None,
     eta: Annotated[
         str | None, typer.Option(help="Perturbation bounds, such as 0.2,0.4; by default the profile's.")
@@ -36,39 +50,80 @@ def run(
         typer.Option(help="Tables and figures, such as table3,fig1,matrix: only their rows are computed, whole."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
+    device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
+    keep: Annotated[
+        bool,
+        typer.Option(help="Keep what older sources computed, where all of its kind is there, and compute the rest."),
+    ] = False,
 ) -> None:
     """Run a study, or continue one, and write its tables, figures and report."""
     from minimaxopt_study import select, study
     from minimaxopt_study.profile import load_profile
-    from minimaxopt_study.progress import clock, last_line, reporter
 
-    console = Console()
     changes: dict[str, tuple[float, ...]] = {}
     if seeds is not None:
         changes["seeds"] = tuple(int(seed) for seed in _numbers("seeds", seeds))
     if eta is not None:
         changes["eta"] = tuple(sorted(_numbers("eta", eta)))
-    chosen = load_profile(profile, **changes)
-    names = select.parse(only) if only is not None else ()
+    named = [name.strip() for name in profile.split(",") if name.strip()] or [profile]
+    profiles = [load_profile(name, **changes) for name in named]
+    folders = [out] if len(profiles) == 1 else [out / found.name for found in profiles]
+    if len(set(folders)) < len(folders):
+        raise ArgumentError(f"profile: {profile!r} has two of one name, which would share a folder; name each once")
+    names = select.parse(only, [found.experiment for found in profiles]) if only is not None else ()
     if data_dir is not None and not data_dir.is_dir():
         raise ArgumentError(
-            f"data-dir: {data_dir} is no folder; name the one that holds MNIST's files, or an empty one to fetch them into"
+            f"data-dir: {data_dir} is no folder; name the one that holds the data set's files, or an empty one to fetch "
+            "them into"
         )
+    _check_device(device)
+    console = Console()
+    complete = True
+    for found, folder in zip(profiles, folders, strict=True):
+        mine = tuple(name for name in names if name in select.choices(found.experiment))
+        if names and not mine:
+            continue
+        if len(profiles) > 1:
+            console.print(f"profile {found.name}, into {folder}", markup=False, highlight=False, soft_wrap=True)
+        complete &= _run(
+            console, folder,
+            lambda reporter, found=found, folder=folder, mine=mine: study.run(
+                found, folder, reporter, workers=workers, data_dir=str(data_dir) if data_dir else None, only=mine,
+                allow_unverified=allow_unverified_data, keep=keep, device=device,
+            ),
+        )  # fmt: skip
+    if not complete:
+        raise typer.Exit(1)
+
+
+def _run(console: Console, folder: Path, go: "Callable[[Reporter], Summary]") -> bool:
+    """Run one study and say how it ended; returns whether all of it is there."""
+    from minimaxopt_study.progress import clock, last_line, reporter
+
     try:
-        summary = study.run(
-            chosen, out, reporter(console), workers=workers, data_dir=str(data_dir) if data_dir else None, only=names
-        )
+        summary = go(reporter(console))
     except KeyboardInterrupt:
         console.print("interrupted; what is done is kept: the same command continues", markup=False)
         raise typer.Exit(INTERRUPTED) from None
     spent = f"{len(summary.computed)} tasks computed, {len(summary.found)} found, in {clock(summary.seconds)}"
     console.print(spent, markup=False, highlight=False)
     for key, reason in (summary.failed | summary.damaged).items():
-        told = f"failed: {last_line(reason)}; all of it in {out / 'failures' / key}.txt"
+        told = f"failed: {last_line(reason)}; all of it in {folder / 'failures' / key}.txt"
         console.print(told, style="red", markup=False, soft_wrap=True, highlight=False)
-    console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True, highlight=False)
-    if not summary.complete:
-        raise typer.Exit(1)
+    console.print(f"report: {(folder / 'report.html').resolve()}", markup=False, soft_wrap=True, highlight=False)
+    return summary.complete
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f"device: {name!r} cannot be computed on here ({reason}); give cpu, or a device that is there"
+        ) from error
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """Two studies side by side: every cell of the tables, every verdict, every setting that differs.
 
 Which error a difference is measured by. A cell's standard error is that of an error rate counted on the evaluated
-digits, sqrt(p (1 - p) / N), or that of the mean over seeds where it is larger, as when a claim is judged. The two
-studies are taken as independent, so their difference has the root of the sum of both squares; on the same digits that
+images, sqrt(p (1 - p) / N), or that of the mean over seeds where it is larger, as when a claim is judged. The two
+studies are taken as independent, so their difference has the root of the sum of both squares; on the same images that
 overstates it. Below two seeds it does not know how much another training would differ.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import hypot
 from typing import TYPE_CHECKING, Any
 
+from minimaxopt.errors import ArgumentError
 from minimaxopt_study import tables
 from minimaxopt_study._judge import STANDARD_ERRORS, Quantity, Verdict, measured
 from minimaxopt_study._settings import WITHOUT_EFFECT, differences
@@ -61,7 +62,7 @@ class Pair:
     """One cell in both studies.
 
     Args:
-        table: number of the table.
+        table: number of the table in the paper.
         eta: as printed; empty for the clean error of the undefended classifier, which knows none.
         row, column: defence and attack; the last round is called `(last)` where the studies have different ones.
         cells: the cell in A and in B; None where a study has no such cell.
@@ -113,7 +114,7 @@ class Comparison:
         pairs: every cell that one of them has, in the order of the tables.
         verdicts: every claim.
         settings: the settings that differ: dotted name, value in A, value in B.
-        origins: digits and code, where they differ, likewise.
+        origins: images and code, where they differ, likewise.
     """
 
     sides: tuple[Side, Side]
@@ -139,7 +140,16 @@ class Comparison:
 
 
 def compare(a: Side, b: Side) -> Comparison:
-    """Two studies side by side."""
+    """Two studies side by side.
+
+    Raises:
+        ArgumentError: they are of different data sets, whose tables have nothing in common.
+    """
+    if a.profile.experiment is not b.profile.experiment:
+        raise ArgumentError(
+            f"b: {b.label} is a study on {b.profile.experiment.title}, {a.label} one on {a.profile.experiment.title}; "
+            "compare two of the same data set"
+        )
     changed = differences(a.profile, b.profile, ignoring=WITHOUT_EFFECT)
     settings = tuple((name, _shown(ours), _shown(theirs)) for name, ours, theirs in changed)
     return Comparison((a, b), tuple(_pairs(a, b)), tuple(_verdicts(a, b)), settings, tuple(_origins(a, b)))
@@ -178,7 +188,8 @@ def _cells(results: Results, differ: bool) -> dict[_Place, Cell]:
         return name.removesuffix(last) + "FGSM" + LAST if differ and name.endswith(last) else name
 
     found: dict[_Place, Cell] = {}
-    for which, table in tables.build(results).items():
+    for kind, table in tables.build(results).items():
+        which = results.experiment.printed(kind)
         for path, cell in tables.cells(table):
             match path:
                 case ("eta", eta, row, column):
@@ -203,13 +214,13 @@ def _verdicts(a: Side, b: Side) -> list[Verdicts]:
 
 
 def _origins(a: Side, b: Side) -> list[tuple[str, str, str]]:
-    """The digits and the code of each kind of task, where they differ."""
-    ours, theirs = ({"digits": _digits(side)} | _code(side) for side in (a, b))
+    """The images and the code of each kind of task, where they differ."""
+    ours, theirs = ({"images": _images(side)} | _code(side) for side in (a, b))
     found = ((name, ours.get(name, DASH), theirs.get(name, DASH)) for name in dict.fromkeys((*ours, *theirs)))
     return [(name, one, other) for name, one, other in found if one != other]
 
 
-def _digits(side: Side) -> str:
+def _images(side: Side) -> str:
     data = side.data
     counts = f"{data['train']:,} to train, {data['evaluated']:,} to evaluate"
     return f"{data['name']}, {counts}, fingerprint {abbreviated(data['fingerprint'])}"

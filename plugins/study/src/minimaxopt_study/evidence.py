@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from minimaxopt_study import paper
 from minimaxopt_study._judge import Quantity, measured
 from minimaxopt_study.names import ALTERNATING, MAXIMIN, MINIMAX
-from minimaxopt_study.tables import NUMBERS, Cell
+from minimaxopt_study.tables import NUMBERS, WORST, Cell
 
 if TYPE_CHECKING:
+    from minimaxopt_study.paper import Experiment
     from minimaxopt_study.results import Results
 
 SMALL_ETA, LARGE_ETA = 0.2, 0.3  # the paper sets "eta = 0.1 and 0.2" against "eta = 0.3 and 0.4"
@@ -24,14 +25,16 @@ class Evidence:
     """Numbers, by where the paper prints them.
 
     Args:
-        tables: tables 1-5 with a `Cell` for each number.
+        experiment: the paper's experiments on the same data set.
+        tables: the five tables by kind, with a `Cell` for each number.
         eta: perturbations for which there are numbers.
         rounds: the last cat-and-mouse round.
-        images: digits on which the errors were counted.
-        finals: error of the pair (u, v) at the end of the games of Figure 2, by defence.
+        images: images on which the errors were counted.
+        finals: error of the pair (u, v) at the end of the games of Figure 2 or 5, by defence.
         games_eta: perturbation of those games.
     """
 
+    experiment: Experiment
     tables: Mapping[int, Mapping[str, Any]]
     eta: tuple[float, ...]
     rounds: int
@@ -46,7 +49,7 @@ class Evidence:
         return measured(cell.by_seed, self.images, f"{label}, eta {eta:g}") if cell is not None else Quantity({})
 
     def final(self, defence: str) -> Quantity:
-        """The error of the pair (u, v) at the end of the games of Figure 2."""
+        """The error of the pair (u, v) at the end of the games of Figure 2 or 5."""
         return self.finals.get(defence, Quantity({}))
 
     @property
@@ -69,20 +72,29 @@ def evidence(results: Results, tables: Mapping[int, Mapping[str, Any]]) -> Evide
         counted = measured(
             {s: fmean(v) for s, v in by_seed.items()}, max(results.curve_images, 1), f"{defence}, end of game"
         )
-        # Starts differ by more than the digits' number explains: the larger of the two variances is taken.
+        # Starts differ by more than the images' number explains: the larger of the two variances is taken.
         between = max((stdev(v) ** 2 / len(v) for v in by_seed.values() if len(v) > 1), default=0.0)
         finals[defence] = Quantity(counted.by_seed, max(counted.variance, between), counted.numbers)
-    return Evidence(tables, results.eta, results.rounds, max(results.test_images, 1), finals, results.games_eta)
+    return Evidence(
+        results.experiment, tables, results.eta, results.rounds, max(results.test_images, 1), finals, results.games_eta
+    )
 
 
-def paper_evidence() -> Evidence:
-    """The paper's printed numbers as evidence; it prints none for the curves of Figure 2."""
+def paper_evidence(experiment: Experiment) -> Evidence:
+    """The paper's printed numbers as evidence; it prints none for the curves of its figures."""
+    tables = {kind: _printed(paper.table(experiment.printed(kind))) for kind in NUMBERS}
+    for row in (row for rows in tables[3]["eta"].values() for row in rows.values()):
+        # On CIFAR-10 the caption defines the column, but it is not printed.
+        row.setdefault(WORST, max(row.values(), key=lambda cell: cell.by_seed[0]))
+    return Evidence(experiment, tables, experiment.eta, experiment.rounds, paper.TEST_IMAGES, {}, None)
+
+
+def _printed(value: Any) -> Any:
+    """A table with a `Cell` for each number of its body."""
 
     def wrap(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {key: wrap(item) for key, item in value.items()}
         return Cell({0: float(value)}, float(value)) if isinstance(value, int | float) else value
 
-    tables = {number: {k: wrap(v) if k in ("eta", "values") else v for k, v in paper.table(number).items()}
-              for number in NUMBERS}  # fmt: skip
-    return Evidence(tables, (0.1, 0.2, 0.3, 0.4), paper.ROUNDS, paper.TEST_IMAGES, {}, None)
+    return {key: wrap(item) if key in ("eta", "values") else item for key, item in value.items()}

@@ -1,6 +1,7 @@
-"""Figures 1-3: the plotted data as plain dictionaries, and the pictures drawn from them alone.
+"""The figures: the plotted data as plain dictionaries, and the pictures drawn from them alone.
 
-`FIGURES` names the file of every picture of a report, with what makes its data and what draws them.
+The paper's Figures 1 and 2, of MNIST, are of the same kinds as its Figures 4 and 5, of CIFAR-10; samples it shows of MNIST
+only, as Figure 3. `figures_of` names the file of every picture of a report, with what makes its data and what draws them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from minimaxopt_study._drawing import BLUE, GREEN, GREY, INK, VERMILION, headline
 from minimaxopt_study.matrix import draw_matrix, matrix
 from minimaxopt_study.names import ALTERNATING, MAXIMIN, MINIMAX
+from minimaxopt_study.paper import MNIST, Experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +27,11 @@ GAME_COLOURS = {MINIMAX: BLUE, ALTERNATING: GREEN, MAXIMIN: VERMILION}  # the pa
 GRAD_STYLE = {"clean": (BLUE, "-"), "FGSM-curr": (VERMILION, "-")}
 NONE_SEEN = 5e-4  # where an error of zero is drawn on a logarithmic axis
 HEAD = 0.66  # inches above the panels of Figure 3
-READS_THE_LABEL = 0.1  # share of digits put into whatever class the attack network was told; by chance far less
+READS_THE_LABEL = 0.1  # share of images put into whatever class the attack network was told; by chance far less
 
 
-def figure1(results: Results) -> dict[str, Any]:
-    """Data of Figure 1: clean and FGSM-curr error over the training of Minimax-Grad, for each eta."""
+def training_figure(results: Results) -> dict[str, Any]:
+    """Data of Figures 1 and 4: clean and FGSM-curr error over the training of Minimax-Grad, for each eta."""
     curves = [
         {"eta": eta, "seed": seed, "name": name, "step": list(curve["step"]), "error": list(curve[name])}
         for (eta, seed), curve in sorted(results.grad_curves.items())
@@ -39,8 +41,8 @@ def figure1(results: Results) -> dict[str, Any]:
     return {
         "title": "Minimax-Grad learns to withstand the attack that is made against it",
         "caption": (
-            "Figure 1. Test error of Minimax-Grad during its training, on clean digits and on digits that FGSM "
-            "perturbs against the classifier of that moment (FGSM-curr), for each bound eta on the perturbation. "
+            f"{_called(results, 'training')}. Test error of Minimax-Grad during its training, on clean images and on images "
+            "that FGSM perturbs against the classifier of that moment (FGSM-curr), for each bound eta on the perturbation. "
             "At step 0 it is the classifier that the training starts from. The scale is logarithmic."
             + _counted(results)
         ),
@@ -48,8 +50,8 @@ def figure1(results: Results) -> dict[str, Any]:
     }
 
 
-def figure2(results: Results) -> dict[str, Any]:
-    """Data of Figure 2: test error of the pair (u_i, v_i) over each game, from several random starts."""
+def games_figure(results: Results) -> dict[str, Any]:
+    """Data of Figures 2 and 5: test error of the pair (u_i, v_i) over each game, from several random starts."""
     curves = [
         {"name": name, "seed": seed, "start": start, "step": list(curve["step"]), "error": list(curve["pair"])}
         for (name, seed, start), curve in sorted(results.pair_curves.items())
@@ -64,11 +66,10 @@ def figure2(results: Results) -> dict[str, Any]:
     return {
         "title": "Three ways to play the same game, and where each ends",
         "caption": (
-            f"Figure 2. Test error of the classifier u_i on the digits that the attack network v_i of the same moment "
-            f"perturbs, over the games at eta {results.games_eta:g}, each from several random starts. The paper shows "
-            f"Minimax-AttNet ending on top, Alt-AttNet in the middle, Maximin-AttNet at the bottom; "
-            f"here, from top to bottom: {order or 'not there yet'} (mean of the last five evaluations). The "
-            f"scale is logarithmic, with no error at all drawn as {NONE_SEEN:.2%}."
+            f"{_called(results, 'games')}. Test error of the classifier u_i on the images that the attack network v_i of the "
+            f"same moment perturbs, over the games at eta {results.games_eta:g}, each from several random starts. "
+            f"{_shown_on_mnist(results)}here, from top to bottom: {order or 'not there yet'} (mean of the last five "
+            f"evaluations). The scale is logarithmic, with no error at all drawn as {NONE_SEEN:.2%}."
             f"{_counted(results)}{_reading(results)}"
         ),
         "eta": results.games_eta,
@@ -77,10 +78,22 @@ def figure2(results: Results) -> dict[str, Any]:
     }
 
 
+def _called(results: Results, kind: str) -> str:
+    """What the picture of a kind is called on this data set."""
+    names = dict(zip(_KINDS, results.experiment.figures, strict=True))
+    return results.experiment.called(names[kind])
+
+
+def _shown_on_mnist(results: Results) -> str:
+    if results.experiment is not MNIST:
+        return "The curves end, "
+    return "The paper shows Minimax-AttNet ending on top, Alt-AttNet in the middle, Maximin-AttNet at the bottom; "
+
+
 def _counted(results: Results) -> str:
-    """On how many digits, where the tables have more."""
+    """On how many images, where the tables have more."""
     fewer = results.curve_images < results.test_images
-    return f" Counted on {results.curve_images:,} of the {results.test_images:,} digits of the tables." if fewer else ""
+    return f" Counted on {results.curve_images:,} of the {results.test_images:,} images of the tables." if fewer else ""
 
 
 def _reading(results: Results) -> str:
@@ -91,23 +104,24 @@ def _reading(results: Results) -> str:
     return (
         f" {MAXIMIN} ends so low because its attack network, which sees the label, writes it into the image, and its "
         f"classifier reads it there: told a wrong label, the pair answers with that label on {float(np.mean(shares)):.0%} "
-        "of the digits."
+        "of the images."
     )
 
 
-def figure3(results: Results) -> dict[str, Any]:
-    """Data of Figure 3: the same digits under each attack, and the perturbations."""
+def samples_figure(results: Results) -> dict[str, Any]:
+    """Data of Figure 3 and of its like on CIFAR-10: the same images under each attack, and the perturbations."""
     panel = results.panel or {"labels": [], "images": {}}
     return {
-        "title": "What each attack does to the same digits",
+        "title": "What each attack does to the same images",
         "caption": (
-            f"Figure 3. Test digits and their perturbed versions at eta {results.samples_eta:g}; "
-            "under each its perturbation, magnified to the full range of the colour scale: orange is brighter, purple is "
-            "darker, white unchanged. FGSM and IFGSM follow gradients pixel by pixel; attack networks "
+            f"{_called(results, 'samples')}. Test images and their perturbed versions at eta {results.samples_eta:g}; "
+            f"under each its perturbation, magnified to the full range of the colour scale: {_scale(results)}. "
+            "FGSM and IFGSM follow gradients pixel by pixel; attack networks "
             "draw their own patterns."
         ),
         "eta": results.samples_eta,
         "labels": list(panel["labels"]),
+        "names": [results.experiment.classes[label] for label in panel["labels"]],
         "panels": [
             {"letter": letter, "name": name, "images": images}
             for letter, (name, images) in zip("abcdefg", panel["images"].items(), strict=False)
@@ -115,8 +129,14 @@ def figure3(results: Results) -> dict[str, Any]:
     }
 
 
-def draw1(data: Mapping[str, Any]) -> Figure:
-    """Draw Figure 1 from its data."""
+def _scale(results: Results) -> str:
+    if results.experiment is MNIST:
+        return "orange is brighter, purple is darker, white unchanged"
+    return "grey is unchanged, a colour is what was added"
+
+
+def draw_training(data: Mapping[str, Any]) -> Figure:
+    """Draw Figure 1 or 4 from its data."""
     etas = sorted({curve["eta"] for curve in data["curves"]})
     figure = Figure(figsize=(max(4.2, 3.7 * len(etas)), 3.9), layout="constrained")
     axes = figure.subplots(1, max(len(etas), 1), sharey=True, squeeze=False)[0]
@@ -138,8 +158,8 @@ def draw1(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw2(data: Mapping[str, Any]) -> Figure:
-    """Draw Figure 2 from its data."""
+def draw_games(data: Mapping[str, Any]) -> Figure:
+    """Draw Figure 2 or 5 from its data."""
     figure = Figure(figsize=(7.4, 4.4), layout="constrained")
     axis = figure.subplots()
     for curve in data["curves"]:
@@ -158,8 +178,8 @@ def draw2(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw3(data: Mapping[str, Any]) -> Figure:
-    """Draw Figure 3 from its data."""
+def draw_samples(data: Mapping[str, Any]) -> Figure:
+    """Draw Figure 3 or its like from its data."""
     panels, count = data["panels"], len(data["labels"])
     figure = Figure(figsize=(1.28 * max(len(panels), 1) + 0.2, 2.36 * max(count, 1) + HEAD))
     if not panels:
@@ -168,14 +188,21 @@ def draw3(data: Mapping[str, Any]) -> Figure:
                                 top=1 - HEAD / figure.get_figheight(), wspace=0.05, hspace=0.07)  # fmt: skip
     original = np.asarray(panels[0]["images"], dtype=float)
     strongest = max(float(np.abs(np.asarray(panel["images"], dtype=float) - original).max()) for panel in panels) or 1.0
+    coloured = original.ndim == 4
     for column, panel in enumerate(panels):
         images = np.asarray(panel["images"], dtype=float)
         for row in range(count):
             inner = outer[row, column].subgridspec(2, 1, hspace=0.03)
             top, bottom = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
-            top.imshow(images[row], cmap="gray", vmin=-1, vmax=1, gid="image")
-            if column:
-                bottom.imshow(images[row] - original[row], cmap="PuOr_r", vmin=-strongest, vmax=strongest, gid="image")
+            change = images[row] - original[row]
+            if coloured:  # pixels of red, green and blue in [0, 1]
+                top.imshow((images[row] + 1) / 2, gid="image")
+            else:
+                top.imshow(images[row], cmap="gray", vmin=-1, vmax=1, gid="image")
+            if column and coloured:
+                bottom.imshow((change / strongest + 1) / 2, gid="image")
+            elif column:
+                bottom.imshow(change, cmap="PuOr_r", vmin=-strongest, vmax=strongest, gid="image")
             for axis in (top, bottom):
                 axis.set_xticks([])
                 axis.set_yticks([])
@@ -185,7 +212,7 @@ def draw3(data: Mapping[str, Any]) -> Figure:
             if row == 0:
                 top.set_title(f"({panel['letter']}) {panel['name']}", fontsize=8.2, color=INK, pad=4)
             if column == 0:
-                told = f"a {data['labels'][row]}" + ("\n\nperturbations\nto the right,\nmagnified" if row == 0 else "")
+                told = data["names"][row] + ("\n\nperturbations\nto the right,\nmagnified" if row == 0 else "")
                 bottom.text(
                     0.5, 0.85, told, ha="center", va="top", fontsize=7.5, color=GREY, transform=bottom.transAxes
                 )
@@ -247,9 +274,20 @@ def _clean(axis: Axes) -> None:
     axis.spines["bottom"].set_color("#bbbbbb")
 
 
-FIGURES: dict[str, tuple[Callable[[Results], dict[str, Any]], Callable[[Mapping[str, Any]], Figure]]] = {
-    "fig1": (figure1, draw1),
-    "fig2": (figure2, draw2),
-    "fig3": (figure3, draw3),
+Picture = tuple["Callable[[Results], dict[str, Any]]", "Callable[[Mapping[str, Any]], Figure]"]
+_KINDS: dict[str, Picture] = {
+    "training": (training_figure, draw_training),
+    "games": (games_figure, draw_games),
+    "samples": (samples_figure, draw_samples),
     "matrix": (matrix, draw_matrix),
 }
+
+
+def figures_of(experiment: Experiment) -> dict[str, Picture]:
+    """The file name of each picture of a data set, with what makes its data and what draws them.
+
+    >>> from minimaxopt_study.paper import CIFAR10
+    >>> list(figures_of(MNIST)), list(figures_of(CIFAR10))
+    (['fig1', 'fig2', 'fig3', 'matrix'], ['fig4', 'fig5', 'samples', 'matrix'])
+    """
+    return dict(zip(experiment.figures, _KINDS.values(), strict=True))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from minimaxopt_study import paper
+from minimaxopt_study import cifar_claims, claims
 from minimaxopt_study._judge import Margin, Verdict, at_this_scale, over_seeds
-from minimaxopt_study.claims import CLAIMS, Claim
+from minimaxopt_study.claims import Claim
 from minimaxopt_study.evidence import Evidence, paper_evidence
-from minimaxopt_study.names import NO_DEFENSE
+from minimaxopt_study.paper import CIFAR10, MNIST, Experiment
+
+_CLAIMS = {MNIST.data: claims.CLAIMS, CIFAR10.data: cifar_claims.CLAIMS}
+_GATES = {MNIST.data: claims.gate, CIFAR10.data: cifar_claims.gate}
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,12 @@ class Judgement:
 
 def gate(found: Evidence) -> list[Margin]:
     """What the attack network must do on the undefended classifier before anything is concluded from it."""
-    margins: list[Margin] = []
-    for eta in found.eta:
-        network = found.error(4, NO_DEFENSE, "AttNet-curr", eta)
-        fgsm, clean = (found.error(3, NO_DEFENSE, column, eta) for column in ("FGSM-curr", "No attack"))
-        margins.append(Margin(f"eta {eta:g}: AttNet errs more than half as often as FGSM-curr", network - 0.5 * fgsm))
-        margins.append(
-            Margin(f"eta {eta:g}: AttNet errs more than three times as often as no attack", network - 3 * clean)
-        )
-    return margins
+    return _GATES[found.experiment.data](found)
+
+
+def in_words(experiment: Experiment) -> str:
+    """The same as the predicate of a sentence about the attack network."""
+    return {MNIST.data: claims.GATE_IN_WORDS, CIFAR10.data: cifar_claims.GATE_IN_WORDS}[experiment.data]
 
 
 def gate_passed(found: Evidence) -> bool:
@@ -59,8 +59,13 @@ def gate_passed(found: Evidence) -> bool:
 
 def judge(found: Evidence) -> list[Judgement]:
     """All claims, judged on `found` and on the paper's own numbers."""
-    printed = paper_evidence()
-    return [_judge(claim, found, printed) for claim in CLAIMS]
+    printed = paper_evidence(found.experiment)
+    return [_judge(claim, found, printed) for claim in claims_on(found.experiment)]
+
+
+def claims_on(experiment: Experiment) -> tuple[Claim, ...]:
+    """The paper's claims on a data set."""
+    return _CLAIMS[experiment.data]
 
 
 def _judge(claim: Claim, found: Evidence, printed: Evidence) -> Judgement:
@@ -74,9 +79,9 @@ def _judge(claim: Claim, found: Evidence, printed: Evidence) -> Judgement:
             if all(margin.known for margin in gate(found))
             else "no attack network has met the undefended classifier at each eta yet"
         )
-    elif claim.late and found.rounds < paper.ROUNDS and here is Verdict.FAILS:
+    elif claim.late and found.rounds < found.experiment.rounds and here is Verdict.FAILS:
         here = seeds = Verdict.UNDECIDED
-        because = f"the claim is about round {paper.ROUNDS}: round {found.rounds} can bear it out, but not refute it"
+        because = f"the claim is about round {found.experiment.rounds}: round {found.rounds} can bear it out, but not refute it"
     return Judgement(claim, here, seeds, at_this_scale(paper_margins), margins, paper_margins, because)
 
 

@@ -45,9 +45,10 @@ def matrix(results: Results) -> dict[str, Any]:
         "title": "Every round's attack on every classifier",
         "caption": (
             f"Matrix. Test error of each classifier (row) under the attacks of all rounds and FGSM-curr (column), for "
-            f"each bound eta on the perturbation{averaged}. The paper has no such figure; its Table 3 prints three of "
-            "the rounds. FGSMk is made against Adv FGSM(k-1), FGSM1 against the undefended classifier, FGSM-curr against "
-            "the row's own classifier. The stepped line follows the diagonal: the cell just left of it is the attack that "
+            f"each bound eta on the perturbation{averaged}. The paper has no such figure; its Table "
+            f"{results.experiment.printed(3)} prints three of the rounds. FGSMk is made against Adv FGSM(k-1), FGSM1 against "
+            "the undefended classifier, FGSM-curr against the row's own classifier. The stepped line follows the diagonal: the "
+            "cell just left of it is the attack that "
             "the row was trained on, pale where training cured it; the cell just right of it is the next attack, made "
             "against this very row, dark where the chase goes on. Dark cells further left are old attacks that work "
             "again. A row that is pale throughout withstands every round."

@@ -1,4 +1,4 @@
-"""Everything that is measured on trained networks: attacked digits, error rates, samples for the eye."""
+"""Everything that is measured on trained networks: attacked images, error rates, samples for the eye."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from torch import Tensor
 
 from minimaxopt_adversarial import attack_in_batches, error_rate, feasible_box, fgsm, ifgsm
 from minimaxopt_study._desk import Desk, Outcome
-from minimaxopt_study._digits import BOUNDS
+from minimaxopt_study._images import BOUNDS
 from minimaxopt_study._networks import ATTACKER, CLASSIFIER, load
 from minimaxopt_study.names import ALTERNATING, CO_TRAINED, FRESH, MAXIMIN, MINIMAX, TUNED
 
 if TYPE_CHECKING:
     from minimaxopt_study.tasks import Task
 
-DIGITS_AT_ONCE = 1000
+AT_ONCE = 1000
 
 
 def examples(task: Task, desk: Desk) -> Outcome:
-    """FGSM on the evaluated digits against one classifier, kept as the direction of each pixel's change."""
+    """FGSM on the evaluated images against one classifier, kept as the direction of each pixel's change."""
     classifier = load(desk, task.parent("classifier"), CLASSIFIER)
-    digits = desk.digits
-    attacked = _fgsm(classifier, digits, task.setting("eta"))
-    return Outcome({}, {"sign": (attacked - digits.x_test).sign().to(torch.int8)})
+    data = desk.images
+    attacked = _fgsm(classifier, data, task.setting("eta"))
+    return Outcome({}, {"sign": (attacked - data.x_test).sign().to(torch.int8).cpu()})
 
 
 def evaluation(task: Task, desk: Desk) -> Outcome:
     """Errors of one classifier under no attack, each round's FGSM, FGSM against itself, and its attack networks."""
     classifier = load(desk, task.parent("classifier"), CLASSIFIER)
-    digits, eta = desk.digits, task.setting("eta")
+    data, eta = desk.images, task.setting("eta")
     errors: dict[str, float] = {}
     seconds: dict[str, float] = {}
     networks: dict[str, Any] = {}
@@ -41,34 +41,34 @@ def evaluation(task: Task, desk: Desk) -> Outcome:
     for column in columns:
         start = time.perf_counter()
         if column == "No attack":
-            images = digits.x_test
+            images = data.x_test
         elif column == "FGSM-curr":
-            images = _fgsm(classifier, digits, eta)
+            images = _fgsm(classifier, data, eta)
         else:
             images = _restored(desk, parents[column], eta)
-        errors[column] = error_rate(classifier, images, digits.y_test)
+        errors[column] = error_rate(classifier, images, data.y_test)
         seconds[column] = time.perf_counter() - start
     start = time.perf_counter()
     for name in (FRESH, CO_TRAINED, TUNED):
         if name in parents:
             networks[name] = load(desk, parents[name], ATTACKER)
     chosen_on = slice(0, task.setting("choose_on"))
-    train = {n: _network_error(classifier, v, digits.x_train[chosen_on], digits.y_train[chosen_on])
+    train = {n: _network_error(classifier, v, data.x_train[chosen_on], data.y_train[chosen_on])
              for n, v in networks.items()}  # fmt: skip
-    test = {n: _network_error(classifier, v, digits.x_test, digits.y_test) for n, v in networks.items()}
+    test = {n: _network_error(classifier, v, data.x_test, data.y_test) for n, v in networks.items()}
     if networks:
         seconds["AttNet-curr"] = time.perf_counter() - start
     return Outcome(
-        {"images": len(digits.y_test), "errors": errors, "seconds": seconds, "attnet": test, "attnet_train": train}
+        {"images": len(data.y_test), "errors": errors, "seconds": seconds, "attnet": test, "attnet_train": train}
     )
 
 
 def panel(task: Task, desk: Desk) -> Outcome:
-    """The same digits under each attack (Figure 3): the first of each class that the undefended classifier knows."""
-    digits, eta = desk.digits, task.setting("eta")
+    """The same images under each attack (Figure 3): the first of each class that the undefended classifier knows."""
+    data, eta = desk.images, task.setting("eta")
     undefended = load(desk, task.parent("classifier"), CLASSIFIER)
-    chosen = _first_known(undefended, digits, task.setting("samples"))
-    x, y = digits.x_test[chosen], digits.y_test[chosen]
+    chosen = _first_known(undefended, data, task.setting("samples"))
+    x, y = data.x_test[chosen], data.y_test[chosen]
     last = desk.store.result(task.parent("FGSM-last"))["title"].split()[0]
     images: dict[str, Tensor] = {
         "original": x,
@@ -79,35 +79,40 @@ def panel(task: Task, desk: Desk) -> Outcome:
     for method in (MINIMAX, ALTERNATING, MAXIMIN):
         with torch.no_grad():
             images[method] = load(desk, task.parent(method), ATTACKER)(x, y)
-    rounded = {name: [[[round(p, 3) for p in line] for line in image[0].tolist()] for image in batch]
-               for name, batch in images.items()}  # fmt: skip
+    rounded = {name: [_pixels(image) for image in batch] for name, batch in images.items()}
     return Outcome({"labels": y.tolist(), "images": rounded})
 
 
-def _first_known(classifier: Any, digits: Any, count: int) -> list[int]:
+def _pixels(image: Tensor) -> list[Any]:
+    """Rows of pixels, rounded: of grey values, or of red, green and blue."""
+    rows = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+    return torch.round(rows.double(), decimals=3).tolist()
+
+
+def _first_known(classifier: Any, data: Any, count: int) -> list[int]:
     with torch.no_grad():
-        right = classifier(digits.x_test[:DIGITS_AT_ONCE]).argmax(1) == digits.y_test[:DIGITS_AT_ONCE]
+        right = classifier(data.x_test[:AT_ONCE]).argmax(1) == data.y_test[:AT_ONCE]
     chosen: dict[int, int] = {}
     for index in torch.nonzero(right).flatten().tolist():
-        chosen.setdefault(int(digits.y_test[index]), index)
+        chosen.setdefault(int(data.y_test[index]), index)
     return [chosen[label] for label in sorted(chosen)][:: max(1, len(chosen) // count)][:count]
 
 
-def _fgsm(classifier: Any, digits: Any, eta: float) -> Tensor:
+def _fgsm(classifier: Any, data: Any, eta: float) -> Tensor:
     attack = partial(fgsm, eta=eta, bounds=BOUNDS)
-    return attack_in_batches(attack, classifier, digits.x_test, digits.y_test)
+    return attack_in_batches(attack, classifier, data.x_test, data.y_test)
 
 
 def _restored(desk: Desk, key: str, eta: float) -> Tensor:
-    """The attacked digits that `examples` stored: the same bits, at a quarter of the space."""
-    x = desk.digits.x_test
+    """The attacked images that `examples` stored: the same bits, at a quarter of the space."""
+    x = desk.images.x_test
     lower, upper = feasible_box(x, eta, BOUNDS)
-    return torch.clamp(x + eta * desk.store.tensors(key)["sign"].to(x.dtype), lower, upper)
+    return torch.clamp(x + eta * desk.store.tensors(key)["sign"].to(x), lower, upper)
 
 
 def _network_error(classifier: Any, attacker: Any, x: Tensor, y: Tensor) -> float:
     wrong = 0.0
-    for images, labels in zip(x.split(DIGITS_AT_ONCE), y.split(DIGITS_AT_ONCE), strict=True):
+    for images, labels in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True):
         with torch.no_grad():
             wrong += error_rate(classifier, attacker(images, labels), labels) * len(labels)
     return wrong / len(y)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study import paper
 from minimaxopt_study._judge import Verdict
-from minimaxopt_study.judgement import Judgement, gate, gate_passed
+from minimaxopt_study.judgement import Judgement, gate, gate_passed, in_words
 from minimaxopt_study.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.profile import CifarClassifier
 from minimaxopt_study.progress import clock
 from minimaxopt_study.tables import WORST, WORST_OF_ALL, Cell
 
@@ -39,14 +40,12 @@ def number(cell: Cell) -> str:
 
 def tables(results: Results, built: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """All tables, cut into blocks of one eta each."""
-    return [
-        _flat(results, which, built[which]) if which < 3 else _blocks(results, which, built[which]) for which in built
-    ]
+    return [_flat(results, kind, built[kind]) if kind < 3 else _blocks(results, kind, built[kind]) for kind in built]
 
 
-def _flat(results: Results, which: int, table: Mapping[str, Any]) -> dict[str, Any]:
-    row, defence = table["rows"][0], NO_DEFENSE if which == 1 else adv(1)
-    attack = "FGSM-curr" if which == 1 else "FGSM1"
+def _flat(results: Results, kind: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    row, defence = table["rows"][0], NO_DEFENSE if kind == 1 else adv(1)
+    attack = "FGSM-curr" if kind == 1 else "FGSM1"
     clean = table["values"]["clean"]
     columns, cells = [], []
     if isinstance(clean, Cell):
@@ -59,10 +58,10 @@ def _flat(results: Results, which: int, table: Mapping[str, Any]) -> dict[str, A
         columns.append(f"FGSM, η = {eta:g}")
         cells.append(_cell(results, table["values"]["FGSM"][f"{eta:g}"], defence, eta, attack))
     blocks = [{"eta": None, "columns": columns, "rows": [{"name": row, "cells": cells}]}]
-    return {"number": which, "title": table["title"], "blocks": blocks, **_notes(which, table)}
+    return _table(results, kind, table, blocks)
 
 
-def _blocks(results: Results, which: int, table: Mapping[str, Any]) -> dict[str, Any]:
+def _blocks(results: Results, kind: int, table: Mapping[str, Any]) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = []
     for eta in results.eta:
         rows = table["eta"][f"{eta:g}"]
@@ -74,23 +73,30 @@ def _blocks(results: Results, which: int, table: Mapping[str, Any]) -> dict[str,
                 "rows": [
                     {
                         "name": row,
-                        "cells": [_cell(results, cell, row, eta, column, which) for column, cell in cells.items()],
+                        "cells": [_cell(results, cell, row, eta, column, kind) for column, cell in cells.items()],
                     }
                     for row, cells in rows.items()
                 ],
             }
         )
-    return {"number": which, "title": table["title"], "blocks": blocks, **_notes(which, table)}
+    return _table(results, kind, table, blocks)
 
 
-def _notes(which: int, table: Mapping[str, Any]) -> dict[str, list[str]]:
-    return {"here": list(table.get("here", [])), "printed": paper.notes(which)}
+def _table(results: Results, kind: int, table: Mapping[str, Any], blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    number = results.experiment.printed(kind)
+    return {
+        "number": number,
+        "title": table["title"],
+        "blocks": blocks,
+        "here": list(table.get("here", [])),
+        "printed": paper.notes(number),
+    }
 
 
-def _cell(results: Results, cell: Cell, row: str, eta: float, column: str, which: int = 0) -> dict[str, Any]:
+def _cell(results: Results, cell: Cell, row: str, eta: float, column: str, kind: int = 0) -> dict[str, Any]:
     maximum = column in (WORST, WORST_OF_ALL)
     # The maxima of Tables 4 and 5 rest on attack networks too.
-    cost = results.costs.get((row, eta, f"{column} with networks" if maximum and which > 3 else column))
+    cost = results.costs.get((row, eta, f"{column} with networks" if maximum and kind > 3 else column))
     return {
         "here": number(cell),
         "paper": DASH if cell.paper is None else f"{cell.paper:.3f}",
@@ -133,23 +139,42 @@ def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgeme
     here = Counter(judgement.at_this_scale.value for judgement in judgements)
     over = Counter(judgement.over_seeds.value for judgement in judgements)
     pixels = "[-1, 1]" if profile.eta_reading == "pixels" else "[0, 1]"
+    experiment = profile.experiment
+    first, last = (experiment.printed(kind) for kind in (1, paper.TABLES))
     lines = [
-        f"Profile {profile.name}: every defence of the paper's Tables 1 to 5, trained on {data['train']:,} digits and "
-        f"attacked on {data['evaluated']:,} others, at η = {_listed(profile.eta)} (pixels in {pixels}), "
-        f"{profile.rounds} rounds of cat and mouse, {seeds} {_plural('seed', seeds)}.",
-        f"Of the paper's {len(judgements)} claims on MNIST, at this scale {here['holds']} hold, {here['fails']} fail "
-        f"and {here['undecided']} are undecided. "
+        f"Profile {profile.name}: every defence of the paper's Tables {first} to {last}, trained on {data['train']:,} "
+        f"{experiment.many} and attacked on {data['evaluated']:,} others, at η = {_listed(profile.eta)} (pixels in "
+        f"{pixels}{_in_pixels(profile, data)}), {profile.rounds} rounds of cat and mouse, {seeds} {_plural('seed', seeds)}.",
+        f"Of the paper's {len(judgements)} claims on {experiment.title}, at this scale {here['holds']} hold, {here['fails']} "
+        f"fail and {here['undecided']} are undecided. "
         + (
             "Whether other seeds would say the same is undecided throughout: that takes three."
             if seeds < 3
             else f"Over the {seeds} seeds {over['holds']} hold, {over['fails']} fail and {over['undecided']} are undecided."
         ),
     ]
+    if not data.get("verified", True):
+        lines.append(unverified(data))
     lines.append(_learned(found))
     missing = sum(1 for place in _expected(profile) if place not in results.rows)
     if missing:
         lines.append(f"The study is not complete: {missing} rows of results are missing, shown as {DASH}.")
     return lines
+
+
+def unverified(data: Mapping[str, Any]) -> str:
+    """What every page says of images that could not be verified."""
+    return (
+        f"Not the published data: {data['name']}, {data['note']}. The files were taken as they are, on leave "
+        "(--allow-unverified-data), and no number here is one on the published images."
+    )
+
+
+def _in_pixels(profile: Profile, data: Mapping[str, Any]) -> str:
+    """The bounds on the scale of the files' pixels, from 0 to 255; records of before have no unit."""
+    if "unit" not in data:
+        return ""
+    return f"; of 255 grey levels {_listed([round(profile.radius(eta) * data['unit'], 1) for eta in profile.eta])}"
 
 
 def _learned(found: Evidence) -> str:
@@ -167,8 +192,8 @@ def _learned(found: Evidence) -> str:
         )
     narrow = [condition.says for condition in conditions if condition.verdict is not Verdict.HOLDS]
     return (
-        "The attack network learned to attack: at each η it makes the undefended classifier err more than half as often as "
-        "FGSM does and more than three times as often as without attack. So its failures elsewhere mean something."
+        f"The attack network learned to attack: at each η, against the undefended classifier, it "
+        f"{in_words(found.experiment)}. So its failures elsewhere mean something."
         + (f" This is narrow, by less than two standard errors, in one respect: {'; '.join(narrow)}." if narrow else "")
     )
 
@@ -180,21 +205,20 @@ def _expected(profile: Profile) -> list[tuple[str, float, int]]:
 
 def smaller(profile: Profile, data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Where this study differs from the paper, and what the paper leaves unsaid: what, there, here."""
-    classifier, attacker, games = profile.classifier, profile.attacker, (
+    experiment, classifier, attacker, games = profile.experiment, profile.classifier, profile.attacker, (
         profile.minimax_attnet, profile.alt_attnet, profile.maximin_attnet,
     )  # fmt: skip
     alone = (profile.undefended, profile.adversarial_round, profile.lwa, profile.minimax_grad)
-    halving = "max-pooling" if classifier.stride == 1 else "strides of 2"
-    net = f"{classifier.width} and {2 * classifier.width} channels, {halving}, {classifier.hidden} units"
     hardened = (profile.adversarial_round, profile.lwa, profile.minimax_grad)
     rows = [
-        ("training digits", "60,000", f"{data['train']:,}"),
-        ("test digits", "10,000", f"{data['evaluated']:,}"),
-        ("classifier (the paper: similar to this)", "32 and 64 channels, max-pooling, 512 units", net),
-        ("η", "0.1, 0.2, 0.3, 0.4", ", ".join(f"{eta:g}" for eta in profile.eta)),
-        ("cat-and-mouse rounds", "80", str(profile.rounds)),
+        (f"training {experiment.many}", f"{experiment.train:,}", f"{data['train']:,}"),
+        (f"test {experiment.many}", f"{paper.TEST_IMAGES:,}", f"{data['evaluated']:,}"),
+        ("data", experiment.title, data["name"] if not data.get("verified", True) else experiment.title),
+        ("classifier (the paper: similar to this)", experiment.classifier, _network(profile)),
+        ("η", ", ".join(f"{eta:g}" for eta in experiment.eta), ", ".join(f"{eta:g}" for eta in profile.eta)),
+        ("cat-and-mouse rounds", str(experiment.rounds), str(profile.rounds)),
         ("batch", "128", _each(training.batch for training in (*alone, *games, profile.attack))),
-        ("steps of the undefended classifier", "50,000", f"{profile.undefended.steps:,}"),
+        ("steps of the undefended classifier", f"{experiment.undefended_steps:,}", f"{profile.undefended.steps:,}"),
         ("steps of LWA and Minimax-Grad", "100,000", _each(t.steps for t in (profile.lwa, profile.minimax_grad))),
         ("steps of the games with attack networks", "100,000", _each(game.steps for game in games)),
         ("steps of a fresh attack network", "30,000", f"{profile.attack.steps:,}"),
@@ -213,9 +237,17 @@ def smaller(profile: Profile, data: Mapping[str, Any]) -> list[tuple[str, str, s
         ("classifier's dropout and weight decay", UNSAID, f"{classifier.dropout:g} and {classifier.weight_decay:g}"),
         ("attack networks' output", UNSAID, attacker.output),
         ("factor of the label beside the pixels", UNSAID, f"{attacker.label_gain:g}"),
-        ("η of Figure 2", UNSAID, f"{profile.games_eta:g}"),
+        (f"η of {experiment.called(list(experiment.figures)[1])}", UNSAID, f"{profile.games_eta:g}"),
     ]
     return [row for row in rows if row[1] != row[2]]
+
+
+def _network(profile: Profile) -> str:
+    net = profile.classifier
+    if isinstance(net, CifarClassifier):
+        return f"{net.width} and {net.width} channels, max-pooling, {net.hidden[0]} and {net.hidden[1]} units"
+    halving = "max-pooling" if net.stride == 1 else "strides of 2"
+    return f"{net.width} and {2 * net.width} channels, {halving}, {net.hidden} units"
 
 
 def _each(values: Iterable[float | int | str]) -> str:
@@ -250,7 +282,7 @@ def _settings(section: Any, prefix: str) -> list[tuple[str, str, str]]:
 
 
 def attackers(results: Results) -> list[tuple[str, str, str, str]]:
-    """How the fresh attack networks fared: against whom, error on training digits, on test digits, share saturated."""
+    """How the fresh attack networks fared: against whom, error on training images, on test images, share saturated."""
     rows: list[tuple[str, str, str, str]] = []
     for (defence, eta, seed), values in results.attackers.items():
         row = results.rows[defence, eta, seed]

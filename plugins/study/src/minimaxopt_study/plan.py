@@ -1,7 +1,7 @@
 """The study as a graph: which trainings, attacks and evaluations a profile asks for.
 
-Nothing is computed here. A plan is a pure function of the profile, the seeds and the digits' fingerprint, and so can be
-rebuilt by `status` and `report` without the digits.
+Nothing is computed here. A plan is a pure function of the profile, the seeds and the images' fingerprint, and so can be
+rebuilt by `status` and `report` without the images.
 """
 
 from __future__ import annotations
@@ -73,17 +73,17 @@ def current_sources() -> dict[str, str]:
 
 def derive(profile: Profile, fingerprint: str,
            sources: Mapping[str, str] | Mapping[int, Mapping[str, str]] | None = None) -> Plan:  # fmt: skip
-    """The plan of a profile on digits with a fingerprint.
+    """The plan of a profile on images with a fingerprint.
 
     Args:
         profile: what is to be done.
-        fingerprint: of the digits.
+        fingerprint: of the images.
         sources: the hash of the sources for each kind of task: those of now, or those with which a study was run, so
             that its report can still be written after the sources have changed. Either one mapping, or one for each
             seed, where seeds were added after the sources had changed.
 
     >>> from minimaxopt_study.profile import load_profile
-    >>> plan = derive(load_profile("quick"), "digits")
+    >>> plan = derive(load_profile("quick"), "images")
     >>> plan.graph[plan.evaluations["LWA", 0.4, 0]].title
     'evaluation of LWA, eta 0.4, seed 0'
     """
@@ -131,7 +131,7 @@ class _Builder:
         current = undefended
         defences = {NO_DEFENSE: undefended}
         for number in range(1, profile.rounds + 1):
-            examples = self._add("examples", f"FGSM{number} on the evaluated digits, {place}", seed,
+            examples = self._add("examples", f"FGSM{number} on the evaluated images, {place}", seed,
                                  (("classifier", current),), eta=radius)  # fmt: skip
             attacks.append((f"FGSM{number}", examples))
             current = self._add(

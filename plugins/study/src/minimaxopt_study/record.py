@@ -38,7 +38,7 @@ def record(folder: Path, dest: Path) -> Record:
         dest: a new or empty folder, or a record of a study that differs at most in its seeds.
 
     Raises:
-        ArgumentError: `dest` is the study itself, holds something else, or holds a study of other settings, other digits
+        ArgumentError: `dest` is the study itself, holds something else, or holds a study of other settings, other images
             or, for one of the seeds, other sources; it is left as it is.
         StoreError: a study is damaged or of another version, a run is active in `dest`, or there is no room.
     """
@@ -79,7 +79,7 @@ def merge(record: Study, study: Study) -> Study:
         for name, old, new in differences(record.profile, study.profile, (*WITHOUT_EFFECT, "seeds"))
     ]
     if record.data["fingerprint"] != study.data["fingerprint"]:
-        faults.insert(0, f"digits ({record.data['name']} there, {study.data['name']} here)")
+        faults.insert(0, f"images ({record.data['name']} there, {study.data['name']} here)")
     if faults:
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise ArgumentError(

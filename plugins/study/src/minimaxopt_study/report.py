@@ -11,7 +11,7 @@ import jinja2
 from minimaxopt_study import page, paper, tables
 from minimaxopt_study._drawing import png
 from minimaxopt_study.evidence import evidence
-from minimaxopt_study.figures import FIGURES
+from minimaxopt_study.figures import figures_of
 from minimaxopt_study.judgement import judge
 from minimaxopt_study.progress import clock
 from minimaxopt_study.store import write_atomically, write_json
@@ -35,15 +35,16 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
     Args:
         folder: folder of the study.
         profile: its profile.
-        data: description of the digits.
+        data: description of the images.
         runs: when it ran, and for how long.
         plan, store: the graph and where its results are.
         results: what was found.
     """
     built = tables.build(results)
-    for number, table in built.items():
+    for kind, table in built.items():
+        number = results.experiment.printed(kind)
         write_json(folder / "tables" / f"table{number}.json", tables.as_json(table))
-    pictures = [_figure(folder, name, results) for name in FIGURES]
+    pictures = [_figure(folder, name, results) for name in figures_of(results.experiment)]
     found = evidence(results, built)
     judgements = judge(found)
     write_json(folder / "claims.json", [judgement.as_json() for judgement in judgements])
@@ -56,7 +57,8 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
         "profile": profile,
         "data": data,
         "runs": runs,
-        "source": paper.source(),
+        "experiment": profile.experiment,
+        "source": paper.source(profile.experiment),
         "reference": paper.REFERENCE,
         "summary": page.summary(profile, data, results, judgements, found),
         "claims": page.claims(judgements),
@@ -79,7 +81,7 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
 
 
 def _figure(folder: Path, name: str, results: Results) -> dict[str, str]:
-    make, draw = FIGURES[name]
+    make, draw = figures_of(results.experiment)[name]
     data = make(results)
     picture = draw(data)
     raw = png(picture)

@@ -11,6 +11,7 @@ from minimaxopt_study.names import CO_TRAINED, FRESH, TUNED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from minimaxopt_study.paper import Experiment
     from minimaxopt_study.plan import Plan
     from minimaxopt_study.profile import Profile
     from minimaxopt_study.store import Store
@@ -21,11 +22,11 @@ class Row:
     """The errors of one classifier: of one defence, at one eta, from one seed.
 
     Args:
-        clean: error on the untouched test digits.
+        clean: error on the untouched test images.
         fgsm: errors under FGSM1, FGSM2, ..., made against the classifiers of the rounds.
         fgsm_curr: error under FGSM made against this classifier itself.
         attnet: test errors under its attack networks, by "fresh", "co-trained" and "tuned".
-        attnet_train: the same on training digits.
+        attnet_train: the same on training images.
 
     >>> row = Row(0.03, (0.9, 0.2), 0.9, {"fresh": 0.5, "co-trained": 0.6}, {"fresh": 0.55, "co-trained": 0.52})
     >>> row.chosen, row.attnet_curr
@@ -40,7 +41,7 @@ class Row:
 
     @property
     def chosen(self) -> str | None:
-        """The attack network that errs most on training digits: choosing on test digits would be biased upward."""
+        """The attack network that errs most on training images: choosing on test images would be biased upward."""
         found = {name: error for name, error in self.attnet_train.items() if name != TUNED}
         return max(found, key=lambda name: found[name]) if found else None
 
@@ -68,19 +69,21 @@ class Results:
     """All that was found.
 
     Args:
+        experiment: the paper's experiments on the same data set.
         eta, rounds, seeds, games_eta, samples_eta: as in the profile.
-        test_images: digits on which errors were counted.
-        curve_images: digits on which the errors along the trainings were counted.
+        test_images: images on which errors were counted.
+        curve_images: images on which the errors along the trainings were counted.
         rows: (defence, eta, seed) to its errors; a missing one has not been computed.
         costs: (defence, eta, column) to its cost, summed over seeds.
         grad_curves: (eta, seed) to the columns of Minimax-Grad's training: "step", "clean", "FGSM-curr".
         pair_curves: (defence, seed, start) to the columns of a game: "step", "pair".
-        misled: (defence, seed, start) to the share of digits that the game's classifier puts into a wrong class because
+        misled: (defence, seed, start) to the share of images that the game's classifier puts into a wrong class because
             its attack network was told that class.
         panel: Figure 3's samples: images by attack, and labels.
         attackers: (defence, eta, seed) to what is known of the fresh attack network's training.
     """
 
+    experiment: Experiment
     eta: tuple[float, ...]
     rounds: int
     seeds: tuple[int, ...]
@@ -109,6 +112,7 @@ def gather(plan: Plan, store: Store, profile: Profile) -> Results:
     }
     panel_key = next(iter(plan.panels.values()), None)
     return Results(
+        experiment=profile.experiment,
         eta=profile.eta,
         rounds=profile.rounds,
         seeds=profile.seeds,

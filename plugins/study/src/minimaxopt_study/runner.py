@@ -71,9 +71,10 @@ def compute(
     reporter: Reporter,
     *,
     workers: int = 2,
-    digits: Mapping[str, Any] | None = None,
+    images: Mapping[str, Any] | None = None,
     checkpoint_every: int = 0,
     only: Sequence[str] = (),
+    device: str = "cpu",
 ) -> Summary:
     """Compute what the store in `folder` lacks; the caller holds its lock.
 
@@ -83,8 +84,9 @@ def compute(
         functions: for each kind of task, the function that computes it as `"module:name"`.
         reporter: is told of each start and end.
         workers: processes, of one thread each.
-        digits: how a worker opens the digits.
+        images: how a worker opens the images.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
+        device: where they compute, such as "cpu" or "cuda".
         only: which tables and figures the graph is for, all if empty; `status` asks for it while the run goes on.
 
     Raises:
@@ -92,7 +94,9 @@ def compute(
         StoreError: the folder cannot be written to.
         KeyboardInterrupt: passed on, after the workers have ended; what was stored stays.
     """
-    run = _Run(graph, Store(folder), dict(functions), reporter, dict(digits or {}), checkpoint_every, tuple(only))
+    run = _Run(
+        graph, Store(folder), dict(functions), reporter, dict(images or {}), checkpoint_every, tuple(only), device
+    )
     return run.through(workers)
 
 
@@ -114,9 +118,9 @@ def lacking(graph: Graph, store: Store, found: set[str]) -> set[str]:
 
 class _Run:
     def __init__(self, graph: Graph, store: Store, functions: dict[str, str], reporter: Reporter,
-                 digits: dict[str, Any], checkpoint_every: int, only: tuple[str, ...]) -> None:  # fmt: skip
+                 images: dict[str, Any], checkpoint_every: int, only: tuple[str, ...], device: str) -> None:  # fmt: skip
         self.graph, self.store, self.reporter, self.only = graph, store, reporter, only
-        self.arguments = (functions, store.folder, digits, checkpoint_every)
+        self.arguments = (functions, store.folder, images, checkpoint_every, device)
         self.found, self.damaged = self._found()
         self.found -= lacking(graph, store, self.found)
         self.waiting = {task.key: task for task in graph if task.key not in self.found | self.damaged.keys()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_study.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.paper import MNIST, Experiment
+from minimaxopt_study.tables import NUMBERS
 from minimaxopt_study.tasks import Graph
 
 if TYPE_CHECKING:
@@ -14,26 +17,38 @@ if TYPE_CHECKING:
     from minimaxopt_study.plan import Plan
     from minimaxopt_study.profile import Profile
 
-CHOICES = ("table1", "table2", "table3", "table4", "table5", "fig1", "fig2", "fig3", "matrix")
-_ALSO = {f"figure{number}": f"fig{number}" for number in (1, 2, 3)}
+
+def choices(experiment: Experiment) -> tuple[str, ...]:
+    """What can be named on a data set: its tables, then its pictures.
+
+    >>> from minimaxopt_study.paper import CIFAR10
+    >>> choices(CIFAR10)
+    ('table6', 'table7', 'table8', 'table9', 'table10', 'fig4', 'fig5', 'samples', 'matrix')
+    """
+    return (*(f"table{experiment.printed(kind)}" for kind in NUMBERS), *experiment.figures)
 
 
-def parse(text: str) -> tuple[str, ...]:
-    """The tables and figures that a comma-separated list names, in the order of `CHOICES` and each once.
+def parse(text: str, experiments: Iterable[Experiment] = (MNIST,)) -> tuple[str, ...]:
+    """The tables and figures that a comma-separated list names, in the order of `choices` and each once.
 
     Raises:
-        ArgumentError: one of them does not exist, or none is named.
+        ArgumentError: one of them does not exist on these data sets, or none is named.
 
     >>> parse("figure2,table3, table3")
     ('table3', 'fig2')
     """
+    known = tuple(dict.fromkeys(name for experiment in experiments for name in choices(experiment)))
     named = [part.strip().lower() for part in text.split(",") if part.strip()]
-    chosen = {_ALSO.get(name, name) for name in named}
-    unknown = [name for name in named if _ALSO.get(name, name) not in CHOICES]
+    chosen = {_short(name) for name in named}
+    unknown = [name for name in named if _short(name) not in known]
     if unknown or not chosen:
         fault = f"there is no {unknown[0]!r}" if unknown else f"{text!r} names nothing"
-        raise ArgumentError(f"only: {fault}; choose among {', '.join(CHOICES)}, with commas between")
-    return tuple(name for name in CHOICES if name in chosen)
+        raise ArgumentError(f"only: {fault}; choose among {', '.join(known)}, with commas between")
+    return tuple(name for name in known if name in chosen)
+
+
+def _short(name: str) -> str:
+    return re.sub(r"^figure(?=\d)", "fig", name)
 
 
 def wanted(plan: Plan, profile: Profile, names: Iterable[str]) -> Graph:
@@ -42,12 +57,13 @@ def wanted(plan: Plan, profile: Profile, names: Iterable[str]) -> Graph:
     Args:
         plan: of the whole study.
         profile: whose plan it is.
-        names: among `CHOICES`; "matrix" is the undefended classifier and those of all rounds, under every attack.
+        names: among the `choices` of its data set; "matrix" is the undefended classifier and those of all rounds,
+            under every attack.
 
     >>> from minimaxopt_study.plan import derive
     >>> from minimaxopt_study.profile import load_profile
     >>> quick = load_profile("quick")
-    >>> plan = derive(quick, "digits")
+    >>> plan = derive(quick, "images")
     >>> len(wanted(plan, quick, ["fig1"])), len(wanted(plan, quick, ["table3"])) < len(plan.graph)
     (3, True)
     """
@@ -56,11 +72,12 @@ def wanted(plan: Plan, profile: Profile, names: Iterable[str]) -> Graph:
 
 
 def _keys(plan: Plan, profile: Profile, name: str) -> Iterator[str]:
-    if name == "fig1":
+    training, games, samples, _ = profile.experiment.figures
+    if name == training:
         return iter(plan.grad_runs.values())
-    if name == "fig2":
+    if name == games:
         return iter(plan.attnet_runs.values())
-    if name == "fig3":
+    if name == samples:
         return iter(plan.panels.values())
     rows = _rows(profile)[name]
     return (key for (defence, _, _), key in plan.evaluations.items() if defence in rows)
@@ -69,11 +86,12 @@ def _keys(plan: Plan, profile: Profile, name: str) -> Iterator[str]:
 def _rows(profile: Profile) -> dict[str, tuple[str, ...]]:
     """The classifiers whose evaluations each table shows."""
     last = adv(profile.rounds)
-    return {
-        "table1": (NO_DEFENSE,),
-        "table2": (adv(1),),
-        "table3": (NO_DEFENSE, adv(1), adv(2), last, LWA, MINIMAX_GRAD),
-        "table4": (NO_DEFENSE, adv(1), last, MINIMAX_GRAD),
-        "table5": (MINIMAX, ALTERNATING, MINIMAX_GRAD),
-        "matrix": (NO_DEFENSE, *(adv(number) for number in range(1, profile.rounds + 1))),
+    by_kind = {
+        1: (NO_DEFENSE,),
+        2: (adv(1),),
+        3: (NO_DEFENSE, adv(1), adv(2), last, LWA, MINIMAX_GRAD),
+        4: (NO_DEFENSE, adv(1), last, MINIMAX_GRAD),
+        5: (MINIMAX, ALTERNATING, MINIMAX_GRAD),
     }
+    every = (NO_DEFENSE, *(adv(number) for number in range(1, profile.rounds + 1)))
+    return {f"table{profile.experiment.printed(kind)}": rows for kind, rows in by_kind.items()} | {"matrix": every}

@@ -1,6 +1,6 @@
 """A study's folder: running it, and rebuilding its report.
 
-DIR/run.json        the profile, the fingerprint of the digits and, for each seed, the hashes of the sources: they give
+DIR/run.json        the profile, the fingerprint of the images and, for each seed, the hashes of the sources: they give
                     the graph of tasks
 DIR/running.json    while a run is active: its workers, and what they compute
 DIR/store/KEY/      one finished task each
@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study import report
-from minimaxopt_study._digits import describe, how_to_open, open_digits
+from minimaxopt_study._images import describe, how_to_open, open_images
 from minimaxopt_study._settings import differences
 from minimaxopt_study.plan import FUNCTIONS, Plan, current_sources, derive
 from minimaxopt_study.profile import Profile, parse_profile
@@ -43,7 +43,7 @@ class Study:
     Args:
         folder: the folder.
         profile: what is done in it.
-        data: description of the digits, with their fingerprint.
+        data: description of the images, with their fingerprint.
         sources: for each seed, the hash of the sources for each kind of task: seeds may be added after these have changed.
         runs: when it ran, and for how long.
     """
@@ -133,6 +133,9 @@ def run(
     workers: int = 2,
     data_dir: str | None = None,
     only: Sequence[str] = (),
+    allow_unverified: bool = False,
+    keep: bool = False,
+    device: str = "cpu",
 ) -> Summary:
     """Compute whatever the folder lacks of a profile, then write tables, figures and report.
 
@@ -141,19 +144,25 @@ def run(
         folder: where; a folder that holds results already is continued.
         reporter: is told how it goes on.
         workers: processes of one thread each.
-        data_dir: folder of MNIST's files; by default the profile's own digits.
-        only: tables and figures, by the names in `select.CHOICES`: nothing is computed but what they need. Empty: all.
+        data_dir: folder of the data set's files; by default the profile's own images.
+        only: tables and figures, by the names in `select.choices`: nothing is computed but what they need. Empty: all.
+        allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
+        keep: keep what older sources computed, as far as every task of its kind is there, instead of computing it anew.
+        device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on elsewhere.
 
     Raises:
-        DataError, ArgumentError: the digits or a name cannot be used; nothing has been written then.
+        DataError, ArgumentError: the images or a name cannot be used; nothing has been written then.
         StoreError: the folder holds a study of another version or a damaged one, another run holds it, or the disk is
             full; what is stored stays.
     """
-    opening = how_to_open(profile.data, data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None)
-    digits = open_digits(**{name: value for name, value in opening.items() if name != "open"})
+    opening = how_to_open(
+        profile.data, data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None, allow_unverified=allow_unverified
+    )
+    images = open_images(**{name: value for name, value in opening.items() if name != "open"})
     before = open_study(folder) if (folder / "run.json").is_file() else None
-    sources = dict.fromkeys(profile.seeds, current_sources())
-    study = Study(folder, profile, dict(describe(digits)), sources, before.runs if before else [])
+    data = dict(describe(images))
+    sources = _kept(profile, data, before) if keep and before else dict.fromkeys(profile.seeds, current_sources())
+    study = Study(folder, profile, data, sources, before.runs if before else [])
     plan = study.plan
     graph = wanted(plan, profile, only) if only else plan.graph
     with study.store.lock():
@@ -162,8 +171,8 @@ def run(
         study.save()
         noted = _RunNote(study, workers, tuple(only))
         try:
-            summary = compute(graph, folder, FUNCTIONS, reporter, workers=workers, digits=opening,
-                              checkpoint_every=profile.checkpoint_every, only=only)  # fmt: skip
+            summary = compute(graph, folder, FUNCTIONS, reporter, workers=workers, images=opening,
+                              checkpoint_every=profile.checkpoint_every, only=only, device=device)  # fmt: skip
         except BaseException:
             with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
                 noted.append(None)
@@ -174,8 +183,30 @@ def run(
     return summary
 
 
+def _kept(profile: Profile, data: Mapping[str, Any], before: Study) -> dict[int, dict[str, str]]:
+    """For each seed the sources with which the folder's results were computed, where they are complete, else those of now.
+
+    A kind of task of which one is missing must be computed by the sources of now, and then all of that kind are: two
+    sources for one kind would be two studies in one table.
+    """
+    now = current_sources()
+    found: dict[int, dict[str, str]] = {}
+    for seed in profile.seeds:
+        old = dict(before.sources.get(seed, {}))
+        one = profile.model_copy(update={"seeds": (seed,)})
+        kept = now | old
+        while True:  # what is given up renames the tasks that build on it, so the rest is looked at again
+            graph = derive(one, data["fingerprint"], kept).graph
+            lost = {task.kind for task in graph if task.key not in before.store and kept[task.kind] != now[task.kind]}
+            if not lost:
+                break
+            kept |= {kind: now[kind] for kind in lost}
+        found[seed] = kept
+    return found
+
+
 def rebuild(folder: Path) -> Path:
-    """Write tables, figures and report again from what is stored; no digits are needed."""
+    """Write tables, figures and report again from what is stored; no images are needed."""
     return open_study(folder).report()
 
 
@@ -183,7 +214,7 @@ def _changes(before: Study, after: Study) -> str:
     """One line on what differs from the folder's last run, so that nobody mixes two studies unawares."""
     found = [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in differences(before.profile, after.profile)]
     if before.data["fingerprint"] != after.data["fingerprint"]:
-        found.insert(0, f"digits {before.data['name']} -> {after.data['name']}")
+        found.insert(0, f"images {before.data['name']} -> {after.data['name']}")
     if not found:
         return ""
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""

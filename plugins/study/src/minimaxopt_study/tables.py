@@ -1,7 +1,8 @@
-"""Tables 1-5 in the paper's form, as pure functions of the results.
+"""The five tables of a data set in the paper's form, as pure functions of the results.
 
+The paper prints them as Tables 1-5 for MNIST and as Tables 6-10 for CIFAR-10; here both are called by their kind, 1-5.
 Rows are defences, columns are attacks, all numbers are test errors. The last round R of this study stands where the
-paper has round 80.
+paper has its own last, round 80 or 40.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Cell:
 
 
 def build(results: Results) -> dict[int, dict[str, Any]]:
-    """All five tables, with a `Cell` for each number."""
+    """All five tables by their kind, with a `Cell` for each number."""
     return {number: _TABLES[number](results) for number in NUMBERS}
 
 
@@ -68,7 +69,7 @@ def cells(table: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 
 
 def _table1(results: Results) -> dict[str, Any]:
-    table = paper.table(1)
+    table = paper.table(results.experiment.printed(1))
     printed = table["values"]
     table["values"] = {
         # The undefended classifier knows no eta: any of the rows that evaluate it has its clean error.
@@ -82,7 +83,7 @@ def _table1(results: Results) -> dict[str, Any]:
 
 
 def _table2(results: Results) -> dict[str, Any]:
-    table = paper.table(2)
+    table = paper.table(results.experiment.printed(2))
     printed = table["values"]["FGSM"]
     table["values"]["FGSM"] = {
         f"{eta:g}": _cell(results, adv(1), eta, lambda row: row.fgsm[0], printed.get(f"{eta:g}")) for eta in results.eta
@@ -141,17 +142,17 @@ def _network_columns(results: Results) -> dict[str, Callable[[Row], float | None
     return columns
 
 
-def _by_eta(results: Results, number: int, rows: tuple[str, ...],
+def _by_eta(results: Results, kind: int, rows: tuple[str, ...],
             columns: Mapping[str, Callable[[Row], float | None]]) -> dict[str, Any]:  # fmt: skip
-    table = paper.table(number)
+    table = paper.table(results.experiment.printed(kind))
     printed = table["eta"]
-    last = results.rounds
+    last, of_paper = results.rounds, results.experiment.rounds
     table["eta"] = {
         f"{eta:g}": {
             row: {
                 column: _cell(
                     results, row, eta, value,
-                    printed.get(f"{eta:g}", {}).get(_printed(row, last), {}).get(_printed(column, last)),
+                    printed.get(f"{eta:g}", {}).get(_printed(results, row), {}).get(_printed(results, column)),
                 )
                 for column, value in columns.items()
             }
@@ -160,14 +161,14 @@ def _by_eta(results: Results, number: int, rows: tuple[str, ...],
         for eta in results.eta
     }  # fmt: skip
     table["here"] = [f"{WORST_OF_ALL!r} also takes in FGSM1 to FGSM{last} where they are not printed; not in the paper"]
-    if last != paper.ROUNDS:
-        table["here"].append(f"round {last} is this study's last: it stands beside the paper's round {paper.ROUNDS}")
+    if last != of_paper:
+        table["here"].append(f"round {last} is this study's last: it stands beside the paper's round {of_paper}")
     if BEYOND in columns:
         table["here"].append(
             f"{BEYOND!r} is a further attack network with settings of its own, beyond the paper: {WORST!r} leaves it "
             f"out, {WORST_OF_ALL!r} takes it in"
         )
-    if number > 3:
+    if kind > 3:
         table["attack networks"] = _networks(results, rows)
     return table
 
@@ -178,7 +179,7 @@ def _networks(results: Results, rows: tuple[str, ...]) -> dict[str, Any]:
         f"{eta:g}": {
             row: {
                 str(seed): {
-                    "chosen on training digits": found.chosen,
+                    "chosen on training images": found.chosen,
                     "training error": dict(found.attnet_train),
                     "test error": dict(found.attnet),
                 }
@@ -191,8 +192,10 @@ def _networks(results: Results, rows: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _printed(name: str, last: int) -> str:
-    return name.replace(f"FGSM{last}", f"FGSM{paper.ROUNDS}") if name.endswith(f"FGSM{last}") else name
+def _printed(results: Results, name: str) -> str:
+    """What the paper calls a row or a column."""
+    last = f"FGSM{results.rounds}"
+    return name.removesuffix(last) + results.experiment.last if name.endswith(last) else name
 
 
 def _cell(results: Results, row: str, eta: float, value: Callable[[Row], float | None],

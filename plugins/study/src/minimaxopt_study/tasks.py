@@ -1,7 +1,7 @@
 """Tasks and their graph: what is to be computed, out of what, and under which name its result is kept.
 
 The name (`key`) is a hash of everything that determines the result: the kind of task, its settings, the keys of the
-tasks that it builds on, the digits, the seed and the sources that it runs. So a changed setting renames, and thereby
+tasks that it builds on, the images, the seed and the sources that it runs. So a changed setting renames, and thereby
 recomputes, exactly the tasks that depend on it.
 """
 
@@ -25,7 +25,7 @@ class Task:
         title: what a person calls it; does not enter the key.
         settings: its settings as canonical JSON.
         parents: pairs of a role and the key of the task that plays it.
-        data: fingerprint of the digits.
+        data: fingerprint of the images.
         seed: seed of everything random in it.
         sources: hash of the code that it runs.
         steps: optimizer steps in it, 0 for an evaluation.

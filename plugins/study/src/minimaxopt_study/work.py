@@ -32,7 +32,7 @@ from minimaxopt_adversarial import attack_in_batches, error_rate, fgsm, loss_by_
 from minimaxopt_adversarial.defences import attnet_game as play_attnet
 from minimaxopt_adversarial.defences import classifier_game, gradient_game, mixture
 from minimaxopt_study._desk import Desk, Outcome
-from minimaxopt_study._digits import BOUNDS
+from minimaxopt_study._images import BOUNDS
 from minimaxopt_study._networks import ATTACKER, CLASSIFIER, load, new_attacker, new_classifier, pack
 from minimaxopt_study.names import ALTERNATING, MAXIMIN
 
@@ -43,29 +43,29 @@ Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 
 def undefended(task: Task, desk: Desk) -> Outcome:
-    """Train a classifier on clean digits."""
-    classifier = new_classifier(task.setting("classifier"), _stream(task, "classifier"))
+    """Train a classifier on clean images."""
+    classifier = _new_classifier(task, desk)
     solution = _train(task, desk, classifier_game(classifier), Descent())
     return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
 
 
 def adversarial_round(task: Task, desk: Desk) -> Outcome:
-    """Retrain on clean digits and those that FGSM makes against the previous classifier, one to one (Sec. 3.1)."""
+    """Retrain on clean images and those that FGSM makes against the previous classifier, one to one (Sec. 3.1)."""
     attacked = load(desk, task.parent("attacked"), CLASSIFIER)
-    digits = desk.digits
+    images = desk.images
     warm = task.setting("warm_start")
-    start = attacked if warm else new_classifier(task.setting("classifier"), _stream(task, "classifier"))
-    data = mixture(digits.x_train, _examples(task, desk, attacked), digits.y_train)
+    start = attacked if warm else _new_classifier(task, desk)
+    data = mixture(images.x_train, _examples(task, desk, attacked), images.y_train)
     solution = _train(task, desk, classifier_game(start.train()), Descent(), data=data)
     return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
 
 
 def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
-    """FGSM on those training digits whose attacked version some batch of the mixture holds; the others stay clean.
+    """FGSM on those training images whose attacked version some batch of the mixture holds; the others stay clean.
 
     A round that is shorter than an epoch sees few of them, and attacking all would take longer than the round.
     """
-    x, y = desk.digits.x_train, desk.digits.y_train
+    x, y = desk.images.x_train, desk.images.y_train
     drawn = Batches(torch.arange(2 * len(x)), task.setting("batch"), _stream(task, "batches"))
     seen = torch.cat([drawn.at(step) for step in range(min(task.steps, len(drawn)))])
     wanted = seen[seen >= len(x)].sort().values - len(x)
@@ -109,7 +109,7 @@ def attnet_game(task: Task, desk: Desk) -> Outcome:
     """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
     (x, y), method = _watched(task, desk), task.setting("method")
     classifier = _start(task, desk)
-    attacker = new_attacker(task.setting("attacker"), task.setting("eta"), _stream(task, "attacker"))
+    attacker = _new_attacker(task, desk)
     metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(x, y), y)}
     solver = AlternatingGDA() if method == ALTERNATING else Sensitivity(gamma=task.setting("gamma"))
     solution = _train(
@@ -132,7 +132,7 @@ def attnet_game(task: Task, desk: Desk) -> Outcome:
 def attack_network(task: Task, desk: Desk) -> Outcome:
     """Train a new attack network against a frozen classifier (Eq. 9)."""
     classifier = load(desk, task.parent("classifier"), CLASSIFIER)
-    attacker = new_attacker(task.setting("attacker"), task.setting("eta"), _stream(task, "attacker"))
+    attacker = _new_attacker(task, desk)
     game = play_attnet(classifier, attacker, loss=loss_by_name(task.setting("loss")))
     rate = partial(torch.optim.Adam, lr=task.setting("rate"))
     solution = _train(task, desk, game, Ascent(), v_optimizer=rate)
@@ -142,8 +142,8 @@ def attack_network(task: Task, desk: Desk) -> Outcome:
 
 def _train(task: Task, desk: Desk, game: Game, solver: object, *, data: tuple[Tensor, Tensor] | None = None,
            metrics: Metrics | None = None, **options: Any) -> Solution:  # fmt: skip
-    digits = desk.digits
-    batches = Batches(data or (digits.x_train, digits.y_train), task.setting("batch"), _stream(task, "batches"))
+    images = desk.images
+    batches = Batches(data or (images.x_train, images.y_train), task.setting("batch"), _stream(task, "batches"))
     callbacks: list[Any] = []
     if metrics:
         callbacks.append(Evaluate(metrics, every=max(1, task.steps // task.setting("points"))))
@@ -164,7 +164,16 @@ def _train(task: Task, desk: Desk, game: Game, solver: object, *, data: tuple[Te
 def _start(task: Task, desk: Desk) -> nn.Module:
     if task.setting("warm_start"):
         return load(desk, task.parent("start"), CLASSIFIER).train()
-    return new_classifier(task.setting("classifier"), _stream(task, "classifier"))
+    return _new_classifier(task, desk)
+
+
+def _new_classifier(task: Task, desk: Desk) -> nn.Module:
+    return new_classifier(task.setting("classifier"), _stream(task, "classifier")).to(desk.device)
+
+
+def _new_attacker(task: Task, desk: Desk) -> nn.Module:
+    network = new_attacker(task.setting("attacker"), task.setting("eta"), desk.images.shape, _stream(task, "attacker"))
+    return network.to(desk.device)
 
 
 def _stream(task: Task, purpose: str) -> int:
@@ -175,9 +184,9 @@ def _stream(task: Task, purpose: str) -> int:
 
 
 def _watched(task: Task, desk: Desk) -> tuple[Tensor, Tensor]:
-    """The evaluated digits on which a curve is measured."""
+    """The evaluated images on which a curve is measured."""
     count = task.setting("curve_digits")
-    return desk.digits.x_test[:count], desk.digits.y_test[:count]
+    return desk.images.x_test[:count], desk.images.y_test[:count]
 
 
 def _told(solution: Solution) -> dict[str, Any]:
@@ -199,15 +208,15 @@ def _curve(solution: Solution, opening: Mapping[str, float]) -> dict[str, list[f
 
 
 def _saturation(attacker: Any, desk: Desk) -> float:
-    digits = desk.digits
-    return float(attacker.eval().saturation(digits.x_train[:500], digits.y_train[:500]))
+    images = desk.images
+    return float(attacker.eval().saturation(images.x_train[:500], images.y_train[:500]))
 
 
 def _misled(classifier: Any, attacker: Any, desk: Desk) -> float:
-    """Share of digits that the classifier puts into a wrong class because the attack network was told that class.
+    """Share of images that the classifier puts into a wrong class because the attack network was told that class.
 
     The attack network sees the label. If this share is large, it writes the label into the image, and the classifier
-    has learned to read it there: the pair's error is then low for a reason that has nothing to do with the digit.
+    has learned to read it there: the pair's error is then low for a reason that has nothing to do with the image.
     """
-    told = (desk.digits.y_test + 1) % 10
-    return 1 - error_rate(classifier.eval(), attacker.eval()(desk.digits.x_test, told), told)
+    told = (desk.images.y_test + 1) % 10
+    return 1 - error_rate(classifier.eval(), attacker.eval()(desk.images.x_test, told), told)

@@ -1,4 +1,4 @@
-"""Which digits a study opens, and what it says of files that it cannot use."""
+"""Which images a study opens, and what it says of files that it cannot use."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from tiny_study import invoke
 
-from minimaxopt_study._digits import how_to_open, open_digits
+from minimaxopt_study._images import how_to_open, open_images
 from minimaxopt_study.profile import Data
 
 
-def test_held_out_digits_are_not_trained_on() -> None:
-    whole = open_digits("embedded", None, 0)
-    aside = open_digits("embedded", None, 100)
+def test_held_out_images_are_not_trained_on() -> None:
+    whole = open_images()
+    aside = open_images(held_out=100)
     assert len(aside.y_train) + 100 == len(whole.y_train)
     assert aside.fingerprint != whole.fingerprint
     seen = {image.numpy().tobytes() for image in aside.x_train}
