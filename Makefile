@@ -46,4 +46,6 @@ $(VENV)/.installed: $(VENV)/bin/python $(SETTINGS)
 
 $(VENV)/.installed-tools: $(VENV)/.installed
 	$(PIP) install --quiet --constraint .ci/constraints.txt -e 'plugins/adversarial[referees]' --group test --group lint --group docs
+	@# Without what it declares: torchvision, of which it uses nothing, and requests 2.25. What it does use came with the line above.
+	$(PIP) install --quiet --constraint .ci/constraints.txt --no-deps torchattacks
 	@touch $@

@@ -11,6 +11,7 @@ from minimaxopt.callbacks import Checkpoint, EarlyStop, Evaluate, JSONLLog
 from minimaxopt.certificate import Certificate
 from minimaxopt.certify import certify
 from minimaxopt.data import Batches
+from minimaxopt.ensemble import Run, solve_many
 from minimaxopt.game import Game
 from minimaxopt.hookspecs import hookimpl
 from minimaxopt.mirror import ExponentiatedGradient
@@ -82,6 +83,7 @@ __all__ = [
     "PastExtragradient",
     "Problem",
     "Product",
+    "Run",
     "Sensitivity",
     "Simplex",
     "SimultaneousGDA",
@@ -97,4 +99,5 @@ __all__ = [
     "hookimpl",
     "load_problem",
     "solve",
+    "solve_many",
 ]

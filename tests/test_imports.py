@@ -23,7 +23,7 @@ ORDER = [
     "solvers.stackelberg", "solvers.ridge", "solvers.newton", "solvers.competitive", "solvers.adjusted",
     "solvers._wrapping", "solvers.lookahead", "solvers.averaged", "solvers", "_bundle", "solution", "_plane",
     "_trajectory", "plot", "callbacks", "_probe", "_progress", "_options", "hookspecs", "_discovery", "plugins",
-    "problem", "_loop", "run", "testing._game", "testing.quadratic", "testing.bilinear", "testing.surfaces",
+    "problem", "_loop", "run", "ensemble", "testing._game", "testing.quadratic", "testing.bilinear", "testing.surfaces",
     "testing.nonconvex", "testing.gan", "testing.flat", "testing.constrained", "testing.data", "testing._solvers",
     "testing._problems", "testing", "_measure", "_tangent", "_form", "_moves", "_kink", "_local", "_fresh", "_respond",
     "certify", "", "bench.outcomes", "bench.published", "bench.settings", "bench.runs", "bench.schedule", "bench.cells",

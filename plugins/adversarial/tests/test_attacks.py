@@ -22,6 +22,7 @@ from minimaxopt_adversarial import (
     ifgsm,
     loss_by_name,
     margin_loss,
+    momentum_pgd,
     pgd,
     worst_of,
 )
@@ -35,6 +36,9 @@ ATTACKS = {
     "ifgsm": partial(ifgsm, steps=3),
     "pgd": partial(pgd, steps=3),
     "pgd restarts": partial(pgd, steps=2, restarts=2),
+    "pgd skip": partial(pgd, steps=2, restarts=3, skip_fooled=True),
+    "momentum": partial(momentum_pgd, steps=3),
+    "momentum restarts": partial(momentum_pgd, steps=2, restarts=2, decay=0.5, skip_fooled=True),
     "pgd l2": partial(pgd, steps=3, norm="l2"),
 }
 LINF = [name for name in ATTACKS if "l2" not in name]
@@ -139,8 +143,11 @@ def test_per_sample_losses_are_the_losses_of_batches_of_one(name):
     torch.testing.assert_close(total(loss, logits, y), alone.sum())
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("name", "training"),
+    # What skips images changes the batch, which batch statistics would see.
+    [*product(ATTACKS, [False]), *((name, True) for name in ATTACKS if name not in ("pgd skip", "momentum restarts"))],
+)
 def test_an_attack_leaves_the_classifier_and_the_images_as_they_were(name, training):
     net, (x, y) = small_net(dropout=0.5).train(training), batch()
     net[1].weight.requires_grad_(False)
@@ -187,6 +194,70 @@ def test_pgd_is_reproducible_by_its_generator_and_restarts_never_weaken_it():
     few_wrong, many_wrong = (net(z).argmax(1) != y for z in (few, many))
     assert bool((many_wrong | ~few_wrong).all())
     assert bool((many_loss >= few_loss)[few_wrong == many_wrong].all())
+
+
+@pytest.mark.parametrize("attack", [pgd, momentum_pgd, partial(pgd, norm="l2")])
+@pytest.mark.parametrize("keep_clean", [True, False])
+def test_skipping_what_is_fooled_fools_the_same_images_with_less_work(attack, keep_clean):
+    net, (x, y) = small_net(torch.float64), batch(60, dtype=torch.float64)
+    y[:25] = net(x[:25]).argmin(1)  # of the first batch nothing is left, and the second must not notice
+    seen: list[int] = []
+
+    def counted(images: Tensor) -> Tensor:
+        seen.append(len(images) if images.requires_grad else 0)  # gradients alone
+        return net(images)
+
+    def wrong(skip_fooled: bool) -> tuple[Tensor, int, Tensor]:
+        seen.clear()
+        source = torch.Generator().manual_seed(4)
+        run = partial(attack, eta=0.3, steps=2, restarts=4, keep_clean=keep_clean, generator=source)
+        z = attack_in_batches(partial(run, skip_fooled=skip_fooled), counted, x, y, batch_size=25)
+        return net(z).argmax(1) != y, sum(seen), z
+
+    whole, skipping = wrong(False), wrong(True)
+    assert torch.equal(whole[0], skipping[0])
+    assert 0 < int(whole[0].sum()) < len(x)
+    assert skipping[1] < 0.8 * whole[1]
+    right = ~whole[0]  # on these nothing was skipped, so that the images are the same too
+    torch.testing.assert_close(whole[2][right], skipping[2][right])
+
+
+def test_momentum_pgd_accumulates_normed_gradients_and_without_decay_is_pgd():
+    """By hand on a quadratic loss of two pixels: ``l = -sum a_i (z_i - c_i)^2``."""
+    a, c = torch.tensor([1.0, 3.0], dtype=torch.float64), torch.tensor([0.06, 0.3], dtype=torch.float64)
+
+    def quadratic(z: Tensor) -> Tensor:
+        return torch.stack([(a * (z - c) ** 2).sum(1), torch.zeros(len(z), dtype=z.dtype)], 1)
+
+    x, y, eta, size, decay = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([0]), 0.25, 0.05, 0.9
+    z, momentum, ends = x.clone(), torch.zeros_like(x), []
+    for _ in range(6):
+        gradient = -2 * a * (z - c)  # of the margin -logit_0 + 0
+        momentum = decay * momentum + gradient / gradient.abs().sum(1, keepdim=True)
+        z = (z + size * momentum.sign()).clamp(-eta, eta)
+        ends.append(z)
+    same = {"eta": eta, "step_size": size, "loss": margin_loss, "keep_clean": False, "random_start": False}
+    run, plain = partial(momentum_pgd, quadratic, x, y, **same), partial(pgd, quadratic, x, y, **same)
+    for steps, end in enumerate(ends, start=1):
+        torch.testing.assert_close(run(steps=steps, decay=decay), end)
+        assert torch.equal(run(steps=steps, decay=0.0), plain(steps=steps))
+    assert any(not torch.equal(plain(steps=steps), end) for steps, end in enumerate(ends, start=1))
+
+
+def test_a_step_of_an_attack_reads_nothing_back_from_the_device(monkeypatch):
+    """Each read makes an accelerator wait; their number must not grow with the steps."""
+    net, (x, y), reads = small_net(), batch(), []
+    for name in ("__bool__", "__int__", "__float__", "item", "tolist"):
+        original = getattr(Tensor, name)
+        monkeypatch.setattr(Tensor, name, lambda t, original=original: (reads.append(1), original(t))[1])
+
+    def count(attack, steps: int) -> int:
+        reads.clear()
+        attack(net, x, y, eta=0.2, steps=steps)
+        return len(reads)
+
+    for attack in (pgd, momentum_pgd, ifgsm, partial(pgd, norm="l2")):
+        assert 0 < count(attack, 2) == count(attack, 9)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -276,7 +347,7 @@ def test_good_arguments_are_accepted(name):
 
 
 @pytest.mark.parametrize(("change", "message"), BAD, ids=[message[:40] for _, message in BAD])
-@pytest.mark.parametrize("name", ["fgsm", "gradient_step", "ifgsm", "pgd"])
+@pytest.mark.parametrize("name", ["fgsm", "gradient_step", "ifgsm", "pgd", "pgd skip", "momentum"])
 def test_bad_arguments_are_refused_by_name_reason_and_remedy(name, change, message):
     with pytest.raises(ArgumentError, match=message):
         ATTACKS[name](**{**GOOD, **change})
@@ -290,6 +361,8 @@ def test_bad_arguments_are_refused_by_name_reason_and_remedy(name, change, messa
         (partial(pgd, steps=2.0), "steps: it is 2.0"),
         (partial(pgd, norm="l1"), "norm: there is no 'l1'"),
         (partial(pgd, restarts=2, random_start=False), "restarts: without random_start"),
+        (partial(momentum_pgd, restarts=2, random_start=False), "restarts: without random_start"),
+        (partial(momentum_pgd, decay=-1.0), "decay: it is -1.0; give a finite number >= 0"),
         (partial(gradient_step, p=1), "p: it is 1; give 2 or"),
     ],
 )

@@ -83,6 +83,7 @@ def made_up() -> Make:
             },
             misled={(name, seed, 0): 0.4 if name == MAXIMIN else 0.0 for name in (MINIMAX, MAXIMIN) for seed in seeds},
             panel={"labels": [3, 7], "images": dict.fromkeys(names, pixels)},
+            attacked={},
             attackers={(name, e, seed): {"saturated": 0.1} for (name, e, seed) in rows if name in NETWORK_ROWS},
         )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_study import invoke, write_profile
+from tiny_study import invoke, trained, write_profile
 
 from minimaxopt_study import work
 from minimaxopt_study._desk import Desk
@@ -386,9 +386,9 @@ def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> 
     torch.set_num_threads(1)
     try:
         desk = Desk(Store(out), lambda: open_images(held_out=100), tmp_path / "scratch", checkpoint_every=1)
-        outcome = work.attnet_game(task, desk)
+        outcome = trained(work.attnet_game(task, desk))
         assert list((tmp_path / "scratch").iterdir())
-        resumed = work.attnet_game(task, desk)
+        resumed = trained(work.attnet_game(task, desk))
     finally:
         torch.set_num_threads(threads)
     kept = Store(out).tensors(task.key)
@@ -397,3 +397,48 @@ def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> 
     for name, tensor in kept.items():
         assert torch.equal(outcome.tensors[name], tensor), name
         assert torch.equal(resumed.tensors[name], tensor), name
+
+
+def test_trainings_side_by_side_are_the_same_as_alone(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = invoke(
+        "run", "--profile", str(finished / "tiny.toml"), "--out", str(out), "--together", "4", "--workers", "1"
+    )
+    assert done.exit_code == 0, done.output
+    alone, beside = Store(finished / "out"), Store(out)
+    keys = {path.parent.name for path in beside.results.glob("*/result.json")}
+    assert keys == {path.parent.name for path in alone.results.glob("*/result.json")}
+    for key in keys:
+        one, other = alone.result(key), beside.result(key)
+        assert one.get("tensors_sha256") == other.get("tensors_sha256"), one["title"]
+
+
+def test_older_results_are_kept_on_demand_and_only_as_whole_kinds(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    content = json.loads((out / "run.json").read_text())
+    profile, data = str(finished / "tiny.toml"), content["data"]
+    before = open_study(out)
+    older = {"0": dict(content["sources"]["0"]) | {"lwa": "1" * 64, "minimax-grad": "2" * 64}}
+    renamed = derive(before.profile, data["fingerprint"], {0: older["0"]})
+    for old, new in zip(before.plan.graph, renamed.graph, strict=True):  # as if other sources had computed it
+        if old.key != new.key:
+            (out / "store" / old.key).rename(out / "store" / new.key)
+    (out / "run.json").write_text(json.dumps(content | {"sources": older}))
+    grads = [task for task in renamed.graph if task.kind == "minimax-grad"]
+    shutil.rmtree(out / "store" / grads[0].key)
+    done = invoke("run", "--profile", profile, "--out", str(out), "--keep")
+    assert done.exit_code == 0, done.output
+    sources = open_study(out).sources[0]
+    assert sources["lwa"] == "1" * 64  # all of it was there
+    assert sources["minimax-grad"] == before.sources[0]["minimax-grad"]  # one was missing: all are computed anew
+    titles = [open_study(out).store.result(key)["title"] for key in sources_of(out, "lwa")]
+    assert titles
+    anew = invoke("run", "--profile", profile, "--out", str(out))
+    assert anew.exit_code == 0, anew.output
+    assert open_study(out).sources[0] == before.sources[0]
+
+
+def sources_of(out: Path, kind: str) -> list[str]:
+    study = open_study(out)
+    return [task.key for task in study.plan.graph if task.kind == kind and task.key in study.store]

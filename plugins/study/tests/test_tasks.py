@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from minimaxopt_study import _sources, measure, work
+from minimaxopt_study import _sources, measure, modern, work
 from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.plan import FUNCTIONS, derive, trainings
 from minimaxopt_study.profile import Profile, load_profile
@@ -157,5 +157,7 @@ def test_only_meaning_is_hashed(text: str, same: bool) -> None:
 def test_every_kind_of_task_has_its_function() -> None:
     for function in FUNCTIONS.values():
         module, _, name = function.partition(":")
-        home = {"minimaxopt_study.work": work, "minimaxopt_study.measure": measure}[module]
+        home = {"minimaxopt_study.work": work, "minimaxopt_study.measure": measure, "minimaxopt_study.modern": modern}[
+            module
+        ]
         assert callable(getattr(home, name))

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
+from minimaxopt import solve_many
 from minimaxopt.cli import application
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from minimaxopt_study._desk import Outcome, Training
 
 TINY = """
 name = "tiny"
@@ -57,6 +60,13 @@ choose_on = 100
 [figures]
 points = 2
 samples = 2
+[modern]
+images = 12
+steps = 2
+restarts = 2
+sweep_images = 6
+sweep_steps = 1
+autoattack_images = 0
 """
 
 
@@ -71,6 +81,11 @@ def write_profile(folder: Path, **changes: str) -> Path:
     path = folder / "tiny.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def trained(training: Training) -> Outcome:
+    """What a training alone finds."""
+    return training.finish(solve_many([training.run])[0])
 
 
 def invoke(*arguments: str) -> Any:

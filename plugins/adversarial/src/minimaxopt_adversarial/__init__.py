@@ -3,7 +3,8 @@
 from minimaxopt_adversarial._box import feasible_box
 from minimaxopt_adversarial._check import Bounds, check_images
 from minimaxopt_adversarial._gradient import Classifier
-from minimaxopt_adversarial.attacks import fgsm, gradient_step, ifgsm, pgd
+from minimaxopt_adversarial.attacks import fgsm, gradient_step, ifgsm, momentum_pgd, pgd
+from minimaxopt_adversarial.autoattack import autoattack, autoattack_available
 from minimaxopt_adversarial.cifar_classifier import CifarCNN
 from minimaxopt_adversarial.cifar_data import Cifar10, load_cifar10
 from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
@@ -16,9 +17,12 @@ from minimaxopt_adversarial.defences import (
     gradient_game,
     mixture,
 )
-from minimaxopt_adversarial.evaluate import Attack, attack_in_batches, error_rate, worst_of
+from minimaxopt_adversarial.evaluate import Attack, attack_in_batches, error_rate, misclassified, worst_of
+from minimaxopt_adversarial.intervals import Errors, wilson
 from minimaxopt_adversarial.losses import LOSSES, Loss, cross_entropy, loss_by_name, margin_loss
+from minimaxopt_adversarial.masking import EtaSweep, MaskingFlag, eta_sweep, masking_flags
 from minimaxopt_adversarial.network import AttackNetwork
+from minimaxopt_adversarial.robustness import RobustnessEvaluation, StrongAttack, evaluate_robustness, strong_attacks
 
 __all__ = [
     "LOSSES",
@@ -29,16 +33,25 @@ __all__ = [
     "CifarCNN",
     "Classifier",
     "Dataset",
+    "Errors",
+    "EtaSweep",
     "Loss",
+    "MaskingFlag",
     "MnistCNN",
+    "RobustnessEvaluation",
     "Round",
+    "StrongAttack",
     "adversarial_training_rounds",
     "attack_in_batches",
     "attnet_game",
+    "autoattack",
+    "autoattack_available",
     "check_images",
     "classifier_game",
     "cross_entropy",
     "error_rate",
+    "eta_sweep",
+    "evaluate_robustness",
     "feasible_box",
     "fgsm",
     "fingerprint",
@@ -49,8 +62,13 @@ __all__ = [
     "load_mnist",
     "loss_by_name",
     "margin_loss",
+    "masking_flags",
+    "misclassified",
     "mixture",
+    "momentum_pgd",
     "pgd",
     "small_cnn",
+    "strong_attacks",
+    "wilson",
     "worst_of",
 ]

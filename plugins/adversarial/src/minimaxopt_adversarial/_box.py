@@ -85,7 +85,7 @@ def ball_l2(step: Tensor, eta: float, bounds: Bounds) -> Tensor:
     return step * (max(radius, 0.0) / length.clamp_min(torch.finfo(step.dtype).tiny)).clamp_max(1.0)
 
 
-def row_norm(step: Tensor) -> Tensor:
-    """Return the Euclidean norm of each sample, shaped to broadcast against ``step``."""
-    length = torch.linalg.vector_norm(step.flatten(1), dim=1)
+def row_norm(step: Tensor, order: float = 2) -> Tensor:
+    """Return the norm of each sample, Euclidean by default, shaped to broadcast against ``step``."""
+    length = torch.linalg.vector_norm(step.flatten(1), order, dim=1)
     return length.view(-1, *([1] * (step.ndim - 1)))

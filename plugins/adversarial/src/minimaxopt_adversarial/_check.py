@@ -131,6 +131,13 @@ def check_labels(y: object, count: int, *, classes: int | None = None) -> Tensor
 
 def check_logits(logits: object, y: Tensor) -> Tensor:
     """Return ``logits`` if it is one row of at least two class scores for each label, and refuse it otherwise."""
+    logits = check_logits_shape(logits, y)
+    check_labels(y, len(y), classes=logits.shape[1])
+    return logits
+
+
+def check_logits_shape(logits: object, y: Tensor) -> Tensor:
+    """Do as ``check_logits`` without comparing the labels with the classes, which makes a device wait."""
     if not isinstance(logits, Tensor):
         raise refuse("classifier", f"it returned a {type(logits).__name__}", "return a tensor of logits (N, classes)")
     if logits.ndim != 2 or logits.shape[0] != len(y) or logits.shape[1] < 2:
@@ -139,5 +146,4 @@ def check_logits(logits: object, y: Tensor) -> Tensor:
             f"it returned shape {tuple(logits.shape)} for {len(y)} images",
             f"return logits of shape ({len(y)}, classes)",
         )
-    check_labels(y, len(y), classes=logits.shape[1])
     return logits

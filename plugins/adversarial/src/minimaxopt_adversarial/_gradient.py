@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from minimaxopt_adversarial._check import check_logits, refuse
+from minimaxopt_adversarial._check import check_logits, check_logits_shape, refuse
 from minimaxopt_adversarial.losses import Loss, per_sample, total
 
 if TYPE_CHECKING:
@@ -27,20 +27,40 @@ def input_gradient(classifier: Classifier, x: Tensor, y: Tensor, loss: Loss) -> 
     >>> input_gradient(lambda x: x, torch.zeros(1, 2), torch.tensor([0]), torch.nn.functional.cross_entropy)
     tensor([[-0.5000,  0.5000]])
     """
+    gradient = unchecked_gradient(classifier, x, y, loss, check_logits)
+    check_finite(torch.isfinite(gradient).all())
+    return gradient
+
+
+def unchecked_gradient(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    check: Callable[[object, Tensor], Tensor] = check_logits_shape,
+) -> Tensor:
+    """Return the same without looking at a value, so that a device need not wait for the host at every step.
+
+    The labels must have been compared with the classes once, and the result's finiteness must be checked in the end.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         # Clones: what was made in inference mode cannot enter a graph, and the caller's x must not become its leaf.
         x = x.detach().clone().requires_grad_()
         y = y.clone() if y.is_inference() else y
-        value = total(loss, check_logits(classifier(x), y), y)
+        value = total(loss, check(classifier(x), y), y)
         if not value.requires_grad:
             raise _blind("its loss cannot be differentiated", "remove no_grad(), detach() and rounding from it")
         # The stubs do not say that allow_unused can give None.
         gradient = cast("Tensor | None", torch.autograd.grad(value, x, allow_unused=True)[0])
     if gradient is None:
         raise _blind("its logits do not depend on the images", "let it use its argument")
-    if not bool(torch.isfinite(gradient).all()):
-        raise _blind("its loss has a gradient that is not finite", "check its weights for NaN and overflow")
     return gradient
+
+
+def check_finite(finite: Tensor) -> None:
+    """Refuse a classifier of whose gradients some were not finite; ``finite`` is a 0-d bool."""
+    if not bool(finite):
+        raise _blind("its loss has a gradient that is not finite", "check its weights for NaN and overflow")
 
 
 def score(classifier: Classifier, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:

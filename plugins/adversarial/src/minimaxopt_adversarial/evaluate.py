@@ -32,14 +32,27 @@ def error_rate(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int 
     >>> error_rate(lambda x: x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
     0.5
     """
+    return misclassified(classifier, x, y, batch_size=batch_size).float().mean(dtype=torch.float64).item()
+
+
+def misclassified(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 1000) -> Tensor:
+    """Say for each image whether the classifier puts it into the wrong class: ``argmax g(x_i) != y_i``, (N,) bool.
+
+    The arguments and what is refused are those of ``error_rate``, which is the share.
+
+    >>> misclassified(lambda x: x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+    tensor([False,  True])
+    """
     check_batch(x)
     check_labels(y, len(x))
     check_count("batch_size", batch_size)
-    wrong = 0
     with torch.no_grad():
-        for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
-            wrong += int((check_logits(classifier(images), labels).argmax(1) != labels).sum())
-    return wrong / len(x)
+        return torch.cat(
+            [
+                check_logits(classifier(images), labels).argmax(1) != labels
+                for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True)
+            ]
+        )
 
 
 def attack_in_batches(attack: Attack, classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 500) -> Tensor:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from minimaxopt import Run, Solution
     from minimaxopt_study.store import Store
 
 
@@ -24,6 +25,19 @@ class Outcome:
     tensors: Mapping[str, Tensor] | None = None
 
 
+@dataclass(frozen=True)
+class Training:
+    """A training that is ready to run, alone or beside others of its kind, and what to do with its solution.
+
+    Args:
+        run: the arguments of `minimaxopt.solve`.
+        finish: makes the outcome out of the solution.
+    """
+
+    run: Run
+    finish: Callable[[Solution], Outcome]
+
+
 @dataclass
 class Desk:
     """What a task may use: earlier results, the images, a folder for checkpoints of its own, and where to compute."""
@@ -33,12 +47,8 @@ class Desk:
     scratch: Path
     checkpoint_every: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _images: Any = field(default=None, repr=False)
 
     @property
     def images(self) -> Any:
-        """The images, read once a process and only when asked for, on the device, where they stay."""
-        if self._images is None:
-            found = self.open_images()
-            self._images = found.to(self.device) if hasattr(found, "to") else found
-        return self._images
+        """The images, read only when asked for; who sets up a desk sees to it that they are read once a process."""
+        return self.open_images()

@@ -1,4 +1,4 @@
-"""`minimaxopt study run | status | record | report | compare`."""
+"""`minimaxopt study run | status | record | report | compare | choices`."""
 
 import json
 import math
@@ -39,7 +39,8 @@ def run(
         Path | None, typer.Option(help="Folder of the data sets' files: all of MNIST's 70,000 digits are used.")
     ] = None,
     allow_unverified_data: Annotated[
-        bool, typer.Option(help="Take files of CIFAR-10 that cannot be verified; every result then says so.")
+        bool,
+        typer.Option("--allow-unverified-data", help="Take files that cannot be verified; every result then says so."),
     ] = False,
     seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; by default the profile's.")] = None,
     eta: Annotated[
@@ -51,9 +52,15 @@ def run(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
     device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
+    together: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trainings of one kind that a worker runs side by side; by default 1 on a CPU, else 8."
+        ),
+    ] = None,
     keep: Annotated[
         bool,
-        typer.Option(help="Keep what older sources computed, where all of its kind is there, and compute the rest."),
+        typer.Option("--keep", help="Keep what older sources computed, where all of its kind is there."),
     ] = False,
 ) -> None:
     """Run a study, or continue one, and write its tables, figures and report."""
@@ -89,7 +96,7 @@ def run(
             console, folder,
             lambda reporter, found=found, folder=folder, mine=mine: study.run(
                 found, folder, reporter, workers=workers, data_dir=str(data_dir) if data_dir else None, only=mine,
-                allow_unverified=allow_unverified_data, keep=keep, device=device,
+                allow_unverified=allow_unverified_data, keep=keep, device=device, together=together,
             ),
         )  # fmt: skip
     if not complete:
@@ -237,6 +244,38 @@ def compare(
     if out is not None:
         write_atomically(out, _side_by_side.markdown(found).encode())
         console.print(f"written: {out.resolve()}", markup=False, soft_wrap=True, highlight=False)
+
+
+@app.command()
+def choices(
+    out: Annotated[Path, typer.Option(help="Folder of the runs; what is done there is found again.")],
+    profile: Annotated[str, typer.Option(help="The base: a packaged profile, or the path of a TOML file.")] = "quick",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0,1,2",
+    only: Annotated[str | None, typer.Option(help="Names of choices, with commas between; by default all.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set's files.")] = None,
+    allow_unverified_data: Annotated[
+        bool,
+        typer.Option("--allow-unverified-data", help="Take files that cannot be verified; every result then says so."),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
+) -> None:
+    """Measure how much the choices matter that the paper leaves unsaid: one change of the profile at a time."""
+    from minimaxopt_study import choices as module
+    from minimaxopt_study.profile import load_profile
+    from minimaxopt_study.progress import reporter
+
+    base = load_profile(profile, seeds=tuple(int(seed) for seed in _numbers("seeds", seeds)))
+    chosen = module.named(only) if only is not None else module.CHOICES
+    console = Console()
+    try:
+        module.measure(
+            base, out, reporter(console), chosen=chosen, workers=workers, data_dir=str(data_dir) if data_dir else None,
+            allow_unverified=allow_unverified_data,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        console.print("interrupted; what is done is kept: the same command continues", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+    console.print(f"written: {(out / 'choices.md').resolve()}", markup=False, soft_wrap=True, highlight=False)
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minimaxopt_study import paper
 from minimaxopt_study._judge import Verdict
 from minimaxopt_study.judgement import Judgement, gate, gate_passed, in_words
+from minimaxopt_study.modern import ANOTHER
 from minimaxopt_study.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.profile import CifarClassifier
 from minimaxopt_study.progress import clock
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from minimaxopt_study._judge import Margin
+    from minimaxopt_study.beyond import Line, Measured
     from minimaxopt_study.evidence import Evidence
     from minimaxopt_study.profile import Profile
     from minimaxopt_study.results import Results
@@ -38,9 +40,123 @@ def number(cell: Cell) -> str:
     return f"{content['mean']:.3f}" + (f" ± {content['std']:.3f}" if content["std"] is not None else "")
 
 
-def tables(results: Results, built: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """All tables, cut into blocks of one eta each."""
-    return [_flat(results, kind, built[kind]) if kind < 3 else _blocks(results, kind, built[kind]) for kind in built]
+def tables(results: Results, built: Mapping[int, Mapping[str, Any]],
+           beside: Sequence[Line] = ()) -> list[dict[str, Any]]:  # fmt: skip
+    """All tables, cut into blocks of one eta each, with what the attacks of today find on the same rows."""
+    return [
+        (_flat if kind < 3 else _blocks)(results, kind, built[kind])
+        | {"modern": _modern_blocks(results, kind, built[kind], beside)}
+        for kind in built
+    ]
+
+
+def _modern_blocks(
+    results: Results, kind: int, table: Mapping[str, Any], beside: Sequence[Line]
+) -> list[dict[str, Any]]:
+    """The columns of today on the rows of a table, for each eta."""
+    own = {1: (NO_DEFENSE,), 2: (adv(1),)}
+    blocks: list[dict[str, Any]] = []
+    for eta in results.eta:
+        rows = own[kind] if kind < 3 else tuple(table["eta"][f"{eta:g}"])
+        found = sorted(
+            (line for line in beside if line.eta == eta and line.row in rows), key=lambda o: rows.index(o.row)
+        )
+        if found:
+            blocks.append({"eta": eta, **_modern_block(found)})
+    return blocks
+
+
+def _modern_block(found: Sequence[Line]) -> dict[str, Any]:
+    columns = list(
+        dict.fromkeys(column for line in found for column in line.columns if column not in ("clean", "FGSM"))
+    )
+    images = {column: measured.as_json()["images"] for line in found for column, measured in line.columns.items()}
+    return {
+        "columns": [f"{column} ({images[column]:,})" for column in columns],
+        "rows": [
+            {
+                "name": line.row,
+                "cells": [_modern_cell(line.columns.get(column), worst=column == WORST) for column in columns],
+            }
+            for line in found
+        ],
+    }
+
+
+def _modern_cell(measured: Measured | None, *, worst: bool = False) -> dict[str, Any]:
+    return {"here": rate(measured), "interval": between(measured), "worst": worst}
+
+
+def rate(measured: Measured | None) -> str:
+    """An error rate as it is printed, with the deviation over seeds where there are several."""
+    if measured is None:
+        return DASH
+    content = measured.as_json()
+    return f"{content['mean']:.3f}" + (f" ± {content['std']:.3f}" if content["std"] is not None else "")
+
+
+def between(measured: Measured | None) -> str:
+    """The interval of one seed's error rate."""
+    if measured is None or measured.interval is None:
+        return ""
+    low, high = measured.interval
+    return f"{low:.3f} to {high:.3f}"
+
+
+def modern(beside: Sequence[Line]) -> dict[str, Any]:
+    """The headline: each row's three worst errors, with the flags, and what each attack and flag is."""
+    settings: dict[str, str] = {}
+    for line in beside:
+        settings |= line.settings
+    column = f"transfer from {ANOTHER}"
+    if column in settings:
+        settings[column] += ", where it is the undefended classifier, and Adv FGSM1 for the undefended itself"
+    return {
+        "blocks": [
+            {"eta": eta, "rows": [_worst_row(line) for line in beside if line.eta == eta]}
+            for eta in dict.fromkeys(line.eta for line in beside)
+        ],
+        "settings": list(settings.items()),
+        "flags": [
+            {"row": line.row, "eta": line.eta, "name": flag.name, "sentence": flag.sentence,
+             "seed": seed if len(line.flags) > 1 else None}
+            for line in beside for seed, flags in line.flags.items() for flag in flags if flag.raised
+        ],
+    }  # fmt: skip
+
+
+def _worst_row(line: Line) -> dict[str, str]:
+    auto = line.columns.get("AutoAttack")
+    return {
+        "name": line.row,
+        "printed": DASH if line.printed is None else f"{line.printed:.3f}",
+        "here": DASH if line.here is None else f"{line.here:.3f}",
+        "today": rate(line.worst),
+        "interval": between(line.worst),
+        "gap": DASH if line.gap is None else f"{line.gap:+.3f}",
+        "auto": rate(auto) if auto is not None else "not run",
+        "auto_interval": between(auto),
+        "flags": ", ".join(line.raised) or "none",
+    }
+
+
+def _todays(beside: Sequence[Line], results: Results) -> list[str]:
+    """The headline in a sentence or two."""
+    known = [line for line in beside if line.here is not None]
+    if not known:
+        return []
+    widest = max(known, key=lambda line: line.gap or 0.0)
+    best = [min((line for line in known if line.eta == eta), key=lambda line: line.worst.mean)
+            for eta in dict.fromkeys(line.eta for line in known)]  # fmt: skip
+    images = widest.worst.as_json()["images"]
+    larger = sum((line.gap or 0.0) > 0 for line in known)
+    return [
+        f"Under the attacks of today, on {images:,} test {results.experiment.many}, the worst error is larger than under the "
+        f"paper's attacks on {larger} of {len(known)} rows; the widest gap is that of {widest.row} at η = {widest.eta:g}, "
+        f"from {widest.here:.3f} to {widest.worst.mean:.3f}. The lowest worst error that remains is "
+        + ", ".join(f"{line.worst.mean:.3f} at η = {line.eta:g} ({line.row})" for line in best)
+        + f". Signs of masked gradients are raised on {sum(bool(line.raised) for line in known)} rows."
+    ]
 
 
 def _flat(results: Results, kind: int, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +249,7 @@ def _condition(margin: Margin) -> dict[str, str]:
 
 
 def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgements: Sequence[Judgement],
-            found: Evidence) -> list[str]:  # fmt: skip
+            found: Evidence, beside: Sequence[Line] = ()) -> list[str]:  # fmt: skip
     """The report's first sentences."""
     seeds = len(profile.seeds)
     here = Counter(judgement.at_this_scale.value for judgement in judgements)
@@ -155,6 +271,7 @@ def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgeme
     ]
     if not data.get("verified", True):
         lines.append(unverified(data))
+    lines += _todays(beside, results)
     lines.append(_learned(found))
     missing = sum(1 for place in _expected(profile) if place not in results.rows)
     if missing:

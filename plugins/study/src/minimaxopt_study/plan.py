@@ -27,10 +27,11 @@ from minimaxopt_study.tasks import Graph, Task, canonical
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from minimaxopt_study.profile import Profile, Section
+    from minimaxopt_study.profile import Modern, Profile, Section
 
-_WORK, _MEASURE = "minimaxopt_study.work", "minimaxopt_study.measure"
-# The function that computes each kind of task, and its cost a step against a step of plain training.
+_WORK, _MEASURE, _MODERN = "minimaxopt_study.work", "minimaxopt_study.measure", "minimaxopt_study.modern"
+# The function that computes each kind of task, and its cost a step (of modern attacks: an image and step) against a step
+# of plain training.
 KINDS: dict[str, tuple[str, float]] = {
     "undefended": (f"{_WORK}:undefended", 1.0),
     "examples": (f"{_MEASURE}:examples", 11.0),
@@ -41,6 +42,8 @@ KINDS: dict[str, tuple[str, float]] = {
     "attack network": (f"{_WORK}:attack_network", 2.6),
     "evaluation": (f"{_MEASURE}:evaluation", 40.0),
     "panel": (f"{_MEASURE}:panel", 14.0),
+    "strong attacks": (f"{_MODERN}:strong", 1.0),
+    "autoattack": (f"{_MODERN}:auto", 1.0),
 }
 FUNCTIONS = {kind: function for kind, (function, _) in KINDS.items()}
 
@@ -56,6 +59,8 @@ class Plan:
         grad_runs: (eta, seed) to the key of the Minimax-Grad training, for Figure 1.
         attnet_runs: (defence, seed, start) to the key of the game at `Profile.games_eta`, for Figure 2.
         panels: seed to the key of the samples of Figure 3.
+        strong: (defence, eta, seed) to the key of the task that attacks it as one would today.
+        autoattacks: likewise, with AutoAttack.
     """
 
     graph: Graph
@@ -64,6 +69,8 @@ class Plan:
     grad_runs: dict[tuple[float, int], str]
     attnet_runs: dict[tuple[str, int, int], str]
     panels: dict[int, str]
+    strong: dict[tuple[str, float, int], str]
+    autoattacks: dict[tuple[str, float, int], str]
 
 
 def current_sources() -> dict[str, str]:
@@ -93,7 +100,7 @@ def derive(profile: Profile, fingerprint: str,
         builder.sources = now | _of_seed(sources or {}, seed)
         builder.whole_study(seed)
     return Plan(Graph(builder.tasks), builder.evaluations, builder.classifiers, builder.grad_runs,
-                builder.attnet_runs, builder.panels)  # fmt: skip
+                builder.attnet_runs, builder.panels, builder.strong, builder.autoattacks)  # fmt: skip
 
 
 def _of_seed(sources: Mapping[str, str] | Mapping[int, Mapping[str, str]], seed: int) -> dict[str, str]:
@@ -118,6 +125,8 @@ class _Builder:
     grad_runs: dict[tuple[float, int], str] = field(default_factory=dict)
     attnet_runs: dict[tuple[str, int, int], str] = field(default_factory=dict)
     panels: dict[int, str] = field(default_factory=dict)
+    strong: dict[tuple[str, float, int], str] = field(default_factory=dict)
+    autoattacks: dict[tuple[str, float, int], str] = field(default_factory=dict)
 
     def whole_study(self, seed: int) -> None:
         undefended = self._add("undefended", f"undefended classifier, seed {seed}", seed, (), self.profile.undefended,
@@ -150,6 +159,8 @@ class _Builder:
         for name, key in defences.items():
             self.classifiers[name, eta, seed] = key
             self._evaluation(name, eta, seed, key, attacks)
+            if profile.modern is not None and name in in_tables(profile.rounds):
+                self._modern(name, eta, seed, defences, profile.modern)
         if eta == profile.samples_eta and seed == profile.seeds[0]:
             self._panel(eta, seed, undefended, attacks, games)
 
@@ -198,6 +209,22 @@ class _Builder:
             eta=radius, choose_on=profile.attack.choose_on,
         )  # fmt: skip
 
+    def _modern(self, name: str, eta: float, seed: int, defences: dict[str, str], modern: Modern) -> None:
+        radius, place, key = self.profile.radius(eta), f"{name}, eta {eta:g}, seed {seed}", defences[name]
+        # Transferred images are made against the undefended classifier, and those for itself against a hardened one.
+        source = defences[NO_DEFENSE if name != NO_DEFENSE else adv(1)]
+        steps = 3 * modern.steps * modern.restarts
+        self.strong[name, eta, seed] = self._add(
+            "strong attacks", f"attacks of today on {place}", seed, (("classifier", key), ("transfer", source)),
+            eta=radius, images=modern.images, steps=modern.steps, restarts=modern.restarts,
+            sweep_images=modern.sweep_images, sweep_steps=modern.sweep_steps, weight=modern.images * steps / 300,
+        )  # fmt: skip
+        if modern.autoattack_images:
+            self.autoattacks[name, eta, seed] = self._add(
+                "autoattack", f"AutoAttack on {place}", seed, (("classifier", key),), eta=radius,
+                images=modern.autoattack_images, weight=modern.autoattack_images * 10.0,
+            )  # fmt: skip
+
     def _panel(self, eta: float, seed: int, undefended: str, attacks: list[tuple[str, str]],
                games: dict[str, str]) -> None:  # fmt: skip
         self.panels[seed] = self._add(
@@ -217,16 +244,26 @@ class _Builder:
         return self.profile.attacker.model_dump(mode="json")
 
     def _add(self, kind: str, title: str, seed: int, parents: tuple[tuple[str, str], ...],
-             section: Section | None = None, *, leave_out: tuple[str, ...] = (), **settings: Any) -> str:  # fmt: skip
+             section: Section | None = None, *, leave_out: tuple[str, ...] = (), weight: float | None = None,
+             **settings: Any) -> str:  # fmt: skip
         _, cost = KINDS[kind]
         training = section.model_dump(mode="json", exclude=set(leave_out)) if section is not None else {}
         steps = int(training.get("steps", 0))
         task = Task(
             kind, title, canonical(training | settings), parents, self.fingerprint, seed,
-            self.sources[kind], steps, cost * max(steps, 1),
+            self.sources[kind], steps, cost * max(steps, 1) if weight is None else cost * weight,
         )  # fmt: skip
         self.tasks.append(task)
         return task.key
+
+
+def in_tables(rounds: int) -> tuple[str, ...]:
+    """The defences that are rows of the tables.
+
+    >>> in_tables(80)[3]
+    'Adv FGSM80'
+    """
+    return (NO_DEFENSE, adv(1), adv(2), adv(rounds), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING)
 
 
 def trainings(plan: Plan) -> Iterator[Task]:

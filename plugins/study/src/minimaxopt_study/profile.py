@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_study.paper import EXPERIMENTS, DataName, Experiment
@@ -188,6 +189,20 @@ class Figures(Section):
     )
 
 
+class Modern(Section):
+    """Attacks of today on the classifiers of the tables, beside the paper's own."""
+
+    images: PositiveInt = Field(default=500, description="of the test images, the first so many are attacked")
+    steps: PositiveInt = Field(default=40, description="steps of each iterated attack")
+    restarts: PositiveInt = Field(default=5, description="random starts of each iterated attack")
+    sweep_images: PositiveInt = Field(default=200, description="images on which eta is raised to the pixels' range")
+    sweep_steps: PositiveInt = Field(default=10, description="steps of PGD at each eta of that sweep")
+    autoattack_images: Annotated[int, Field(ge=0)] = Field(
+        default=200,
+        description="of the test images, the first so many meet AutoAttack; 0 for none. It needs the extra 'autoattack'",
+    )
+
+
 class Profile(Section):
     """A whole study on one data set.
 
@@ -235,6 +250,7 @@ class Profile(Section):
         default=None, description="a further attack network, beyond the paper; none by default"
     )
     figures: Figures = Figures()
+    modern: Modern | None = Field(default=None, description="attacks of today, beyond the paper; none by default")
 
     @model_validator(mode="before")
     @classmethod
@@ -246,7 +262,15 @@ class Profile(Section):
         named = data.name if isinstance(data, Data) else data.get("name") if isinstance(data, dict) else None
         given = settings.get("classifier", {})
         kind = CifarClassifier if named == "cifar10" else MnistClassifier
-        return settings | {"classifier": kind.model_validate(given) if isinstance(given, dict) else given}
+        try:
+            return settings | {"classifier": kind.model_validate(given) if isinstance(given, dict) else given}
+        except ValidationError as error:
+            faults = [
+                InitErrorDetails(type=fault["type"], loc=("classifier", *fault["loc"]), input=fault["input"],
+                                 ctx=fault.get("ctx", {}))
+                for fault in error.errors()
+            ]  # fmt: skip
+            raise ValidationError.from_exception_data("Profile", faults) from error
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from minimaxopt_study import page, paper, tables
+from minimaxopt_study import beyond, page, paper, tables
 from minimaxopt_study._drawing import png
 from minimaxopt_study.evidence import evidence
-from minimaxopt_study.figures import figures_of
+from minimaxopt_study.figures import Picture, figures_of
 from minimaxopt_study.judgement import judge
 from minimaxopt_study.progress import clock
 from minimaxopt_study.store import write_atomically, write_json
+from minimaxopt_study.worst_picture import draw_worst, worst_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,12 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
     for kind, table in built.items():
         number = results.experiment.printed(kind)
         write_json(folder / "tables" / f"table{number}.json", tables.as_json(table))
-    pictures = [_figure(folder, name, results) for name in figures_of(results.experiment)]
+    pictures = [_figure(folder, name, picture, results) for name, picture in figures_of(results.experiment).items()]
+    beside = beyond.lines(results)
+    worst = None
+    if beside:
+        worst = _figure(folder, "worst", (worst_figure, draw_worst), results)
+        write_json(folder / "tables" / "modern.json", beyond.as_json(beside))
     found = evidence(results, built)
     judgements = judge(found)
     write_json(folder / "claims.json", [judgement.as_json() for judgement in judgements])
@@ -60,9 +66,11 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
         "experiment": profile.experiment,
         "source": paper.source(profile.experiment),
         "reference": paper.REFERENCE,
-        "summary": page.summary(profile, data, results, judgements, found),
+        "summary": page.summary(profile, data, results, judgements, found, beside),
         "claims": page.claims(judgements),
-        "tables": page.tables(results, built),
+        "tables": page.tables(results, built, beside),
+        "modern": page.modern(beside),
+        "worst": worst,
         "figures": pictures,
         "attackers": page.attackers(results),
         "smaller": page.smaller(profile, data),
@@ -80,11 +88,11 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
     return path
 
 
-def _figure(folder: Path, name: str, results: Results) -> dict[str, str]:
-    make, draw = figures_of(results.experiment)[name]
+def _figure(folder: Path, name: str, picture: Picture, results: Results) -> dict[str, str]:
+    make, draw = picture
     data = make(results)
-    picture = draw(data)
-    raw = png(picture)
+    drawn = draw(data)
+    raw = png(drawn)
     write_json(folder / "figures" / f"{name}.json", data)
     write_atomically(folder / "figures" / f"{name}.png", raw)
     return {
@@ -93,7 +101,7 @@ def _figure(folder: Path, name: str, results: Results) -> dict[str, str]:
         "title": data["title"],
         "caption": data["caption"],
         # A narrower screen scrolls: below a CSS pixel for each point the labels could not be read.
-        "width": str(round(POINTS_IN_AN_INCH * picture.get_figwidth())),
+        "width": str(round(POINTS_IN_AN_INCH * drawn.get_figwidth())),
         "inline": "data:image/png;base64," + base64.b64encode(raw).decode(),
     }
 

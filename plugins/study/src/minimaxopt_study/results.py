@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
+from minimaxopt_study.beyond import attacked
 from minimaxopt_study.names import CO_TRAINED, FRESH, TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from minimaxopt_study.beyond import Attacked
     from minimaxopt_study.paper import Experiment
     from minimaxopt_study.plan import Plan
     from minimaxopt_study.profile import Profile
@@ -81,6 +83,7 @@ class Results:
             its attack network was told that class.
         panel: Figure 3's samples: images by attack, and labels.
         attackers: (defence, eta, seed) to what is known of the fresh attack network's training.
+        attacked: (defence, eta, seed) to what the attacks of today find.
     """
 
     experiment: Experiment
@@ -98,6 +101,7 @@ class Results:
     misled: Mapping[tuple[str, int, int], float]
     panel: Mapping[str, Any] | None
     attackers: Mapping[tuple[str, float, int], Mapping[str, float]]
+    attacked: Mapping[tuple[str, float, int], Attacked]
 
 
 def gather(plan: Plan, store: Store, profile: Profile) -> Results:
@@ -129,6 +133,7 @@ def gather(plan: Plan, store: Store, profile: Profile) -> Results:
         misled={at: done[key]["values"]["misled"] for at, key in plan.attnet_runs.items() if key in done},
         panel=done[panel_key]["values"] if panel_key in done else None,
         attackers=attackers,
+        attacked=attacked(plan, done),
     )
 
 

@@ -60,7 +60,7 @@ class Summary:
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    task: Task | None = None
+    tasks: list[Task] = field(default_factory=list)
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -75,6 +75,7 @@ def compute(
     checkpoint_every: int = 0,
     only: Sequence[str] = (),
     device: str = "cpu",
+    together: int = 1,
 ) -> Summary:
     """Compute what the store in `folder` lacks; the caller holds its lock.
 
@@ -87,6 +88,7 @@ def compute(
         images: how a worker opens the images.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
         device: where they compute, such as "cpu" or "cuda".
+        together: how many trainings of one kind a worker may run side by side.
         only: which tables and figures the graph is for, all if empty; `status` asks for it while the run goes on.
 
     Raises:
@@ -95,7 +97,15 @@ def compute(
         KeyboardInterrupt: passed on, after the workers have ended; what was stored stays.
     """
     run = _Run(
-        graph, Store(folder), dict(functions), reporter, dict(images or {}), checkpoint_every, tuple(only), device
+        graph,
+        Store(folder),
+        dict(functions),
+        reporter,
+        dict(images or {}),
+        checkpoint_every,
+        tuple(only),
+        device,
+        together,
     )
     return run.through(workers)
 
@@ -118,8 +128,10 @@ def lacking(graph: Graph, store: Store, found: set[str]) -> set[str]:
 
 class _Run:
     def __init__(self, graph: Graph, store: Store, functions: dict[str, str], reporter: Reporter,
-                 images: dict[str, Any], checkpoint_every: int, only: tuple[str, ...], device: str) -> None:  # fmt: skip
+                 images: dict[str, Any], checkpoint_every: int, only: tuple[str, ...], device: str,
+                 together: int) -> None:  # fmt: skip
         self.graph, self.store, self.reporter, self.only = graph, store, reporter, only
+        self.together = together
         self.arguments = (functions, store.folder, images, checkpoint_every, device)
         self.found, self.damaged = self._found()
         self.found -= lacking(graph, store, self.found)
@@ -140,7 +152,7 @@ class _Run:
                 self._skip_dependants(self.graph[key])
             self.workers = [self._hire() for _ in range(min(count, len(self.waiting)))]
             self._assign()
-            while any(worker.task for worker in self.workers):
+            while any(worker.tasks for worker in self.workers):
                 self._collect()
                 self._assign()
         finally:
@@ -179,44 +191,60 @@ class _Run:
     def _assign(self) -> None:
         done = self.found | self.computed.keys()
         for index, worker in enumerate(self.workers):
-            if worker.task is not None:
+            if worker.tasks:
                 continue
             ready = [task for task in self.waiting.values() if all(key in done for _, key in task.parents)]
             if not ready:
                 return
-            task = max(ready, key=lambda task: self.urgency[task.key])
-            del self.waiting[task.key]
+            tasks = self._group(ready)
+            for task in tasks:
+                del self.waiting[task.key]
             if not worker.process.is_alive():
                 self.workers[index] = worker = self._hire()
-            worker.task, worker.since = task, time.perf_counter()
-            worker.connection.send(task)
+            worker.tasks, worker.since = tasks, time.perf_counter()
+            worker.connection.send(tasks)
             self._note_running()
-            self.reporter.started(task)
+            for task in tasks:
+                self.reporter.started(task)
+
+    def _group(self, ready: list[Task]) -> list[Task]:
+        """The most urgent task, and with a training as many others of its kind and length as run beside it."""
+        ready.sort(key=lambda task: -self.urgency[task.key])
+        first = ready[0]
+        if not first.steps:
+            return [first]
+        alike = [task for task in ready if (task.kind, task.steps) == (first.kind, first.steps)]
+        return alike[: self.together]
 
     def _collect(self) -> None:
-        busy = {worker.connection: worker for worker in self.workers if worker.task is not None}
+        busy = {worker.connection: worker for worker in self.workers if worker.tasks}
         for connection in wait(list(busy)):
             assert isinstance(connection, Connection)
             worker = busy[connection]
-            task, worker.task = worker.task, None
-            assert task is not None
+            tasks, worker.tasks = worker.tasks, []
             try:
-                outcome, detail = connection.recv()
+                answers = connection.recv()
             except (EOFError, ConnectionResetError):
                 worker.process.join()
-                outcome, detail = "failed", f"its worker process ended with exit code {worker.process.exitcode}"
-            if outcome == "full":
-                raise DiskFullError(str(detail))
-            if outcome == "done":
-                seconds = float(detail)
-                self.computed[task.key] = seconds
-                shutil.rmtree(self.store.folder / "unfinished" / task.key, ignore_errors=True)
-                self.reporter.finished(task, seconds)
-            else:
-                self.failed[task.key] = str(detail)
-                self.reporter.failed(task, str(detail))
-                self._skip_dependants(task)
+                reason = f"its worker process ended with exit code {worker.process.exitcode}"
+                answers = [("failed", reason)] * len(tasks)
+            for task, (outcome, detail) in zip(tasks, answers, strict=True):
+                self._note(task, outcome, detail)
             self._note_running()
+
+    def _note(self, task: Task, outcome: str, detail: Any) -> None:
+        """Take down how a task ended."""
+        if outcome == "full":
+            raise DiskFullError(str(detail))
+        if outcome == "done":
+            seconds = float(detail)
+            self.computed[task.key] = seconds
+            shutil.rmtree(self.store.folder / "unfinished" / task.key, ignore_errors=True)
+            self.reporter.finished(task, seconds)
+        else:
+            self.failed[task.key] = str(detail)
+            self.reporter.failed(task, str(detail))
+            self._skip_dependants(task)
 
     def _skip_dependants(self, culprit: Task) -> None:
         lost = {culprit.key}
@@ -229,14 +257,14 @@ class _Run:
 
     def _note_running(self) -> None:
         now = time.perf_counter()
-        since = {w.task.key: round(time.time() - (now - w.since), 1) for w in self.workers if w.task is not None}
+        since = {task.key: round(time.time() - (now - w.since), 1) for w in self.workers for task in w.tasks}
         content = {"workers": len(self.workers), "only": list(self.only), "since": since}
         write_json(self.store.folder / "running.json", content)
 
     def _dismiss(self) -> None:
         for worker in self.workers:
             worker.connection.close()
-            if worker.task is not None:
+            if worker.tasks:
                 worker.process.terminate()
         for worker in self.workers:
             worker.process.join(PATIENCE)

@@ -80,7 +80,8 @@ def _keys(plan: Plan, profile: Profile, name: str) -> Iterator[str]:
     if name == samples:
         return iter(plan.panels.values())
     rows = _rows(profile)[name]
-    return (key for (defence, _, _), key in plan.evaluations.items() if defence in rows)
+    found = [plan.evaluations] if name == "matrix" else [plan.evaluations, plan.strong, plan.autoattacks]
+    return (key for keys in found for (defence, _, _), key in keys.items() if defence in rows)
 
 
 def _rows(profile: Profile) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from minimaxopt_adversarial import autoattack_available
 from minimaxopt_study import report
 from minimaxopt_study._images import describe, how_to_open, open_images
 from minimaxopt_study._settings import differences
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+TOGETHER = 8  # trainings side by side on an accelerator
 SHOWN = 4  # differing settings that one line names
 
 
@@ -136,6 +138,7 @@ def run(
     allow_unverified: bool = False,
     keep: bool = False,
     device: str = "cpu",
+    together: int | None = None,
 ) -> Summary:
     """Compute whatever the folder lacks of a profile, then write tables, figures and report.
 
@@ -148,6 +151,8 @@ def run(
         only: tables and figures, by the names in `select.choices`: nothing is computed but what they need. Empty: all.
         allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
         keep: keep what older sources computed, as far as every task of its kind is there, instead of computing it anew.
+        together: how many trainings of one kind a worker runs side by side: those of several eta and seeds. By default one
+            on a CPU, where processes are faster, and eight elsewhere, where one training alone leaves the device idle.
         device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on elsewhere.
 
     Raises:
@@ -158,6 +163,7 @@ def run(
     opening = how_to_open(
         profile.data, data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None, allow_unverified=allow_unverified
     )
+    profile = _without_autoattack(profile, reporter)
     images = open_images(**{name: value for name, value in opening.items() if name != "open"})
     before = open_study(folder) if (folder / "run.json").is_file() else None
     data = dict(describe(images))
@@ -172,7 +178,8 @@ def run(
         noted = _RunNote(study, workers, tuple(only))
         try:
             summary = compute(graph, folder, FUNCTIONS, reporter, workers=workers, images=opening,
-                              checkpoint_every=profile.checkpoint_every, only=only, device=device)  # fmt: skip
+                              checkpoint_every=profile.checkpoint_every, only=only, device=device,
+                              together=together or (1 if device == "cpu" else TOGETHER))  # fmt: skip
         except BaseException:
             with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
                 noted.append(None)
@@ -181,6 +188,18 @@ def run(
         _write_failures(folder, summary)
         study.report(without=summary.damaged)
     return summary
+
+
+def _without_autoattack(profile: Profile, reporter: Reporter) -> Profile:
+    """The profile without AutoAttack where the package is not installed, which is said, and not found out in hours."""
+    modern = profile.modern
+    if modern is None or not modern.autoattack_images or autoattack_available():
+        return profile
+    reporter.noted(
+        "AutoAttack is left out, since torchattacks is not installed; install minimaxopt-adversarial[autoattack] and run "
+        "again, and only that is added"
+    )
+    return profile.model_copy(update={"modern": modern.model_copy(update={"autoattack_images": 0})})
 
 
 def _kept(profile: Profile, data: Mapping[str, Any], before: Study) -> dict[int, dict[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +22,14 @@ from minimaxopt import (
     Descent,
     Evaluate,
     Game,
+    Run,
     Sensitivity,
     Solution,
-    Status,
-    solve,
 )
-from minimaxopt.errors import MinimaxoptError
 from minimaxopt_adversarial import attack_in_batches, error_rate, fgsm, loss_by_name
 from minimaxopt_adversarial.defences import attnet_game as play_attnet
 from minimaxopt_adversarial.defences import classifier_game, gradient_game, mixture
-from minimaxopt_study._desk import Desk, Outcome
+from minimaxopt_study._desk import Desk, Outcome, Training
 from minimaxopt_study._images import BOUNDS
 from minimaxopt_study._networks import ATTACKER, CLASSIFIER, load, new_attacker, new_classifier, pack
 from minimaxopt_study.names import ALTERNATING, MAXIMIN
@@ -42,22 +40,18 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 
-def undefended(task: Task, desk: Desk) -> Outcome:
+def undefended(task: Task, desk: Desk) -> Training:
     """Train a classifier on clean images."""
-    classifier = _new_classifier(task, desk)
-    solution = _train(task, desk, classifier_game(classifier), Descent())
-    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+    return _classifier(task, desk, classifier_game(_new_classifier(task, desk)), Descent())
 
 
-def adversarial_round(task: Task, desk: Desk) -> Outcome:
+def adversarial_round(task: Task, desk: Desk) -> Training:
     """Retrain on clean images and those that FGSM makes against the previous classifier, one to one (Sec. 3.1)."""
     attacked = load(desk, task.parent("attacked"), CLASSIFIER)
     images = desk.images
-    warm = task.setting("warm_start")
-    start = attacked if warm else _new_classifier(task, desk)
+    start = attacked if task.setting("warm_start") else _new_classifier(task, desk)
     data = mixture(images.x_train, _examples(task, desk, attacked), images.y_train)
-    solution = _train(task, desk, classifier_game(start.train()), Descent(), data=data)
-    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+    return _classifier(task, desk, classifier_game(start.train()), Descent(), data=data)
 
 
 def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
@@ -68,7 +62,7 @@ def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
     x, y = desk.images.x_train, desk.images.y_train
     drawn = Batches(torch.arange(2 * len(x)), task.setting("batch"), _stream(task, "batches"))
     seen = torch.cat([drawn.at(step) for step in range(min(task.steps, len(drawn)))])
-    wanted = seen[seen >= len(x)].sort().values - len(x)
+    wanted = (seen[seen >= len(x)].sort().values - len(x)).to(x.device)
     attack = partial(fgsm, eta=task.setting("eta"), bounds=BOUNDS)
     examples = x.clone()
     if len(wanted):
@@ -76,14 +70,13 @@ def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
     return examples
 
 
-def lwa(task: Task, desk: Desk) -> Outcome:
+def lwa(task: Task, desk: Desk) -> Training:
     """Descend the risk on FGSM examples made afresh at each step, without anticipating them (LWA)."""
     game = gradient_game(_start(task, desk), eta=task.setting("eta"), bounds=BOUNDS)
-    solution = _train(task, desk, game, Descent())
-    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+    return _classifier(task, desk, game, Descent())
 
 
-def minimax_grad(task: Task, desk: Desk) -> Outcome:
+def minimax_grad(task: Task, desk: Desk) -> Training:
     """Descend Eq. 8: the same risk and the penalty on its slope, with `gamma = eta N` (Minimax-Grad)."""
     eta = task.setting("eta")
     x, y = _watched(task, desk)
@@ -96,69 +89,85 @@ def minimax_grad(task: Task, desk: Desk) -> Outcome:
         attack = partial(fgsm, eta=eta, bounds=BOUNDS)
         return error_rate(u, attack_in_batches(attack, u, x, y), y)
 
+    def finish(solution: Solution) -> Outcome:
+        opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
+        told = _told(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
+        return Outcome(told, pack(CLASSIFIER, solution.u))
+
     metrics: Metrics = {"clean": clean, "FGSM-curr": current}
     game = gradient_game(start, eta=eta, bounds=BOUNDS)
     solver = Sensitivity(gamma=eta * task.setting("gamma_scale"), per_sample=True)
-    solution = _train(task, desk, game, solver, metrics=metrics)
-    opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
-    told = _told(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
-    return Outcome(told, pack(CLASSIFIER, solution.u))
+    return Training(_run(task, desk, game, solver, metrics=metrics), finish)
 
 
-def attnet_game(task: Task, desk: Desk) -> Outcome:
+def attnet_game(task: Task, desk: Desk) -> Training:
     """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
     (x, y), method = _watched(task, desk), task.setting("method")
-    classifier = _start(task, desk)
-    attacker = _new_attacker(task, desk)
+    classifier, attacker = _start(task, desk), _new_attacker(task, desk)
     metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(x, y), y)}
-    solver = AlternatingGDA() if method == ALTERNATING else Sensitivity(gamma=task.setting("gamma"))
-    solution = _train(
-        task, desk, play_attnet(classifier, attacker), solver,
-        metrics=metrics,
-        v_optimizer=partial(torch.optim.Adam, lr=task.setting("attacker_rate")),
-        order="maximin" if method == MAXIMIN else "minimax",
+
+    def finish(solution: Solution) -> Outcome:
+        with torch.no_grad():
+            opening = {name: metric(classifier.eval(), attacker.eval()) for name, metric in metrics.items()}
+        values = _told(solution) | {
+            "saturated": _saturation(solution.v, desk),
+            "misled": _misled(solution.u, solution.v, desk),
+            "curve": _curve(solution, opening),
+            "curve digits": len(y),
+        }
+        return Outcome(values, pack(CLASSIFIER, solution.u) | pack(ATTACKER, solution.v))
+
+    run = _run(
+        task, desk, play_attnet(classifier, attacker),
+        AlternatingGDA() if method == ALTERNATING else Sensitivity(gamma=task.setting("gamma")),
+        metrics=metrics, rate=task.setting("attacker_rate"), order="maximin" if method == MAXIMIN else "minimax",
     )  # fmt: skip
-    with torch.no_grad():
-        opening = {name: metric(classifier.eval(), attacker.eval()) for name, metric in metrics.items()}
-    values = _told(solution) | {
-        "saturated": _saturation(solution.v, desk),
-        "misled": _misled(solution.u, solution.v, desk),
-        "curve": _curve(solution, opening),
-        "curve digits": len(y),
-    }
-    return Outcome(values, pack(CLASSIFIER, solution.u) | pack(ATTACKER, solution.v))
+    return Training(run, finish)
 
 
-def attack_network(task: Task, desk: Desk) -> Outcome:
+def attack_network(task: Task, desk: Desk) -> Training:
     """Train a new attack network against a frozen classifier (Eq. 9)."""
     classifier = load(desk, task.parent("classifier"), CLASSIFIER)
-    attacker = _new_attacker(task, desk)
-    game = play_attnet(classifier, attacker, loss=loss_by_name(task.setting("loss")))
-    rate = partial(torch.optim.Adam, lr=task.setting("rate"))
-    solution = _train(task, desk, game, Ascent(), v_optimizer=rate)
-    values = _told(solution) | {"saturated": _saturation(solution.v, desk)}
-    return Outcome(values, pack(ATTACKER, solution.v))
+    game = play_attnet(classifier, _new_attacker(task, desk), loss=loss_by_name(task.setting("loss")))
+
+    def finish(solution: Solution) -> Outcome:
+        return Outcome(_told(solution) | {"saturated": _saturation(solution.v, desk)}, pack(ATTACKER, solution.v))
+
+    return Training(_run(task, desk, game, Ascent(), rate=task.setting("rate")), finish)
 
 
-def _train(task: Task, desk: Desk, game: Game, solver: object, *, data: tuple[Tensor, Tensor] | None = None,
-           metrics: Metrics | None = None, **options: Any) -> Solution:  # fmt: skip
+def _classifier(task: Task, desk: Desk, game: Game, solver: Any, *,
+                data: tuple[Tensor, Tensor] | None = None) -> Training:  # fmt: skip
+    """The training of a classifier of which nothing is watched."""
+    run = _run(task, desk, game, solver, data=data)
+    return Training(run, lambda solution: Outcome(_told(solution), pack(CLASSIFIER, solution.u)))
+
+
+def _run(task: Task, desk: Desk, game: Game, solver: Any, *, data: tuple[Tensor, Tensor] | None = None,
+         metrics: Metrics | None = None, rate: float | None = None, order: Literal["minimax", "maximin"] = "minimax",
+         ) -> Run:  # fmt: skip
+    """What every training has in common; `rate` is the attack network's, where it moves."""
     images = desk.images
-    batches = Batches(data or (images.x_train, images.y_train), task.setting("batch"), _stream(task, "batches"))
     callbacks: list[Any] = []
     if metrics:
         callbacks.append(Evaluate(metrics, every=max(1, task.steps // task.setting("points"))))
     if desk.checkpoint_every:
         callbacks.append(Checkpoint(desk.scratch, every=desk.checkpoint_every))
+    leads = None
     if not isinstance(solver, Ascent):
         decay = task.setting("classifier")["weight_decay"]
-        options["u_optimizer"] = partial(torch.optim.Adam, lr=task.setting("rate"), weight_decay=decay)
-    solution = solve(
-        game, solver, data=batches, steps=task.steps, seed=_stream(task, "risk"), callbacks=callbacks,
-        resume=Checkpoint.latest(desk.scratch) if desk.checkpoint_every else None, progress=False, **options,
+        leads = partial(_adam(desk), lr=task.setting("rate"), weight_decay=decay)
+    return Run(
+        game, solver, steps=task.steps, seed=_stream(task, "risk"), order=order, callbacks=callbacks,
+        data=Batches(data or (images.x_train, images.y_train), task.setting("batch"), _stream(task, "batches")),
+        u_optimizer=leads, v_optimizer=None if rate is None else partial(_adam(desk), lr=rate),
+        resume=Checkpoint.latest(desk.scratch) if desk.checkpoint_every else None,
     )  # fmt: skip
-    if solution.status is not Status.STEPS_USED:
-        raise MinimaxoptError(f"{task.title}: {solution.message}; lower the learning rates or gamma in the profile")
-    return solution
+
+
+def _adam(desk: Desk) -> Callable[..., torch.optim.Optimizer]:
+    # A graph of kernels can be captured only if the optimizer keeps its count of steps on the device.
+    return partial(torch.optim.Adam, capturable=True) if desk.device.type == "cuda" else torch.optim.Adam
 
 
 def _start(task: Task, desk: Desk) -> nn.Module:
