@@ -222,7 +222,7 @@ class _Builder:
         if modern.autoattack_images:
             self.autoattacks[name, eta, seed] = self._add(
                 "autoattack", f"AutoAttack on {place}", seed, (("classifier", key),), eta=radius,
-                images=modern.autoattack_images, weight=modern.autoattack_images * 10.0,
+                images=modern.autoattack_images, weight=float(modern.autoattack_images),  # after the others
             )  # fmt: skip
 
     def _panel(self, eta: float, seed: int, undefended: str, attacks: list[tuple[str, str]],
