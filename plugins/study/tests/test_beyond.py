@@ -88,7 +88,7 @@ def test_intervals_are_wilsons_and_those_of_several_seeds_a_spread(results: Resu
 
 
 def test_flags_are_told_with_what_they_mean(results: Results) -> None:
-    content = modern_page(beyond.lines(results))
+    content = modern_page(beyond.lines(results), results)
     raised = {(flag["row"], flag["name"]) for flag in content["flags"]}
     assert (MINIMAX_GRAD, "fgsm-pgd-gap") in raised
     assert (LWA, "not-reaching-one") not in raised
@@ -97,6 +97,16 @@ def test_flags_are_told_with_what_they_mean(results: Results) -> None:
     assert (row["today"], row["auto"]) == ("0.600", "0.800")
     assert next(row for row in content["blocks"][0]["rows"] if row["name"] == LWA)["auto"] == "not run"
     assert dict(content["settings"])[f"transfer from {modern.ANOTHER}"].endswith("Adv FGSM1 for the undefended itself")
+
+
+def test_an_error_that_falls_as_eta_grows_is_told(made_up: Make) -> None:
+    printed = made_up(eta=(0.06, 0.07, 0.08), experiment=paper.CIFAR10)
+    told = beyond.falling(printed)
+    assert any("0.599 of Adv FGSM3 at η = 0.06 and on 0.423 at η = 0.07" in line for line in told)
+    assert any("0.423 of Adv FGSM3 at η = 0.07 and on 0.338 at η = 0.08" in line for line in told)
+    assert not any("No defense" in line for line in told)
+    few = replace(printed, test_images=10)
+    assert beyond.falling(few) == []
 
 
 def test_columns_stand_beside_every_table(results: Results) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +169,29 @@ def _printed(results: Results, row: str, eta: float) -> float | None:
         if column != "No attack"
     ]
     return max(cells, default=None)
+
+
+def falling(results: Results) -> list[str]:
+    """On which rows FGSM-curr errs less at a larger eta than at a smaller one, by more than two standard errors."""
+    told: list[str] = []
+    for row in in_tables(results.rounds):
+        errors = {
+            eta: fmean(
+                results.rows[row, eta, seed].fgsm_curr for seed in results.seeds if (row, eta, seed) in results.rows
+            )
+            for eta in results.eta
+            if any((row, eta, seed) in results.rows for seed in results.seeds)
+        }
+        for less, more in pairwise(errors):
+            error = sqrt(sum(p * (1 - p) for p in (errors[less], errors[more])) / max(results.test_images, 1))
+            if errors[less] - errors[more] > 2 * error:
+                told.append(
+                    f"FGSM-curr errs on {errors[less]:.3f} of {row} at η = {less:g} and on {errors[more]:.3f} at η = {more:g}, "
+                    "where it may do all that it may there and more. These are two classifiers, and the second may be the more "
+                    "robust one; or it has learned to answer this one step (label leaking), and its cell says nothing: the "
+                    "attacks of today tell which."
+                )
+    return told
 
 
 def as_json(found: list[Line]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def games_figure(results: Results) -> dict[str, Any]:
         "title": "Three ways to play the same game, and where each ends",
         "caption": (
             f"{_called(results, 'games')}. Test error of the classifier u_i on the images that the attack network v_i of the "
-            f"same moment perturbs, over the games at eta {results.games_eta:g}, each from several random starts. "
+            f"same moment perturbs, over the games at eta {results.games_eta:g}, each from {_starts(curves)}. "
             f"{_shown_on_mnist(results)}here, from top to bottom: {order or 'not there yet'} (mean of the last five "
             f"evaluations). The scale is logarithmic, with no error at all drawn as {NONE_SEEN:.2%}."
             f"{_counted(results)}{_reading(results)}"
@@ -76,6 +76,12 @@ def games_figure(results: Results) -> dict[str, Any]:
         "ends": ends,
         "curves": curves,
     }
+
+
+def _starts(curves: Sequence[Mapping[str, Any]]) -> str:
+    """How many starts each game was played from."""
+    count = len({(curve["seed"], curve["start"]) for curve in curves})
+    return f"{count} random start{'' if count == 1 else 's'}"
 
 
 def _called(results: Results, kind: str) -> str:
@@ -172,8 +178,7 @@ def draw_games(data: Mapping[str, Any]) -> Figure:
     axis.set_xlabel("step", fontsize=9)
     axis.set_ylabel("test error of the pair (u, v)", fontsize=9)
     _clean(axis)
-    starts = len({(curve["seed"], curve["start"]) for curve in data["curves"]})
-    axis.set_title(f"η = {data['eta']:g}, {starts} random starts of each", loc="left", fontsize=10, color=INK)
+    axis.set_title(f"η = {data['eta']:g}, {_starts(data['curves'])} each", loc="left", fontsize=10, color=INK)
     headline(figure, data["title"])
     return figure
 
@@ -258,7 +263,9 @@ def _limits(errors: Sequence[float]) -> tuple[float, float]:
 
 def _percent_axis(axis: Axes, errors: Sequence[float]) -> None:
     low, high = _limits(errors)
-    ticks = [tick for tick in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if low <= tick <= high]
+    few = low > 0.15  # of powers and halves there would be two
+    every = [n / 10 for n in range(1, 11)] if few else [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+    ticks = [tick for tick in every if low <= tick <= high]
     axis.set_yscale("log")
     axis.set_ylim(low, high)
     axis.set_yticks(ticks, [f"{tick:.0%}" if tick >= 0.01 else f"{tick:.1%}" for tick in ticks], fontsize=8.5)

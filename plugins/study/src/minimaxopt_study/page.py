@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study import paper
 from minimaxopt_study._judge import Verdict
+from minimaxopt_study.beyond import falling
 from minimaxopt_study.judgement import Judgement, gate, gate_passed, in_words
 from minimaxopt_study.modern import ANOTHER
 from minimaxopt_study.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
@@ -103,7 +104,7 @@ def between(measured: Measured | None) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def modern(beside: Sequence[Line]) -> dict[str, Any]:
+def modern(beside: Sequence[Line], results: Results) -> dict[str, Any]:
     """The headline: each row's three worst errors, with the flags, and what each attack and flag is."""
     settings: dict[str, str] = {}
     for line in beside:
@@ -117,6 +118,7 @@ def modern(beside: Sequence[Line]) -> dict[str, Any]:
             for eta in dict.fromkeys(line.eta for line in beside)
         ],
         "settings": list(settings.items()),
+        "falling": falling(results),
         "flags": [
             {"row": line.row, "eta": line.eta, "name": flag.name, "sentence": flag.sentence,
              "seed": seed if len(line.flags) > 1 else None}

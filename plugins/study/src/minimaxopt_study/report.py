@@ -69,7 +69,7 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
         "summary": page.summary(profile, data, results, judgements, found, beside),
         "claims": page.claims(judgements),
         "tables": page.tables(results, built, beside),
-        "modern": page.modern(beside),
+        "modern": page.modern(beside, results),
         "worst": worst,
         "figures": pictures,
         "attackers": page.attackers(results),
