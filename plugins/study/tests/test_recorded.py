@@ -84,13 +84,31 @@ def quotable(record: Path) -> set[float]:
     return numbers(parts)
 
 
+def section(page: str, record: Path) -> str:
+    """What a page of the documentation says about a record, from its mark to the next."""
+    text = (RESULTS.parent / page).read_text(encoding="utf-8")
+    return text.partition(f"<!-- {record.name} -->")[2].partition("<!--")[0]
+
+
+@pytest.mark.parametrize("page", ["results/index.md", "reproduction.md"])
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
-def test_every_number_on_the_page_about_a_record_is_in_it(record: Path) -> None:
-    page = (RESULTS / "index.md").read_text(encoding="utf-8")
-    part = page.partition(f"<!-- {record.name} -->")[2].partition("<!--")[0]
-    assert NUMBER.findall(part), f"docs/results/index.md says nothing about {record.name}"
+def test_every_number_on_the_pages_about_a_record_is_in_it(record: Path, page: str) -> None:
+    part = section(page, record)
+    assert NUMBER.findall(part), f"{page} says nothing about {record.name}"
     known = quotable(record)
     assert untraced(part, known) == []
     possible = [f"0.{thousandth:03}" for thousandth in range(1000)]
     wrong = untraced(" and ".join(possible), known)
     assert len(wrong) > 0.8 * len(possible)  # so a number typed in wrongly is most likely found
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_the_verdicts_told_are_the_recorded_ones(record: Path) -> None:
+    rows = [line.split(" | ") for line in section("reproduction.md", record).splitlines() if line.startswith("| ")]
+    told = [(paper, here) for _, paper, here, *_ in rows[1:]]
+    recorded = [
+        ("not printed" if claim["on the paper's numbers"] == "undecided" else claim["on the paper's numbers"],
+         claim["at this scale"])
+        for claim in json.loads((record / "claims.json").read_text())
+    ]  # fmt: skip
+    assert told == recorded
