@@ -76,7 +76,10 @@ def quotable(record: Path) -> set[float]:
     Margins, curves, pixels and the matrix are left out: they are so many that some number of three decimals would nearly
     always be among them.
     """
-    parts = [json.loads(path.read_text()) for path in record.glob("tables/*.json")]
+    parts = [json.loads(path.read_text()) for path in record.glob("tables/table*.json")]
+    if (record / "tables" / "modern.json").is_file():
+        rows = json.loads((record / "tables" / "modern.json").read_text())["eta"].values()
+        parts.append([line["attacks of today"]["worst"] for row in rows for line in row.values()])
     _, games, *_ = open_study(record).profile.experiment.figures
     parts.append(json.loads((record / "figures" / f"{games}.json").read_text())["ends"])
     parts.append(open_study(record).profile.model_dump(mode="json"))
