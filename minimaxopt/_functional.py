@@ -14,7 +14,7 @@ import optree
 import torch
 from torch import Tensor, nn
 
-from minimaxopt._tree import leaves_with_names, tensors_of, to_device
+from minimaxopt._tree import leaves_with_names, rebuilt, shell_of, tensors_of, to_device
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game import Game, is_responding
 
@@ -56,6 +56,7 @@ class Functional:
         self._owners: dict[Player, dict[str, tuple[nn.Module, str]]] = {"u": {}, "v": {}}
         self._places: dict[Player, list[tuple[str, nn.Module | None]]] = {"u": [], "v": []}
         self._specs: dict[Player, Any] = {}
+        self._shells: dict[Player, Any] = {}
         modules: list[tuple[Player, str, nn.Module]] = []
         for player in _PLAYERS:
             self._read_tree(player, trees[player], modules)
@@ -68,6 +69,7 @@ class Functional:
         if tree is None or is_responding(tree):
             return
         self._specs[player] = optree.tree_structure(tree, none_is_leaf=True)
+        self._shells[player] = shell_of(self._specs[player])
         for path, leaf in leaves_with_names(tree):
             if isinstance(leaf, nn.Module):
                 modules.append((player, path, leaf))
@@ -159,6 +161,8 @@ class Functional:
                 leaves.append(tensors[name])
             else:
                 leaves.append(self._module_tensors(player, name, tensors) if modules_as_dicts else module)
+        if torch.compiler.is_compiling():
+            return rebuilt(self._shells[player], leaves)
         return optree.tree_unflatten(self._specs[player], leaves)
 
     def _module_tensors(self, player: Player, path: str, tensors: Tensors) -> Tensors:

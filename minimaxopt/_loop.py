@@ -84,7 +84,9 @@ class Run:
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **self._movers()}
-        self._manifest = {**self._settings, **environment(ctx.devices)}
+        form = "no" if ctx.compiled is None else "derivatives"
+        form = form if ctx.captured is None else "steps"
+        self._manifest = {**self._settings, **environment(ctx.devices), "compile": form}
 
     # -- what callbacks see --------------------------------------------------------------------------------------------
 
@@ -150,8 +152,8 @@ class Run:
             )
         differing = [
             f"{key} {then.get(key)} then, {now[key]} now"
-            for key in ("torch", "devices", "threads")
-            if then.get(key) != now[key]
+            for key in ("torch", "devices", "threads", "compile")
+            if then.get(key, "no") != now[key]
         ]
         if differing:
             text = f"resume: the values will not be those of an uninterrupted run to the bit: {'; '.join(differing)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import optree
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from minimaxopt._types import Tensors, Tree
 
@@ -22,6 +23,30 @@ def leaves_with_names(tree: Tree) -> list[tuple[str, object]]:
     """
     paths, leaves, _ = optree.tree_flatten_with_path(tree, none_is_leaf=True)  # type: ignore[arg-type] - optree takes any object
     return [(".".join(str(part) for part in path), leaf) for path, leaf in zip(paths, leaves, strict=True)]
+
+
+def shell_of(spec: Any) -> Any:
+    """Return a tree of the structure ``spec`` whose leaves are their own numbers, for ``rebuilt``."""
+    return optree.tree_unflatten(spec, range(spec.num_leaves))
+
+
+def rebuilt(shell: Any, leaves: Sequence[Any]) -> Any:
+    """Return the tree of ``shell_of`` with ``leaves`` in its places, in plain Python.
+
+    optree would do the same faster, but torch.compile cannot follow it.
+
+    >>> rebuilt({"b": 1, "a": [0]}, ["x", "y"])
+    {'b': 'y', 'a': ['x']}
+    """
+    if isinstance(shell, int):
+        return leaves[shell]
+    if type(shell) in (dict, OrderedDict):
+        return type(shell)((key, rebuilt(part, leaves)) for key, part in shell.items())
+    if type(shell) in (list, tuple):
+        return type(shell)([rebuilt(part, leaves) for part in shell])
+    if isinstance(shell, tuple) and hasattr(shell, "_fields"):
+        return type(shell)(*[rebuilt(part, leaves) for part in shell])
+    raise TypeError(f"a {type(shell).__name__} holds tensors of a player, and only dict, list and tuple can be traced")
 
 
 def tensors_of(tree: object) -> list[Tensor]:

@@ -13,6 +13,7 @@ used.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, final
 
@@ -47,6 +48,22 @@ class Penalised(NamedTuple):
     sensitivity: Tensor
 
 
+class OwnDerivatives(ABC):
+    """A risk that forms its derivatives itself, as compiled code; ``operator`` and ``penalised`` ask it for them."""
+
+    @abstractmethod
+    def __call__(self, u: Tensors, v: Tensors) -> Tensor:
+        """Return the risk, a tensor that autograd can differentiate."""
+
+    @abstractmethod
+    def operator(self, point: Point, players: Sequence[Player]) -> Gradients:
+        """Return what the function ``operator`` returns."""
+
+    @abstractmethod
+    def penalised(self, point: Point, gamma: float | Tensor) -> Penalised:
+        """Return what the function ``penalised`` returns."""
+
+
 def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v")) -> Gradients:
     """Return the game's operator, each player's gradient of its own loss.
 
@@ -70,6 +87,8 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
 
     Source: the vector field of a two-player zero-sum game, as in Mescheder et al. 2017.
     """
+    if isinstance(risk, OwnDerivatives):
+        return risk.operator(point, players)
     at = track(point, players)
     value = scalar(risk(at.u, at.v))
     found = gradients(value, {player: of(at, player) for player in players})
@@ -92,6 +111,8 @@ def penalised(risk: FlatRisk, point: Point, gamma: float | Tensor) -> Penalised:
 
     Source: Hamm and Mehra 2018, Alg. 1 and Eq. 16 (Eq. 8 for a responding follower).
     """
+    if isinstance(risk, OwnDerivatives):
+        return risk.penalised(point, gamma)
     at = track(point, ("u", "v"))
     value = scalar(risk(at.u, at.v))
     if not isinstance(gamma, Tensor) and gamma == 0:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from minimaxopt._loop import Run
+from minimaxopt._prepare import default_for, prepare, rehearse
 from minimaxopt._probe import probe
 from minimaxopt._progress import Bar
 from minimaxopt._random import undisturbed
@@ -40,6 +41,7 @@ def solve(
     callbacks: Sequence[Callback] = (),
     resume: str | Path | None = None,
     progress: bool | None = None,
+    compile: bool = False,
 ) -> Solution:
     """Play a game for a number of steps and return where it got to.
 
@@ -73,6 +75,12 @@ def solve(
         resume: a folder that ``Checkpoint`` wrote, to continue from (``Checkpoint.latest(folder)`` where a run may not
             have begun).
         progress: whether to show a progress bar; by default where the output is a terminal.
+        compile: whether to compile the steps of ``Sensitivity``, ``AlternatingGDA``, ``SimultaneousGDA``, ``Descent``
+            or ``Ascent``; the values are the same to rounding. On a CPU the derivatives are compiled by
+            ``torch.compile``, anew in each solve and for each batch shape, which takes some ten seconds and a C++
+            compiler. On CUDA a whole step is captured as a graph, which has not yet been measured on a GPU; it wants
+            batches on the device and optimizers that are SGD or have ``capturable=True``. What cannot be compiled is
+            refused.
 
     Returns:
         A ``Solution`` whose ``status`` names how it ended. A solve that meets NaN or infinity ends at the last finite
@@ -97,8 +105,13 @@ def solve(
     chosen = _solver(solver)
     looking = _callbacks(callbacks)
     _check(game, steps, seed, order, tolerance)
+    if not isinstance(compile, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
+        raise ArgumentError(f"compile: {compile!r} is neither True nor False; give one of them")
+    place = usable_device(device)
+    default = default_for(game, place) if compile else None
     flipped = order == "maximin"
-    optimizers = (v_optimizer, u_optimizer) if flipped else (u_optimizer, v_optimizer)
+    factories = (u_optimizer or default, v_optimizer or default)
+    optimizers = factories[::-1] if flipped else factories
     schedulers = (v_scheduler, u_scheduler) if flipped else (u_scheduler, v_scheduler)
     with _named_as_played(flipped):
         ctx = Context(
@@ -111,8 +124,10 @@ def solve(
             u_scheduler=schedulers[0],
             v_scheduler=schedulers[1],
             ascent_batches=ascent_batches,
-            device=usable_device(device),
+            device=place,
         )
+        if compile:
+            prepare(ctx, chosen)
     if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in looking):
         raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
     settings = {"order": order, "ascent_batches": ascent_batches, "data": _described(data)}
@@ -125,6 +140,9 @@ def solve(
         elif steps:
             with _named_as_played(flipped):
                 probe(ctx, twice=bool(getattr(chosen, "twice", False)))
+        if compile and steps > ctx.step:
+            with _named_as_played(flipped):
+                rehearse(ctx, chosen)
         bar = stack.enter_context(Bar(chosen.name, steps, done=ctx.step, shown=progress))
         return run.play(bar)
 

@@ -79,7 +79,7 @@ def in_turns(first: Callable[[], None], second: Callable[[], None]) -> tuple[flo
 
 def compiled_steps() -> None:
     print(
-        "| leader | solver | batch | as written, ms | compiled, ms | ratio | compiling, s |\n|---|---|---|---|---|---|---|"
+        "| leader | solver | batch | as written, ms | compiled, ms | ratio | first step, s |\n|---|---|---|---|---|---|---|"
     )
     for net in (mlp, conv):
         for solver in (AlternatingGDA(), Sensitivity(gamma=1.0)):

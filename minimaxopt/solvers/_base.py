@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, final
 
 import optree
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from minimaxopt import calculus
+from minimaxopt._compile import Compiled
 from minimaxopt._functional import Functional
 from minimaxopt._random import replay, stream
-from minimaxopt._tree import leaves_with_names, squared_norm, tensors_of
+from minimaxopt._tree import leaves_with_names, shell_of, squared_norm, tensors_of
 from minimaxopt._types import OptimizerFactory, Player, Point, Projection, Record, SchedulerFactory, Tensors
 from minimaxopt.data import Source, source_of
 from minimaxopt.errors import ArgumentError, DataError
@@ -40,6 +41,12 @@ class Solver(Protocol[State]):
     def step(self, ctx: Context, state: State) -> tuple[State, Record]:
         """Make one step of both players through ``ctx`` and report it."""
         ...
+
+
+class StepForm(Protocol):
+    """Makes steps in a solver's place, with the same outcome to rounding."""
+
+    def step(self, ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]: ...
 
 
 class Snapshot(NamedTuple):
@@ -109,6 +116,14 @@ class Context:
         self.fresh_ascent = ascent_batches == "fresh"
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
         self.source: Source = source_of(data, seed, place)
+        self.compiled: Compiled | None = None
+        """Compiled derivatives for those of the risk, where ``solve`` was asked for them."""
+        self.captured: StepForm | None = None
+        """What makes the steps in place of the solver, where ``solve`` was asked for it."""
+        self.seeding: Callable[[int], None] | None = None
+        """Called with the number of a random stream before each evaluation, in place of starting that stream."""
+        self.reinstated = 0
+        """How often the run went back; what refers to moments and buffers by their memory is then out of date."""
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
         self._opening: dict[Player, Tensors] = self.functional.buffers
         self._closing: dict[Player, Tensors] | None = None
@@ -154,6 +169,12 @@ class Context:
             )
         return int(next(iter(lengths)) or 0)
 
+    def _seed(self, draw: int) -> None:
+        if self.seeding is None:
+            replay(draw, self.devices)
+        else:
+            self.seeding(draw)
+
     def _rate(self, player: Player) -> float:
         rates = {float(group["lr"]) for group in self.movers[player].optimizer.param_groups}
         if len(rates) != 1:
@@ -169,15 +190,29 @@ class Context:
 
         Every call replays the draw of ``substep``, so that all evaluations of one substep see the same dropout masks.
         """
-        chosen = self.batch if batch is None else batch
+        return self._risk(self.batch if batch is None else batch, substep)
+
+    def _risk(self, batch: tuple[Any, ...], substep: int, spec: Any = None) -> calculus.FlatRisk:
+        """Return the risk; ``spec`` is the form of a responding follower's answer, whose leaves it then takes."""
         draw = stream(self.seed, self.step, "risk", substep)
 
-        def f(u: Tensors, v: Any) -> Tensor:
-            replay(draw, self.devices)
-            value, self._last_buffers = self.functional.evaluate(u, v, chosen, self._opening)
+        def seeded() -> None:
+            self._seed(draw)
+
+        def note(buffers: dict[Player, Tensors]) -> None:
+            self._last_buffers = buffers
+
+        def f(u: Tensors, v: Tensors) -> Tensor:
+            answer: Any = v if spec is None else optree.tree_unflatten(spec, list(v.values()))
+            seeded()
+            value, after = self.functional.evaluate(u, answer, batch, self._opening)
+            note(after)
             return value
 
-        return f
+        if self.compiled is None:
+            return f
+        shell = None if spec is None else shell_of(spec)
+        return self.compiled.risk(f, batch, self._opening, seeded, note, shell)
 
     def gradients(
         self,
@@ -227,7 +262,7 @@ class Context:
 
     def respond(self) -> tuple[Tensors, calculus.FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
-        replay(stream(self.seed, self.step, "respond"), self.devices)
+        self._seed(stream(self.seed, self.step, "respond"))
         answer = self.functional.respond(self.point.u, self.batch, self._opening)
         self.gradient_evaluations += 1
         spec = optree.tree_structure(answer, none_is_leaf=True)
@@ -238,13 +273,7 @@ class Context:
                     f"v: the responding follower returned {type(leaf).__name__} at {name!r}; return floating tensors"
                 )
             flat[name or "value"] = leaf
-        risk = self.risk()
-
-        def of_answer(u: Tensors, z: Tensors) -> Tensor:
-            rebuilt: Any = optree.tree_unflatten(spec, list(z.values()))
-            return risk(u, rebuilt)
-
-        return flat, of_answer
+        return flat, self._risk(self.batch, 0, spec)
 
     # -- moves --------------------------------------------------------------------------------------------------------
 
@@ -328,7 +357,10 @@ class Context:
         """Make one whole step: take a batch (or use ``batch``), let the solver move, commit buffers, advance rates."""
         self.batch = self.source.take() if batch is None else (batch,)
         self._closing = None
-        state, record = solver.step(self, state)
+        if self.captured is None:
+            state, record = solver.step(self, state)
+        else:
+            state, record = self.captured.step(self, solver, state)
         if self._closing is not None:
             # A frozen player keeps its running statistics.
             self._opening = {p: self._closing[p] if p in self.movers else self._opening[p] for p in self._opening}
@@ -337,6 +369,18 @@ class Context:
                 mover.scheduler.step()
         self.step += 1
         return state, record
+
+    def own_buffers(self) -> None:
+        """Give the buffers memory of their own, to be committed to in place."""
+        self._opening = {p: {n: t.clone() for n, t in held.items()} for p, held in self._opening.items()}
+
+    def commit_in_place(self) -> None:
+        """Write the moving players' buffers, as the step leaves them, over those it opened with."""
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            for player in self.movers:
+                for name, tensor in self._opening[player].items():
+                    tensor.copy_(closing[player][name])
 
     def capture(self) -> dict[str, Any]:
         """Return everything that the next steps depend on, as copies: the content of a checkpoint."""
@@ -358,6 +402,7 @@ class Context:
         """Go back to what ``capture`` returned, schedules included; ``source`` says whether the data go back too."""
         if source:
             self.source.load(captured["source"])
+        self.reinstated += 1
         self.step, self.gradient_evaluations = captured["step"], captured["gradient_evaluations"]
         with torch.no_grad():
             for player, mover in self.movers.items():

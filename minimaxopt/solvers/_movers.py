@@ -96,7 +96,7 @@ def _make_scheduler(
     return scheduler
 
 
-def default_optimizer(tensors: list[Tensor]) -> torch.optim.Optimizer:
+def default_optimizer(tensors: list[Tensor], *, capturable: bool = False) -> torch.optim.Optimizer:
     """Return Adam at its usual rate, fused where torch has it for the device."""
     fused = all(t.device.type in ("cpu", "cuda", "mps", "xpu") for t in tensors)
-    return torch.optim.Adam(tensors, lr=1e-3, fused=fused)
+    return torch.optim.Adam(tensors, lr=1e-3, fused=fused, capturable=capturable)
