@@ -89,7 +89,8 @@ def test_a_changed_setting_touches_only_what_depends_on_it() -> None:
     quick = load_profile("quick")
     assert changed(quick.model_copy(update={"name": "other", "about": "words"})) == set()
     lwa = changed(quick.model_copy(update={"lwa": quick.lwa.model_copy(update={"steps": 999})}))
-    assert lwa == {f"{what}LWA, eta {eta}, seed 0" for what in ("", "evaluation of ") for eta in (0.2, 0.4)}
+    kinds = ("", "evaluation of ", "attacks of today on ")
+    assert lwa == {f"{what}LWA, eta {eta}, seed 0" for what in kinds for eta in (0.2, 0.4)}
     everything = changed(quick.model_copy(update={"undefended": quick.undefended.model_copy(update={"rate": 0.1})}))
     assert "Adv FGSM3, eta 0.4, seed 0" in everything
     assert "Alt-AttNet, eta 0.2, seed 0" not in everything  # starts at random, not from the undefended classifier
