@@ -11,13 +11,13 @@ from minimaxopt.callbacks import Checkpoint, EarlyStop, Evaluate, JSONLLog
 from minimaxopt.certificate import Certificate
 from minimaxopt.certify import certify
 from minimaxopt.data import Batches
-from minimaxopt.ensemble import Run, solve_many
+from minimaxopt.ensemble import solve_many
 from minimaxopt.game import Game
 from minimaxopt.hookspecs import hookimpl
 from minimaxopt.mirror import ExponentiatedGradient
 from minimaxopt.problem import Problem, load_problem
 from minimaxopt.projections import Box, L1Ball, L2Ball, LInfBall, Product, Simplex
-from minimaxopt.run import solve
+from minimaxopt.run import Run, solve
 from minimaxopt.solution import History, Solution, Status
 from minimaxopt.solvers import (
     AlternatingGDA,

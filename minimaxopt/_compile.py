@@ -8,7 +8,7 @@ derivatives and the buffers after. The seeds are set outside, before each call, 
 from __future__ import annotations
 
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     from minimaxopt._functional import Functional
 
 Buffers: TypeAlias = dict[Player, Tensors]
+
+
+class Deriving(Protocol):
+    """What forms a risk's derivatives in autograd's place."""
+
+    def risk(
+        self,
+        eager: FlatRisk,
+        batch: tuple[Any, ...],
+        buffers: Buffers,
+        seeded: Callable[[], None],
+        note: Callable[[Buffers], None],
+        shell: Any = None,
+    ) -> OwnDerivatives: ...
 
 
 @final
@@ -60,7 +74,7 @@ class Compiled:
         self, players: tuple[Player, ...], shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
     ) -> tuple[Gradients, Buffers]:
         """Return what ``calculus.operator`` does, and the buffers after."""
-        function = self._function(("operator", players), shell, lambda risk: _operator(risk, players))
+        function = self._function(("operator", players), shell, lambda risk: operator_of(risk, players))
         value, slopes, after = _called(function, u, v, batch, buffers)
         found = dict(zip(players, slopes, strict=True))
         return Gradients(value, found.get("u", {}), found.get("v", {})), after
@@ -69,7 +83,7 @@ class Compiled:
         self, half: Tensor, shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
     ) -> tuple[Penalised, Buffers]:
         """Return what ``calculus.penalised`` does for twice the weight ``half``, and the buffers after."""
-        function = self._function(("penalised",), shell, _penalised)
+        function = self._function(("penalised",), shell, penalised_of)
         value, g_u, g_v, sensitivity, after = _called(function, u, v, batch, buffers, half)
         return Penalised(value, g_u, g_v, sensitivity), after
 
@@ -131,7 +145,7 @@ class CompiledRisk(OwnDerivatives):
         return u, v, self._batch, self._buffers
 
 
-def _operator(risk: Any, players: tuple[Player, ...]) -> Any:
+def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
     argnums = tuple("uv".index(player) for player in players)
 
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers) -> Any:
@@ -142,7 +156,7 @@ def _operator(risk: Any, players: tuple[Player, ...]) -> Any:
     return derivatives
 
 
-def _penalised(risk: Any) -> Any:
+def penalised_of(risk: Any) -> Any:
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers, half: Tensor) -> Any:
         def total(moving: Tensors) -> tuple[Tensor, Any]:
             slope, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)

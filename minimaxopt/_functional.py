@@ -21,7 +21,7 @@ from minimaxopt.game import Game, is_responding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimaxopt._types import Player, Projection, Tensors, Tree
+    from minimaxopt._types import Player, Projection, Risk, Tensors, Tree
 
 _PLAYERS: tuple[Player, Player] = ("u", "v")
 
@@ -106,16 +106,37 @@ class Functional:
     def responding(self) -> bool:
         return self.game.responding
 
+    def settings(self) -> tuple[list[tuple[str, type, dict[str, Any]]], list[tuple[str, Tensor]]]:
+        """Return what the players' modules hold beside parameters and buffers: plain values, and tensors that stay."""
+        plain: list[tuple[str, type, dict[str, Any]]] = []
+        still: list[tuple[str, Tensor]] = []
+        for name, module in self._container.named_modules() if self._container is not None else []:
+            held = {k: x for k, x in vars(module).items() if isinstance(x, (bool, int, float, str, tuple, type(None)))}
+            plain.append((name, type(module), held))
+            still += [(f"{name}.{k}", x) for k, x in vars(module).items() if isinstance(x, Tensor)]
+            frozen = [(k, x) for k, x in module.named_parameters(recurse=False) if not x.requires_grad]
+            still += [(f"{name}.{k}", x) for k, x in frozen]
+        return plain, still
+
     def evaluating(self) -> None:
         """Put all modules into evaluation mode."""
         if self._container is not None:
             self._container.eval()
 
     def evaluate(
-        self, u: Tensors, v: Any, batch: tuple[Any, ...], buffers: dict[Player, Tensors]
+        self,
+        u: Tensors,
+        v: Any,
+        batch: tuple[Any, ...],
+        buffers: dict[Player, Tensors],
+        f: Risk | None = None,
     ) -> tuple[Tensor, dict[Player, Tensors]]:
-        """Return ``f(u, v)`` and the buffers as the evaluation left them; those given are not touched."""
-        return self._call(lambda a, b: self.game.f(a, b, *batch), u, v, buffers)
+        """Return ``f(u, v)`` and the buffers as the evaluation left them; those given are not touched.
+
+        ``f`` may stand in for the game's own.
+        """
+        risk = self.game.f if f is None else f
+        return self._call(lambda a, b: risk(a, b, *batch), u, v, buffers)
 
     def respond(self, u: Tensors, batch: tuple[Any, ...], buffers: dict[Player, Tensors]) -> Tree:
         """Return the responding follower's answer to ``u``, detached; what it does to the buffers is forgotten."""

@@ -228,8 +228,8 @@ class JSONLLog:
 
     def __init__(self, path: str | Path, *, every: int = 50) -> None:
         self.every = _period(every)
-        self._path = Path(path)
-        if self._path.is_dir():
+        self.path = Path(path)
+        if self.path.is_dir():
             raise ArgumentError(f"path: {path} is a folder; give the file to write to")
         self.begin()
 
@@ -240,8 +240,8 @@ class JSONLLog:
     def __call__(self, run: Progress) -> None:
         """Append the steps since the last write; the first write begins the file anew."""
         rows = run.history.rows(since=self._written)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a" if self._written else "w", encoding="utf-8") as file:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a" if self._written else "w", encoding="utf-8") as file:
             file.writelines(_line(step, row) for step, row in rows)
         self._written = run.step
 

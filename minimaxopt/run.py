@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 
-from minimaxopt._loop import Run
+from minimaxopt._loop import Playing
 from minimaxopt._prepare import default_for, prepare, rehearse
 from minimaxopt._probe import probe
 from minimaxopt._progress import Bar
@@ -21,6 +22,37 @@ from minimaxopt.errors import ArgumentError, MinimaxoptError, ResumeError
 from minimaxopt.game import Game
 from minimaxopt.solution import Solution
 from minimaxopt.solvers import SOLVERS, Context
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """The arguments of one ``solve``, for ``solve_many``; all are as there.
+
+    Examples:
+        >>> import torch
+        >>> from minimaxopt import Game, Run, Sensitivity, solve_many
+        >>> game = Game(lambda u, v: u**2 / 2 + 2 * u * v - v**2 / 2, torch.tensor(1.0), torch.tensor(1.0))
+        >>> [solution.steps for solution in solve_many([Run(game, Sensitivity(gamma=g), steps=9) for g in (0.5, 1.0)])]
+        [9, 9]
+    """
+
+    game: Game
+    solver: Any = "sensitivity"
+    steps: int = 0
+    data: Any = None
+    seed: int = 0
+    u_optimizer: OptimizerFactory | None = None
+    v_optimizer: OptimizerFactory | None = None
+    u_scheduler: SchedulerFactory | None = None
+    v_scheduler: SchedulerFactory | None = None
+    order: Literal["minimax", "maximin"] = "minimax"
+    ascent_batches: Literal["same", "fresh"] = "same"
+    tolerance: float | None = None
+    device: torch.device | str | None = None
+    callbacks: Sequence[Callback] = ()
+    resume: str | Path | None = None
+    compile: bool = False
 
 
 def solve(
@@ -102,59 +134,106 @@ def solve(
 
     Source: Hamm and Mehra 2018, Alg. 1, for the default solver.
     """
-    chosen = _solver(solver)
-    looking = _callbacks(callbacks)
-    _check(game, steps, seed, order, tolerance)
-    if not isinstance(compile, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
-        raise ArgumentError(f"compile: {compile!r} is neither True nor False; give one of them")
-    place = usable_device(device)
-    default = default_for(game, place) if compile else None
-    flipped = order == "maximin"
-    factories = (u_optimizer or default, v_optimizer or default)
-    optimizers = factories[::-1] if flipped else factories
-    schedulers = (v_scheduler, u_scheduler) if flipped else (u_scheduler, v_scheduler)
-    with _named_as_played(flipped):
-        ctx = Context(
-            game.flip() if flipped else game,
-            movers=chosen.movers,
+    prepared = Prepared(
+        Run(
+            game,
+            solver,
+            steps=steps,
             data=data,
             seed=seed,
-            u_optimizer=optimizers[0],
-            v_optimizer=optimizers[1],
-            u_scheduler=schedulers[0],
-            v_scheduler=schedulers[1],
+            u_optimizer=u_optimizer,
+            v_optimizer=v_optimizer,
+            u_scheduler=u_scheduler,
+            v_scheduler=v_scheduler,
+            order=order,
             ascent_batches=ascent_batches,
-            device=place,
+            tolerance=tolerance,
+            device=device,
+            callbacks=callbacks,
+            resume=resume,
+            compile=compile,
         )
-        if compile:
-            prepare(ctx, chosen)
-    if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in looking):
-        raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
-    settings = {"order": order, "ascent_batches": ascent_batches, "data": _described(data)}
+    )
     with ExitStack() as stack:
-        stack.enter_context(undisturbed(ctx.devices))
-        stack.callback(_untie, ctx)
-        run = Run(ctx, chosen, steps, flipped=flipped, callbacks=looking, tolerance=tolerance, settings=settings)
-        if resume is not None:
-            run.resume(Path(resume))
-        elif steps:
-            with _named_as_played(flipped):
-                probe(ctx, twice=bool(getattr(chosen, "twice", False)))
-        if compile and steps > ctx.step:
-            with _named_as_played(flipped):
-                rehearse(ctx, chosen)
-        bar = stack.enter_context(Bar(chosen.name, steps, done=ctx.step, shown=progress))
-        return run.play(bar)
+        stack.enter_context(undisturbed(prepared.ctx.devices))
+        stack.callback(prepared.untie)
+        playing = prepared.begin()
+        bar = stack.enter_context(Bar(prepared.solver.name, steps, done=playing.step, shown=progress))
+        return playing.play(bar)
 
 
-def _untie(ctx: Context) -> None:
-    """Open the ring of optimizer and schedule, so that moments and parameters are freed at once and not at some time.
+@final
+class Prepared:
+    """A run whose arguments were found usable; nothing has been computed yet.
 
-    A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.
+    Attributes:
+        ctx: the context in which it will be played.
+        solver: the solver, where the run may name it.
+        flipped: whether ``ctx`` plays the flipped game.
+        callbacks: the run's callbacks, as a list.
     """
-    for mover in ctx.movers.values():
-        if mover.scheduler is not None:
-            vars(mover.optimizer).pop("step", None)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.solver = _solver(run.solver)
+        self.callbacks = _callbacks(run.callbacks)
+        _check(run.game, run.steps, run.seed, run.order, run.tolerance)
+        if not isinstance(run.compile, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
+            raise ArgumentError(f"compile: {run.compile!r} is neither True nor False; give one of them")
+        place = usable_device(run.device)
+        default = default_for(run.game, place) if run.compile else None
+        self.flipped = run.order == "maximin"
+        factories = (run.u_optimizer or default, run.v_optimizer or default)
+        optimizers = factories[::-1] if self.flipped else factories
+        schedulers = (run.v_scheduler, run.u_scheduler) if self.flipped else (run.u_scheduler, run.v_scheduler)
+        with _named_as_played(self.flipped):
+            self.ctx = Context(
+                run.game.flip() if self.flipped else run.game,
+                movers=self.solver.movers,
+                data=run.data,
+                seed=run.seed,
+                u_optimizer=optimizers[0],
+                v_optimizer=optimizers[1],
+                u_scheduler=schedulers[0],
+                v_scheduler=schedulers[1],
+                ascent_batches=run.ascent_batches,
+                device=place,
+            )
+            if run.compile:
+                prepare(self.ctx, self.solver)
+        if not self.ctx.source.exact and any(isinstance(c, Checkpoint) for c in self.callbacks):
+            raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {self.ctx.source.why_not}")
+
+    def begin(self) -> Playing:
+        """Return the run as it begins or goes on; its risk has been evaluated once. Draws random numbers."""
+        run = self._run
+        playing = Playing(
+            self.ctx,
+            self.solver,
+            run.steps,
+            flipped=self.flipped,
+            callbacks=self.callbacks,
+            tolerance=run.tolerance,
+            settings={"order": run.order, "ascent_batches": run.ascent_batches, "data": _described(run.data)},
+        )
+        if run.resume is not None:
+            playing.resume(Path(run.resume))
+        elif run.steps:
+            with _named_as_played(self.flipped):
+                probe(self.ctx, twice=bool(getattr(self.solver, "twice", False)))
+        if run.compile and run.steps > self.ctx.step:
+            with _named_as_played(self.flipped):
+                rehearse(self.ctx, self.solver)
+        return playing
+
+    def untie(self) -> None:
+        """Open the ring of optimizer and schedule, so that moments and parameters are freed at once, not at some time.
+
+        A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.
+        """
+        for mover in self.ctx.movers.values():
+            if mover.scheduler is not None:
+                vars(mover.optimizer).pop("step", None)
 
 
 @contextmanager

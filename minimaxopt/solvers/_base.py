@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt import calculus
-from minimaxopt._compile import Compiled
+from minimaxopt._compile import Deriving
 from minimaxopt._functional import Functional
 from minimaxopt._random import replay, stream
 from minimaxopt._tree import leaves_with_names, shell_of, squared_norm, tensors_of
@@ -116,7 +116,7 @@ class Context:
         self.fresh_ascent = ascent_batches == "fresh"
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
         self.source: Source = source_of(data, seed, place)
-        self.compiled: Compiled | None = None
+        self.compiled: Deriving | None = None
         """Compiled derivatives for those of the risk, where ``solve`` was asked for them."""
         self.captured: StepForm | None = None
         """What makes the steps in place of the solver, where ``solve`` was asked for it."""
@@ -355,8 +355,16 @@ class Context:
 
     def advance(self, solver: Solver[State], state: State, batch: Any = None) -> tuple[State, Record]:
         """Make one whole step: take a batch (or use ``batch``), let the solver move, commit buffers, advance rates."""
+        self.open(batch)
+        return self.close(solver, state)
+
+    def open(self, batch: Any = None) -> None:
+        """Begin a step: take a batch, or use ``batch``."""
         self.batch = self.source.take() if batch is None else (batch,)
         self._closing = None
+
+    def close(self, solver: Solver[State], state: State) -> tuple[State, Record]:
+        """Make the step that ``open`` began: let the solver move, commit buffers, advance rates."""
         if self.captured is None:
             state, record = solver.step(self, state)
         else:
