@@ -47,7 +47,7 @@ class Claim:
     late: bool = False
 
 
-def _undefended(e: Evidence) -> list[Margin]:
+def undefended(e: Evidence) -> list[Margin]:
     return [
         Margin(f"eta {eta:g}: FGSM adds more than {FAILS_BY} to the error",
                e.error(3, NO_DEFENSE, "FGSM-curr", eta) - e.error(3, NO_DEFENSE, "No attack", eta) - FAILS_BY)
@@ -87,7 +87,7 @@ def _last_moderate(e: Evidence) -> list[Margin]:
     ]  # fmt: skip
 
 
-def _grad_lowest(e: Evidence) -> list[Margin]:
+def grad_lowest(e: Evidence) -> list[Margin]:
     return [
         Margin(f"eta {eta:g}: {MINIMAX_GRAD}'s worst error is below {row}'s",
                e.error(3, row, "worst", eta) - e.error(3, MINIMAX_GRAD, "worst", eta))
@@ -195,7 +195,7 @@ GATE_IN_WORDS = "errs more than half as often as FGSM does and more than three t
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("undefended fails", "FGSM fools an undefended network (Sec. 3.1, Table 1).",
-          f"FGSM raises its error by more than {FAILS_BY} at each eta", _undefended),
+          f"FGSM raises its error by more than {FAILS_BY} at each eta", undefended),
     Claim("own round is cured", "Adversarial training averts the attack that it was trained on (Sec. 3.1, Table 2).",
           f"Adv FGSMk's error on FGSMk is within {CURED_WITHIN} of the undefended clean error, k = 1, 2", _cured),
     Claim("cat and mouse goes on", "A new FGSM against the retrained network works again (Sec. 3.1, Table 3).",
@@ -206,7 +206,7 @@ CLAIMS: tuple[Claim, ...] = (
           f"FGSM-curr's error on the last round is at most {MODERATELY:g} times that on Adv FGSM1", _last_moderate,
           late=True),
     Claim("Minimax-Grad lowest", "Minimax-Grad has the lowest worst error (Sec. 3.4, Table 3, column worst).",
-          "its worst error is below that of each other row at each eta", _grad_lowest),
+          "its worst error is below that of each other row at each eta", grad_lowest),
     Claim("Minimax-Grad against FGSM-curr", "Minimax-Grad is more robust to FGSM-curr than the last round (Sec. 3.4).",
           "FGSM-curr errs less on it than on the last round's classifier at each eta", _grad_current),
     Claim("sensitivity term helps", "Minimax-Grad is better than LWA overall, if not by much (Sec. 3.4).",
