@@ -118,8 +118,10 @@ def _trained(pairs: Sequence[tuple[Task, Desk]], begun: Sequence[Any]) -> list[A
     if len(runs) > 1:
         try:
             solutions = dict(zip(runs, solve_many(list(runs.values())), strict=True))
-        except Exception:  # noqa: BLE001 -- one of them failed: run each alone, to see which
-            solutions = {}
+        except Exception as error:  # noqa: BLE001 -- one of them failed: it runs again alone, to tell its own reason
+            left = getattr(error, "solutions", [None] * len(runs))
+            ended = zip(runs, left, strict=True)
+            solutions = {place: found for place, found in ended if found and found.status is not Status.FAILED}
     outcomes = list(begun)
     for place, (task, desk) in enumerate(pairs):
         training = begun[place]

@@ -53,11 +53,8 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
     device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
     together: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Trainings of one kind that a worker runs side by side; by default 1 on a CPU, else 8."
-        ),
-    ] = None,
+        int, typer.Option(min=1, help="Trainings of one kind that a worker is handed at once; it plays them in turn.")
+    ] = 1,
     keep: Annotated[
         bool,
         typer.Option("--keep", help="Keep what older sources computed, where all of its kind is there."),

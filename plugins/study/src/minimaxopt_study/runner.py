@@ -88,7 +88,7 @@ def compute(
         images: how a worker opens the images.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
         device: where they compute, such as "cpu" or "cuda".
-        together: how many trainings of one kind a worker may run side by side.
+        together: how many trainings of one kind a worker is handed at once.
         only: which tables and figures the graph is for, all if empty; `status` asks for it while the run goes on.
 
     Raises:
@@ -208,7 +208,7 @@ class _Run:
                 self.reporter.started(task)
 
     def _group(self, ready: list[Task]) -> list[Task]:
-        """The most urgent task, and with a training as many others of its kind and length as run beside it."""
+        """The most urgent task, and with a training as many others of its kind and length as are handed out together."""
         ready.sort(key=lambda task: -self.urgency[task.key])
         first = ready[0]
         if not first.steps:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-TOGETHER = 8  # trainings side by side on an accelerator
 SHOWN = 4  # differing settings that one line names
 
 
@@ -138,7 +137,7 @@ def run(
     allow_unverified: bool = False,
     keep: bool = False,
     device: str = "cpu",
-    together: int | None = None,
+    together: int = 1,
 ) -> Summary:
     """Compute whatever the folder lacks of a profile, then write tables, figures and report.
 
@@ -151,8 +150,8 @@ def run(
         only: tables and figures, by the names in `select.choices`: nothing is computed but what they need. Empty: all.
         allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
         keep: keep what older sources computed, as far as every task of its kind is there, instead of computing it anew.
-        together: how many trainings of one kind a worker runs side by side: those of several eta and seeds. By default one
-            on a CPU, where processes are faster, and eight elsewhere, where one training alone leaves the device idle.
+        together: how many trainings of one kind, those of several eta and seeds, a worker is handed at once, for one
+            `solve_many`, which plays them one after another: no faster, as far as it is measured.
         device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on elsewhere.
 
     Raises:
@@ -179,7 +178,7 @@ def run(
         try:
             summary = compute(graph, folder, FUNCTIONS, reporter, workers=workers, images=opening,
                               checkpoint_every=profile.checkpoint_every, only=only, device=device,
-                              together=together or (1 if device == "cpu" else TOGETHER))  # fmt: skip
+                              together=together)  # fmt: skip
         except BaseException:
             with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
                 noted.append(None)
