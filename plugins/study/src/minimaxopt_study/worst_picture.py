@@ -27,8 +27,8 @@ def worst_figure(results: Results) -> dict[str, Any]:
             f"Worst. Largest test error of each classifier (row): as the paper's tables print it, here under the same attacks "
             f"(FGSM of the printed rounds and against itself, and attack networks), and here under today's (iterated attacks "
             f"with restarts, transferred images, AutoAttack where it was run) on the first {images:,} test "
-            f"{results.experiment.many}, an image counting as soon as one of them fools the classifier. Bars are 95% intervals of these {images:,}; the "
-            f"paper's attacks are counted on all {results.test_images:,}. A long line is robustness that only they see."
+            f"{results.experiment.many}, an image counting as soon as one of them fools the classifier. Bars "
+            f"are 95% intervals of these {images:,}; the paper's attacks are counted on all {results.test_images:,}. A long line is robustness that only they see."
         ),
         "panels": [
             {
