@@ -155,7 +155,8 @@ def _todays(beside: Sequence[Line], results: Results) -> list[str]:
     return [
         f"Under the attacks of today, on {images:,} test {results.experiment.many}, the worst error is larger than under the "
         f"paper's attacks (on all {results.test_images:,}) on {larger} of {len(known)} rows; the "
-        f"widest gap is that of {widest.row} at η = {widest.eta:g}, from {widest.here:.3f} to {widest.worst.mean:.3f}. The lowest worst error that remains is "
+        f"widest gap is that of {widest.row} at η = {widest.eta:g}, from {widest.here:.3f} to "
+        f"{widest.worst.mean:.3f}. The lowest worst error that remains is "
         + ", ".join(f"{line.worst.mean:.3f} at η = {line.eta:g} ({line.row})" for line in best)
         + f". Signs of masked gradients are raised on {sum(bool(line.raised) for line in known)} rows."
     ]

@@ -28,7 +28,8 @@ def worst_figure(results: Results) -> dict[str, Any]:
             f"(FGSM of the printed rounds and against itself, and attack networks), and here under today's (iterated attacks "
             f"with restarts, transferred images, AutoAttack where it was run) on the first {images:,} test "
             f"{results.experiment.many}, an image counting as soon as one of them fools the classifier. Bars "
-            f"are 95% intervals of these {images:,}; the paper's attacks are counted on all {results.test_images:,}. A long line is robustness that only they see."
+            f"are 95% intervals of these {images:,}; the paper's attacks are counted on all "
+            f"{results.test_images:,}. A long line is robustness that only they see."
         ),
         "panels": [
             {
