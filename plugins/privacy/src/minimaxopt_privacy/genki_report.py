@@ -1,0 +1,193 @@
+"""The GENKI comparison as a table, a picture and verdicts: ours beside what the study published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minimaxopt_privacy.evaluate import wilson
+from minimaxopt_privacy.genki import Outcome
+from minimaxopt_privacy.published import DIMENSIONS, LEAKAGE_GOAL, LINEAR_GOAL, README, STORED, UTILITY_GOAL
+from minimaxopt_privacy.tradeoff import COLOURS
+
+TEST_FACES = 200
+
+
+def interval(share: float) -> tuple[float, float]:
+    """Return the 95% interval of a share of 200 test faces; the mean over seeds counts as one look at the same faces.
+
+    >>> [round(end, 2) for end in interval(0.6)]
+    [0.53, 0.67]
+    """
+    return wilson(round(share * TEST_FACES), TEST_FACES)
+
+
+def rows(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return for each method and dimension the means over seeds, their spread, intervals and published numbers."""
+    found = []
+    for (method, dimension), cells in outcome.scores.items():
+        useful, leakage = (np.array([cell[name] for cell in cells]) for name in ("useful", "leakage"))
+        families: dict[str, list[float]] = {}
+        for cell in cells:
+            for score in cell["private"][0]["scores"]:
+                families.setdefault(score["family"], []).append(score["value"])
+        choice = outcome.choices.get((method.partition("+")[0], dimension))
+        found.append(
+            {
+                "method": method,
+                "dimension": dimension,
+                "useful": float(useful.mean()),
+                "useful_spread": float(useful.std(ddof=1)) if len(useful) > 1 else 0.0,
+                "useful_interval": interval(float(useful.mean())),
+                "leakage": float(leakage.mean()),
+                "leakage_spread": float(leakage.std(ddof=1)) if len(leakage) > 1 else 0.0,
+                "leakage_interval": interval(float(leakage.mean())),
+                "families": {name: float(np.mean(values)) for name, values in families.items()},
+                "seeds": len(cells),
+                "validated": None if choice is None else {"useful": choice.useful, "leakage": choice.leakage},
+                "settings": {} if choice is None else dict(choice.settings),
+                "published": _published(method, dimension),
+                "looks": outcome.looks[method, dimension],
+            }
+        )
+    return found
+
+
+def _published(method: str, dimension: int) -> dict[str, tuple[float, float]]:
+    name = method.partition("@")[0]
+    told: dict[str, tuple[float, float]] = {}
+    if dimension == DIMENSIONS[0] and name in README:
+        told["README"] = README[name]
+    if dimension in DIMENSIONS:
+        at = DIMENSIONS.index(dimension)
+        for stored, (smile, gender) in STORED.items():
+            if stored == name or (name in ("linear", "mlp") and stored.startswith("minimax")):
+                told[f"file ({stored})" if stored != name else "file"] = (smile[at], gender[at])
+    return told
+
+
+def markdown(outcome: Outcome) -> str:
+    """Return the table and the verdicts."""
+    lines = [
+        "| method | d | smile | spread | gender, worst | spread | logistic | rbf-svm | random-forest | mlp | by validation "
+        "| published smile / gender |",
+        "|" + "---|" * 12,
+    ]
+    for row in rows(outcome):
+        ends = [f"{row[name]:.3f} [{row[f'{name}_interval'][0]:.2f}, {row[f'{name}_interval'][1]:.2f}]" for name in
+                ("useful", "leakage")]  # fmt: skip
+        told = "; ".join(f"{where} {a:.3f} / {b:.3f}" for where, (a, b) in row["published"].items())
+        validated = row["validated"]
+        cells = [
+            row["method"] + ("" if row["looks"] == 1 else f" (test faces scored with {row['looks']} settings)"),
+            str(row["dimension"]),
+            ends[0],
+            f"{row['useful_spread']:.3f}",
+            ends[1],
+            f"{row['leakage_spread']:.3f}",
+            *(f"{row['families'][name]:.3f}" if name in row["families"] else "" for name in
+              ("logistic", "rbf-svm", "random-forest", "mlp")),
+            "" if validated is None else f"{validated['useful']:.3f} / {validated['leakage']:.3f}",
+            told,
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    seeds = len(outcome.protocol.seeds)
+    lines += [
+        "",
+        f"Means over {seeds} seed{'s' if seeds > 1 else ''} on {TEST_FACES} test faces, with 95% intervals of the choice of "
+        "faces (Wilson) and the standard deviation over seeds; gender by the worst of four fresh attackers, which errs upward. "
+        "All settings by cross-validation on the training faces; its means stand in the column before the last.",
+        "",
+        *(f"- {sentence}" for sentence in verdicts(rows(outcome))),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def verdicts(found: list[Mapping[str, Any]] | list[dict[str, Any]]) -> list[str]:
+    """Return what became of the two goals, judged by 95% intervals.
+
+    >>> row = {"method": "mlp", "dimension": 10, "useful": 0.9, "leakage": 0.5, "leakage_interval": (0.43, 0.57)}
+    >>> verdicts([{**row, "useful_interval": (0.85, 0.93)}])[0].split(":")[-1].strip()
+    'reached, and below the whole range.'
+    """
+    told: list[str] = []
+    goals = {"mlp": (UTILITY_GOAL, LEAKAGE_GOAL[0]), "linear": LINEAR_GOAL}
+    for row in found:
+        base = row["method"].partition("@")[0]
+        if base not in goals:
+            continue
+        useful, leakage = goals[base]
+        name = f"{row['method']}, d = {row['dimension']} (goal: smile {useful}, gender under {leakage})"
+        kept = row["useful"] - useful
+        linear = row.get("families", {}).get("logistic")
+        if linear is not None:
+            name += f"; by a softmax attacker alone, the study's, the gender is read with {linear:.3f}"
+        if row["useful_interval"][1] < useful:
+            told.append(f"{name}: missed, the smile by {-kept:.3f}.")
+        elif row["leakage_interval"][0] > leakage:
+            told.append(f"{name}: missed, the gender by {row['leakage'] - leakage:.3f}.")
+        elif kept >= 0 and row["leakage_interval"][1] < leakage:
+            told.append(f"{name}: reached, and below the whole range.")
+        else:
+            away = f"smile {kept:+.3f}, gender {row['leakage'] - leakage:+.3f}"
+            told.append(f"{name}: {away} from the goal, which {TEST_FACES} faces do not tell apart.")
+    return told
+
+
+def plot(outcome: Outcome, path: str | Path) -> None:
+    """Draw smile against gender: the test faces with intervals, and the sweep over rho on the training faces."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    found = rows(outcome)
+    colours = dict(zip(dict.fromkeys(row["method"] for row in found), COLOURS * 3, strict=False))
+    markers = dict(zip(outcome.protocol.dimensions, "osD^vP*X" * 4, strict=False))
+    for row in found:
+        x, y = row["leakage"], row["useful"]
+        xerr = [[x - row["leakage_interval"][0]], [row["leakage_interval"][1] - x]]
+        yerr = [[y - row["useful_interval"][0]], [row["useful_interval"][1] - y]]
+        label = row["method"] if row["dimension"] == outcome.protocol.dimensions[0] else None
+        left.errorbar(
+            [x], [y], np.abs(yerr), np.abs(xerr), markers[row["dimension"]], color=colours[row["method"]], label=label,
+            alpha=0.8, elinewidth=0.6,
+        )  # fmt: skip
+    for name, (smile, gender) in README.items():
+        left.plot(gender, smile, "x", color=colours.get(name, "black"), markersize=9)
+        left.annotate(f"{name}, published", (gender, smile), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    for (method, dimension), choice in outcome.choices.items():
+        if "@" in method or not any("rho" in row["settings"] for row in choice.tried):
+            continue
+        sweep = _sweep(choice.tried, outcome.protocol.target)
+        right.plot(
+            [row["leakage"] for row in sweep], [row["useful"] for row in sweep], f"{markers[dimension]}-",
+            color=colours[method], label=f"{method}, d = {dimension}",
+        )  # fmt: skip
+        for row in (sweep[0], sweep[-1]):
+            right.annotate(
+                f"ρ = {row['settings']['rho']:g}", (row["leakage"], row["useful"]), xytext=(4, -10),
+                textcoords="offset points", fontsize=7,
+            )  # fmt: skip
+    right.axhline(outcome.protocol.target, color="grey", linestyle=":")
+    left.set_title(f"{TEST_FACES} test faces, 95% intervals; crosses: the study's README", fontsize=10)
+    right.set_title("Cross-validation on the training faces: the sweep over ρ", fontsize=10)
+    for axes in (left, right):
+        axes.axvline(0.5, color="grey", linestyle=":")
+        axes.set(xlabel="gender read by the worst fresh attacker", ylabel="smile read")
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=7)
+    figure.savefig(path, dpi=150)
+
+
+def _sweep(tried: Any, target: float) -> list[Any]:
+    """Return the best candidate at each rho, by the criterion by which all are chosen."""
+    best = []
+    for rho in sorted({row["settings"]["rho"] for row in tried}):
+        mine = [row for row in tried if row["settings"]["rho"] == rho]
+        able = [row for row in mine if row["useful"] >= target]
+        best.append(min(able, key=lambda r: r["leakage"]) if able else max(mine, key=lambda r: r["useful"]))
+    return best

