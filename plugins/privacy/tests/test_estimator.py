@@ -155,6 +155,14 @@ def test_a_filter_cannot_whisper_unless_told_otherwise(train, seed):
     assert published(normalize=False).std() < 0.5
 
 
+@pytest.mark.parametrize(
+    ("filter_", "mixes"), [("linear", True), ("mlp", True), ("noise", True), ("conv", False), (nn.Linear(4, 1), False)]
+)
+def test_features_stay_in_their_places_where_a_filter_needs_it(train, filter_, mixes):
+    found = small(max_iter=0, filter=filter_, image_shape=(1, 2, 2)).fit(train.X, train.y, private=train.private)
+    assert (found.filter_.matrix.ndim == 2) == mixes
+
+
 def test_shrunk_scaling_keeps_directions_of_little_variance_small():
     X = np.random.default_rng(0).normal(size=(500, 3)) * [10.0, 1.0, 0.01]
     spreads = {
