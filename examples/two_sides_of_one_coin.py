@@ -87,7 +87,7 @@ def main() -> None:
     axes[0].set(title="The classifier leads: the attacker moves each class across", ylim=(-3.5, 3.5), xlim=(-3, 3))
     for label, colour in enumerate(COLOURS):
         z = hidden.u["filter"](x[private == label]).detach()[:, 0]
-        axes[1].hist(z, bins=30, alpha=0.5, color=colour)
+        axes[1].hist(z, bins=np.linspace(-6, 6, 41), alpha=0.5, color=colour)
     axes[1].set(title="The filter leads: it hides the private label (colours)", xlabel="published number")
     plt.savefig(out / "two_sides_of_one_coin.png", dpi=150)
 
