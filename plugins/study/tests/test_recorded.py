@@ -79,7 +79,8 @@ def quotable(record: Path) -> set[float]:
     parts = [json.loads(path.read_text()) for path in record.glob("tables/table*.json")]
     if (record / "tables" / "modern.json").is_file():
         rows = json.loads((record / "tables" / "modern.json").read_text())["eta"].values()
-        parts.append([line["attacks of today"]["worst"] for row in rows for line in row.values()])
+        today = [line["attacks of today"] for row in rows for line in row.values()]
+        parts.append([cells[name] for cells in today for name in ("worst", "AutoAttack") if name in cells])
     _, games, *_ = open_study(record).profile.experiment.figures
     parts.append(json.loads((record / "figures" / f"{games}.json").read_text())["ends"])
     parts.append(open_study(record).profile.model_dump(mode="json"))

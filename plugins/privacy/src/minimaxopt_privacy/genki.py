@@ -37,19 +37,22 @@ _CLASSICAL: dict[str, list[dict[str, Any]]] = {
 }
 # The adversary is kept near its best answer, and what the filter sees is conditioned: on standardised pixels, which vary
 # together, a game of this length ends far from where it leads.
-_RESPONSE: dict[str, Any] = {"solver": {"name": "best-response", "ascent_steps": 5}, "max_iter": 300}
-_BOTH: dict[str, Any] = {"adversary": ["softmax", "mlp"], **_RESPONSE}
+_RESPONSE: dict[str, Any] = {
+    "adversary": ["softmax", "mlp"],
+    "solver": {"name": "best-response", "ascent_steps": 5},
+    "max_iter": 300,
+}
 _PLAIN: dict[str, Any] = {"scaling": "standard", "jitter": 0.0, "normalize": False}
 _PLAYED: dict[str, list[dict[str, Any]]] = {
     "linear": [
-        {"scaling": "shrunk", "jitter": 0.5, "adversary": "softmax", **_RESPONSE},
-        {"scaling": "shrunk", "jitter": 1.0, **_BOTH},
+        {"scaling": "shrunk", "jitter": 0.5, **_RESPONSE},
+        {"scaling": "shrunk", "jitter": 1.0, **_RESPONSE},
         {"init": "lda", "adversary": "softmax", "learning_rate": 1e-3, "max_iter": 100, **_PLAIN},
     ],
     "mlp": [
-        {"scaling": "shrunk", "jitter": 0.5, **_BOTH},
-        {"scaling": "shrunk", "jitter": 1.0, **_BOTH},
-        {"penalty": 0.02, "head_penalty": 0.02, **_PLAIN, **_BOTH},
+        {"scaling": "shrunk", "jitter": 0.5, **_RESPONSE},
+        {"scaling": "shrunk", "jitter": 1.0, **_RESPONSE},
+        {"penalty": 0.02, "head_penalty": 0.02, **_PLAIN, **_RESPONSE},
     ],
 }
 
