@@ -158,7 +158,7 @@ def _todays(beside: Sequence[Line], results: Results) -> list[str]:
         f"widest gap is that of {widest.row} at η = {widest.eta:g}, from {widest.here:.3f} to "
         f"{widest.worst.mean:.3f}. The lowest worst error that remains is "
         + ", ".join(f"{line.worst.mean:.3f} at η = {line.eta:g} ({line.row})" for line in best)
-        + f". Signs of masked gradients are raised on {sum(bool(line.raised) for line in known)} rows."
+        + f". Rows on which signs of masked gradients are raised: {sum(bool(line.raised) for line in known)}."
     ]
 
 
