@@ -204,9 +204,10 @@ def test_on_a_terminal_there_is_a_display(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import io, sys
+import io, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background hands down that it is ignored
 from toy_tasks import FUNCTIONS, chain, run_graph
 from minimaxopt_study.progress import Lines
 from rich.console import Console
