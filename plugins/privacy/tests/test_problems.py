@@ -61,7 +61,7 @@ def test_genki_is_read_from_its_file(genki_file):
 
 
 def test_files_that_are_not_genki_are_refused(genki_file, tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="there is no file"):
         load_genki(tmp_path / "none.mat")
     (tmp_path / "text.mat").write_text("no matrix")
     with pytest.raises(DataError, match="cannot be read"):

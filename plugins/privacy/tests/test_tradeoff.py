@@ -143,7 +143,7 @@ def test_the_command_writes_table_picture_and_numbers_and_goes_on(tmp_path):
         ("--rho", "-1", "rho: '-1' is no list"),
         ("--seeds", "0.5", "seeds: '0.5' is no list of whole numbers"),
         ("--data", "faces", "data: it is 'faces'"),
-        ("--data", "missing.mat", "path: missing.mat cannot be read"),
+        ("--data", "missing.mat", "path: there is no file missing.mat"),
         ("--keep", "colour", "keep: it is 'colour'"),
         ("--methods", "forest", "methods: it is 'forest'"),
         ("--methods", "", "methods: there is none"),

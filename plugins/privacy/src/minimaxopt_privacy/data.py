@@ -107,6 +107,8 @@ def load_genki(path: str | Path) -> PrivacyData:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
+    if not Path(path).is_file():
+        raise DataError(f"path: there is no file {path}; give the study's genki.mat")
     try:
         held = loadmat(path)
     except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:

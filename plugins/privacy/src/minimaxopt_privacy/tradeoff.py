@@ -112,6 +112,8 @@ class Curve:
                 axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
                 for p in (mine[0], mine[-1]):
                     axes.annotate(f"ρ = {p.rho:g}", (p.leakage, p.useful), xytext=(5, -11), textcoords="offset points")
+        axes.set_xlim(_possible(axes.get_xlim(), [p.leakage for p in points]))
+        axes.set_ylim(_possible(axes.get_ylim(), [p.useful for p in points]))
         axes.axvline(self.chance, color="grey", linestyle=":")
         axes.text(self.chance, 0.02, " a guess", transform=axes.get_xaxis_transform(), color="grey")
         axes.set(xlabel=f"{self.labels[1]} read by the worst fresh attacker", ylabel=f"{self.labels[0]} read")
@@ -221,6 +223,15 @@ def told(mean: float, band: float) -> str:
 
 def _width(band: float) -> float:
     return 0.0 if math.isnan(band) else band
+
+
+def _possible(limits: tuple[float, float], scores: Sequence[float]) -> tuple[float, float]:
+    """Return the limits of an axis within what a score can be: intervals of few seeds reach further.
+
+    >>> _possible((-0.5, 1.3), [0.2, 0.9])
+    (-0.02, 1.02)
+    """
+    return max(limits[0], min(0.0, *scores) - 0.02), min(limits[1], 1.02)
 
 
 def _cycle() -> Any:
