@@ -85,6 +85,7 @@ def test_the_whole_study_runs_on_cifar10(tmp_path: Path) -> None:
         assert "CIFAR-10 (unverified copy)" in text
         grey = [f"{eta * study.data['unit']:.1f}" for eta in (0.05, 0.08)]
         assert f"of 255 grey levels {grey[0]} and {grey[1]}" in text
+        assert text.count(f"η = 0.05 ({grey[0]} of 255)") >= 4  # heads Tables 8 to 10 and the attacks of today
     again = invoke(
         "run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data"
     )

@@ -290,11 +290,19 @@ def unverified(data: Mapping[str, Any]) -> str:
     )
 
 
+def of_255(profile: Profile, data: Mapping[str, Any]) -> dict[float, str]:
+    """What follows each eta in a heading: the bound on the scale of the files' pixels; records of before have no unit."""
+    return {eta: f" ({level:g} of 255)" for eta, level in zip(profile.eta, _levels(profile, data), strict=False)}
+
+
 def _in_pixels(profile: Profile, data: Mapping[str, Any]) -> str:
-    """The bounds on the scale of the files' pixels, from 0 to 255; records of before have no unit."""
-    if "unit" not in data:
-        return ""
-    return f"; of 255 grey levels {_listed([round(profile.radius(eta) * data['unit'], 1) for eta in profile.eta])}"
+    levels = _levels(profile, data)
+    return f"; of 255 grey levels {_listed(levels)}" if levels else ""
+
+
+def _levels(profile: Profile, data: Mapping[str, Any]) -> list[float]:
+    """The bounds on the scale of the files' pixels, from 0 to 255."""
+    return [round(profile.radius(eta) * data["unit"], 1) for eta in profile.eta] if "unit" in data else []
 
 
 def _learned(found: Evidence) -> str:

@@ -75,6 +75,7 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
         "attackers": page.attackers(results),
         "smaller": page.smaller(profile, data),
         "settings": page.settings(profile),
+        "of_255": page.of_255(profile, data),
         "clock": clock,
         **_spent(plan, store),
     }
