@@ -27,6 +27,9 @@ METHODS = (
 )  # fmt: skip
 """What the study compares; ``"linear@10"`` is the linear filter with its rho held at the study's 10."""
 
+ONE_SIZE = ("none", "ddd", "laplace", "gaussian")
+"""Of these, what publishes the same numbers whatever the dimension: one row of the table holds for all."""
+
 RHOS = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 # What is tried of each method; rho comes on top for the minimax filters.
@@ -117,6 +120,15 @@ class Protocol:
         rhos = (float(held),) if held else self.rhos
         return [{"rho": rho, **settings, **short} for rho in rhos for settings in _PLAYED[base]]
 
+    def places(self) -> list[tuple[str, int]]:
+        """Return what is compared, each method at each dimension; a method without one stands at the first.
+
+        >>> Protocol(dimensions=(2, 5), methods=("pca", "none")).places()
+        [('pca', 2), ('none', 2), ('pca', 5)]
+        """
+        first = self.dimensions[0]
+        return [(m, d) for d in self.dimensions for m in self.methods if d == first or m not in ONE_SIZE]
+
 
 @final
 @dataclass(frozen=True)
@@ -194,8 +206,7 @@ def run(
             ]
             for settings in protocol.candidates(method)
         ]
-        for dimension in protocol.dimensions
-        for method in protocol.methods
+        for method, dimension in protocol.places()
         if "+" not in method and len(protocol.candidates(method)) > 1
     }
     validated = _all(
@@ -211,8 +222,7 @@ def run(
         )
     final = {
         (method, dimension): [_final(method, dimension, seed, choices, protocol) for seed in protocol.seeds]
-        for dimension in protocol.dimensions
-        for method in protocol.methods
+        for method, dimension in protocol.places()
     }
     scored = _all([job for jobs in final.values() for job in jobs], data, folder, workers, tell)
     scores = {place: [scored[_name(job)] for job in jobs] for place, jobs in final.items()}

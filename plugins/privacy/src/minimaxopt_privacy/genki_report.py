@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minimaxopt_privacy.evaluate import wilson
-from minimaxopt_privacy.genki import Outcome
+from minimaxopt_privacy.genki import ONE_SIZE, Outcome
 from minimaxopt_privacy.published import DIMENSIONS, LEAKAGE_GOAL, LINEAR_GOAL, README, STORED, UTILITY_GOAL
 from minimaxopt_privacy.tradeoff import COLOURS
 
@@ -83,7 +83,7 @@ def markdown(outcome: Outcome) -> str:
         validated = row["validated"]
         cells = [
             row["method"] + ("" if row["looks"] == 1 else f" (test faces scored with {row['looks']} settings)"),
-            str(row["dimension"]),
+            "any" if row["method"] in ONE_SIZE else str(row["dimension"]),
             ends[0],
             f"{row['useful_spread']:.3f}",
             ends[1],
