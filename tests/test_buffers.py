@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -22,20 +22,11 @@ from minimaxopt import (
     solve,
 )
 from minimaxopt._functional import Functional
+from tests.derivatives import in_double
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+_double = pytest.fixture(in_double, autouse=True)
 SGD = partial(torch.optim.SGD, lr=0.1)
 ROUNDING = 1e-12  # float64; a step made in another order of operations
-
-
-@pytest.fixture(autouse=True)
-def _double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 # -- buffers ----------------------------------------------------------------------------------------------------------

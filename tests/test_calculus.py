@@ -16,39 +16,12 @@ from minimaxopt import Game, Sensitivity, solve
 from minimaxopt._types import Player, Point, Tensors
 from minimaxopt.calculus import gradients, hvp, operator, penalised, scalar
 from minimaxopt.errors import DoubleBackwardError, RiskError
+from tests.derivatives import ENGINES, PLAYERS, close, drawn, in_double
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-ENGINES = 1e-12  # two exact float64 computations of one derivative
-HESSIAN = 1e-10  # against a dense Hessian of a small network
-DIFFERENCES = 1e-7  # against central differences with a step of 1e-6
-# torch compiles its own forward-mode decompositions the first time that jvp runs.
-FORWARD_MODE = pytest.mark.filterwarnings(r"ignore:.*torch\.jit\.script.* is deprecated:DeprecationWarning")
-PLAYERS: tuple[Player, Player] = ("u", "v")
-
-
-@pytest.fixture(autouse=True)
-def _double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def close(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return bool((a - b).abs().max() <= tolerance * (1 + b.abs().max()))
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def like(tensors: Tensors, seed: int) -> Tensors:
-    return {name: drawn(*t.shape, seed=seed + i) for i, (name, t) in enumerate(tensors.items())}
-
-
-def inner(a: Tensors, b: Tensors) -> Tensor:
-    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
+_double = pytest.fixture(in_double, autouse=True)
 
 
 # -- closed forms -----------------------------------------------------------------------------------------------------

@@ -23,20 +23,14 @@ from minimaxopt import (
 )
 from minimaxopt._functional import Functional
 from minimaxopt.errors import ArgumentError
+from tests.derivatives import in_double
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+_double = pytest.fixture(in_double, autouse=True)
 SGD = partial(torch.optim.SGD, lr=0.1)
 ROUNDING = 1e-12  # float64; a step made in another order of operations
-
-
-@pytest.fixture(autouse=True)
-def _double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def value_and_gradient(game: Game) -> tuple[Tensor, dict[str, Tensor]]:
