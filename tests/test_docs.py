@@ -32,7 +32,8 @@ def undocumented(names: list[str], text: str) -> list[str]:
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: f"{page.parent.name}-{page.name}"
 )
-def test_code_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+def test_code_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     script = tmp_path / f"{page.stem.replace('-', '_')}.py"
     script.write_text("\n".join(blocks(page, "python")))
     runpy.run_path(str(script))

@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
 from minimaxopt import BestResponse
+from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import (
     DiscriminativeDirection,
     GaussianMechanism,
@@ -166,14 +167,44 @@ def test_features_stay_in_their_places_where_a_filter_needs_it(train, filter_, m
 def test_shrunk_scaling_keeps_directions_of_little_variance_small():
     X = np.random.default_rng(0).normal(size=(500, 3)) * [10.0, 1.0, 0.01]
     spreads = {
-        kind: ((X - mean) @ matrix).std(0) for kind in ("whiten", "shrunk") for mean, matrix in [scaling_of(kind, X)]
+        kind: ((X - mean) @ matrix).std(0)
+        for kind in ("whiten", "shrunk-covariance")
+        for mean, matrix in [scaling_of(kind, X)]
     }
     assert spreads["whiten"] == pytest.approx([1.0, 1.0, 1.0])
-    assert spreads["shrunk"][0] > 0.95
-    assert spreads["shrunk"][2] < 0.01
+    assert spreads["shrunk-covariance"][0] > 0.95
+    assert spreads["shrunk-covariance"][2] < 0.01
     floor = SHRINKAGE * (X - X.mean(0)).var(0).sum() / 3
     singular = np.linalg.svd(X - X.mean(0), compute_uv=False) ** 2 / 500
-    assert spreads["shrunk"] == pytest.approx(np.sqrt(singular / (singular + floor)))
+    assert spreads["shrunk-covariance"] == pytest.approx(np.sqrt(singular / (singular + floor)))
+
+
+@pytest.mark.parametrize("kind", ["standard", "whiten", "shrunk"])
+def test_units_do_not_matter(kind):
+    X = np.random.default_rng(0).normal(size=(200, 3)) @ [[1.0, 0.5, 0.0], [0.0, 1.0, 0.2], [0.0, 0.0, 1.0]]
+    units = np.array([1e7, 1.0, 1e-3])
+
+    def seen(samples):
+        mean, matrix = scaling_of(kind, samples)
+        return (samples - mean) * matrix if matrix.ndim == 1 else (samples - mean) @ matrix
+
+    assert np.abs(seen(X * units)) == pytest.approx(np.abs(seen(X)), abs=1e-8)  # directions have no sign
+    covariance = [np.abs((X * u - (X * u).mean(0)) @ scaling_of("shrunk-covariance", X * u)[1]) for u in (1.0, units)]
+    assert np.abs(covariance[0] - covariance[1]).max() > 0.1
+
+
+def test_a_constant_feature_is_dropped_and_a_small_one_is_not():
+    X = np.random.default_rng(0).normal(size=(50, 3)) * [1e7, 1.0, 0.0] + [0.0, 0.0, 0.1]
+    assert (scaling_of("standard", X)[1] > 0).tolist() == [True, True, False]
+
+
+def test_only_directions_in_which_samples_vary_are_kept(train):
+    wide = np.random.default_rng(0).normal(size=(20, 300))
+    assert scaling_of("shrunk", wide)[1].shape == (300, 19)
+    labels = {"y": train.y[:20], "private": train.private[:20]}
+    assert small(n_components=3, max_iter=2).fit(wide, **labels).transform(wide).shape == (20, 3)
+    with pytest.raises(ArgumentError, match="n_components: it is 20, and the samples vary in 19 directions"):
+        small(n_components=20).fit(wide, **labels)
 
 
 def test_a_module_of_ones_own_is_copied(train):
@@ -431,7 +462,13 @@ def test_labels_and_features_that_cannot_be_used_are_refused(train, build, chang
         ({"filter": nn.Linear(4, 3)}, "filter: it makes"),
         ({"head": "forest"}, "head: it is 'forest'; give one of softmax, mlp"),
         ({"adversary": ("softmax", "forest")}, "adversary: it is 'forest'"),
-        ({"adversary": ()}, "adversary: there is none"),
+        ({"adversary": ()}, r"adversary: it is \(\)"),
+        ({"adversary": 3}, "adversary: it is 3"),
+        ({"noise": 0, "filter": "noise"}, "noise: it is 0"),
+        ({"batch_size": 1}, "batch_size: it is 1"),
+        ({"private_target": "number"}, "private_target: it is 'number'"),
+        ({"utility_target": "number"}, "utility_target: it is 'number'"),
+        ({"filter": nn.Linear(7, 2)}, "filter: it cannot read"),
         ({"scaling": "minmax"}, "scaling: it is 'minmax'"),
         (
             {"scaling": "shrunk", "filter": "conv", "image_shape": (1, 2, 2)},
@@ -475,3 +512,84 @@ def test_as_many_labels_as_were_fitted_are_needed(train):
     found = small(max_iter=2).fit(train.X, train.y, private=train.private)
     with pytest.raises(ValueError, match="private: has 2 labels a sample, fitted on 1"):
         found.score(train.X, train.y, private=np.c_[train.private, train.private])
+
+
+def test_noise_is_another_for_every_sample_published_alone(train):
+    noisy = small(filter="noise", max_iter=2).fit(train.X, train.y, private=train.private)
+    clean = noisy.filter_.inner
+    alone = np.concatenate([noisy.transform(train.X[i : i + 1]) for i in range(20)])
+    with torch.no_grad():
+        scaled = torch.from_numpy((train.X[:20] - noisy.filter_.mean.numpy()) @ noisy.filter_.matrix.numpy())
+        noise = alone - clean.clean(scaled).numpy()
+    assert noise.std(0).min() > 0.2
+    assert np.array_equal(noisy.transform(train.X), noisy.transform(train.X))  # of a seed: an experiment
+    release = small(filter="noise", max_iter=2, random_state=None).fit(train.X, train.y, private=train.private)
+    assert not np.array_equal(release.transform(train.X), release.transform(train.X))
+
+
+def test_a_transform_leaves_the_callers_generator_alone(train):
+    found = small(max_iter=1).fit(train.X, train.y, private=train.private)
+    torch.manual_seed(7)
+    expected = torch.randn(3)
+    torch.manual_seed(7)
+    found.transform(train.X)
+    assert torch.equal(torch.randn(3), expected)
+
+
+def test_a_last_batch_of_one_is_avoided(train):
+    found = small(max_iter=30, batch_size=(len(train.X) - 1) // 3).fit(train.X, train.y, private=train.private)
+    assert (len(train.X) - 1) % ((len(train.X) - 1) // 3) == 0
+    assert found.solution_.steps == 30
+
+
+def test_a_module_of_ones_own_is_not_run_and_may_have_no_parameters(train):
+    own = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1))
+    small(filter=own, max_iter=2).fit(train.X, train.y, private=train.private)
+    assert int(own[0].num_batches_tracked) == 0
+    plain = small(n_components=4, filter=nn.Identity(), max_iter=1, normalize=False).fit(
+        train.X, train.y, private=train.private
+    )
+    assert plain.transform(train.X).shape == train.X.shape
+
+
+def test_a_column_of_numbers_beside_texts_is_read_as_numbers(train):
+    number = np.random.default_rng(0).normal(size=len(train.X))
+    rows = [[("a", "b")[s], float(v)] for s, v in zip(train.private, number, strict=True)]
+    for private in (rows, np.array(rows, dtype=object)):
+        found = small(max_iter=1).fit(train.X, train.y, private=private)
+        assert [c.kind for c in found.private_columns_] == ["classification", "regression"]
+
+
+@pytest.mark.parametrize(
+    ("private", "told"),
+    [
+        (lambda n: np.where(np.arange(n) == 3, np.inf, np.arange(n) / 2), "private: has infinite labels"),
+        (lambda n: [f"person {i}" for i in range(n)], "private: each sample has a class of its own"),
+        (lambda n: np.array(["a", 1] * (n // 2), dtype=object), "private: has texts and numbers"),
+    ],
+)
+def test_labels_that_nobody_could_read_are_refused(train, private, told):
+    with pytest.raises(ArgumentError, match=told):
+        small().fit(train.X, train.y, private=private(len(train.X)))
+
+
+def test_the_score_of_a_constant_label_is_refused(train):
+    found = small(max_iter=1).fit(train.X, train.y, private=train.private)
+    with pytest.raises(ArgumentError, match="private: every label is 0"):
+        found.score(train.X, train.y, private=[0] * len(train.X))
+
+
+def test_a_mechanism_follows_a_filter_under_metadata_routing(train):
+    from sklearn import config_context
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+
+    from minimaxopt_privacy import LaplaceMechanism, PrivateLDA
+
+    with config_context(enable_metadata_routing=True):
+        both = make_pipeline(small(max_iter=2), LaplaceMechanism(5.0, random_state=0))
+        assert both.fit(train.X, train.y, private=train.private).transform(train.X).shape == (len(train.X), 1)
+        search = GridSearchCV(PrivateLDA(1), {"strength": [0.0, 100.0]}, cv=3)
+        search.fit(train.X, train.X[:, 0] + train.X[:, 1] > 0, private=train.private)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_params_ == {"strength": 100.0}

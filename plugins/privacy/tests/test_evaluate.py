@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn import metrics
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -16,8 +17,9 @@ from sklearn.svm import SVC
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import Evaluation, Reading, Score, evaluate_filter
-from minimaxopt_privacy.attackers import FAMILIES, fit_reader, quick_reading, reader
+from minimaxopt_privacy.attackers import FAMILIES, balanced_accuracy, fit_reader, quick_reading, reader
 from minimaxopt_privacy.evaluate import wilson
+from minimaxopt_privacy.labels import Column
 
 
 @pytest.fixture(scope="module")
@@ -174,19 +176,22 @@ def test_readers_of_one_seed_are_the_same(train, family, kind):
 
 
 def test_the_quick_reading_is_honest(train):
-    assert quick_reading(train.X, train.private, "classification") > 0.85
-    assert quick_reading(train.X[:, 2:], train.private, "classification") < 0.6
+    column = Column.of("private", train.private)
+    assert quick_reading(train.X, train.private, column) > 0.7
+    assert abs(quick_reading(train.X[:, 2:], train.private, column)) < 0.2
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"families": ["bayes"]}, "families: it is 'bayes'"),
-        ({"families": []}, "families: there is none"),
+        ({"families": []}, r"families: it is \[\]"),
+        ({"families": "logistic"}, "families: it is 'logistic'"),
+        ({"utility_families": ["bayes"]}, "utility_families: it is 'bayes'"),
         ({"folds": 1}, "folds: it is 1"),
         ({"private": [0] * 400}, "private: every label is 0"),
         ({"private_test": [[0, 1]] * 400}, "private_test: has 2 labels a sample beside 1"),
-        ({"y_test": [0] * 3}, "y: has 3 labels for 400 samples"),
+        ({"y_test": [0] * 3}, "y_test: has 3 labels for 400 samples"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(train, test, change, told):
@@ -203,3 +208,62 @@ def test_a_reader_of_constant_labels_is_refused_and_warnings_stay_inside(train):
         reader("bayes")
     with pytest.warns(ConvergenceWarning):
         reader("mlp", folds=2).fit(train.X, train.y)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.7, 0.2, 0.1)])
+def test_balanced_accuracy_is_scikit_learns_and_plain_of_equal_classes(shares):
+    random = np.random.default_rng(0)
+    labels = random.choice(len(shares), 400, p=shares)
+    told = np.where(random.random(400) < 0.7, labels, random.choice(len(shares), 400))
+    assert balanced_accuracy(labels, told) == pytest.approx(metrics.balanced_accuracy_score(labels, told), abs=1e-12)
+    equal = np.arange(400) % len(shares) if 400 % len(shares) == 0 else np.arange(400) % 2
+    assert balanced_accuracy(equal, told) == metrics.accuracy_score(equal, told)
+
+
+def test_a_rare_class_that_is_laid_open_is_told():
+    random = np.random.default_rng(0)
+    private = (random.random(2000) < 0.08).astype(int)
+    X = np.column_stack([random.normal(size=2000) + 1.5 * private, random.normal(size=2000)])
+    y = (X[:, 1] > 0).astype(int)
+    halves = [(X[r], y[r], private[r]) for r in (slice(0, 1000), slice(1000, 2000))]
+    found = evaluate_filter(None, *halves[0], *halves[1], families=["logistic", "mlp"])
+    assert found.private[0].chance == 0.5
+    assert all(score.value > 0.7 for score in found.private[0].scores)
+    assert min(score.accuracy for score in found.private[0].scores) < 0.92  # which a guess reaches by never saying so
+
+
+def test_the_worst_of_several_labels_is_the_one_most_gained_of():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(800, 2))
+    hidden, open_ = random.integers(0, 2, 800), np.digitize(X[:, 0], [-0.6, 0.0, 0.6])
+    private, y = np.column_stack([hidden, open_]), (X[:, 1] > 0).astype(int)
+    halves = [(X[r], y[r], private[r]) for r in (slice(0, 400), slice(400, 800))]
+    found = evaluate_filter(None, *halves[0], *halves[1], families=["logistic"])
+    assert found.most_told.label == "private[1]"
+    assert found.leakage == found.private[1].best.value
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e5])
+def test_numbers_are_read_whatever_their_unit(unit):
+    z = np.random.default_rng(0).normal(size=(400, 1))
+    label, y = unit * np.sin(2 * z[:, 0]), (z[:, 0] > 0).astype(int)
+    halves = [(z[r], y[r], label[r]) for r in (slice(0, 200), slice(200, 400))]
+    found = evaluate_filter(None, *halves[0], *halves[1], families=["rbf-svm", "mlp"], utility_families=["logistic"])
+    scores = by_family(found.private[0])
+    assert scores["rbf-svm"] > 0.9
+    assert scores["mlp"] > 0.7
+
+
+def test_a_reader_of_ones_own_attacks_too_and_targets_are_read_as_told(train, test):
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+    found = evaluate_filter(None, *train, *test, families=["logistic", KNeighborsClassifier(15)])
+    assert set(by_family(found.private[0])) == {"logistic", "KNeighborsClassifier"}
+    assert by_family(found.private[0])["KNeighborsClassifier"] > 0.8
+    ages = [(20 + 10 * part.X[:, 0]).round().astype(int) for part in (train, test)]
+    given = (train.X, train.y, ages[0], test.X, test.y, ages[1])
+    read = evaluate_filter(
+        None, *given, families=[KNeighborsRegressor()], utility_families=["logistic"], private_target="regression"
+    )
+    assert read.private[0].kind == "regression"
+    assert read.leakage > 0.8

@@ -145,6 +145,7 @@ def test_the_command_writes_everything(faces, tmp_path):
     assert [row["method"] for row in held["rows"]] == ["pca", "linear@10"]
     assert held["rows"][0]["seeds"] == 2
     assert {"fingerprint", "protocol", "environment"} <= held.keys()
+    assert genki_report.markdown(genki.read(tmp_path)) == (tmp_path / "genki.md").read_text()
     assert "fold 1 of 2" in done.output
     for name in ("genki.md", "genki.png", "choices.json"):
         assert (tmp_path / name).stat().st_size > 0

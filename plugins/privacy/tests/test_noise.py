@@ -100,3 +100,11 @@ def test_the_radius_is_a_quantile_of_the_norms():
 def test_guarantees_that_cannot_be_given_are_refused(build, told):
     with pytest.raises(ArgumentError, match=told):
         build()
+
+
+@pytest.mark.parametrize("build", [LaplaceMechanism, GaussianMechanism])
+def test_a_release_draws_anew_and_an_experiment_does_not(build):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    release, experiment = build(radius=1.0).fit(X), build(radius=1.0, random_state=0).fit(X)
+    assert not np.array_equal(release.transform(X), release.transform(X))
+    assert np.array_equal(experiment.transform(X), experiment.transform(X))

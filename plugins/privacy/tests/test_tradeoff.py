@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from minimaxopt import cli
 from minimaxopt.errors import ArgumentError
-from minimaxopt_privacy import LaplaceMechanism, MinimaxFilter
+from minimaxopt_privacy import LaplaceMechanism, MinimaxFilter, PCAFilter, evaluate
+from minimaxopt_privacy.curve import Curve, mean_band, tradeoff
 from minimaxopt_privacy.data import PrivacyData
 from minimaxopt_privacy.methods import METHODS, build_method
 from minimaxopt_privacy.store import Cells
-from minimaxopt_privacy.tradeoff import Curve, mean_band, tradeoff
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +157,28 @@ def test_options_that_cannot_be_used_are_refused_in_words(tmp_path, option, valu
     done = run(*base, option, value)
     assert done.exit_code != 0
     assert told in " ".join(done.output.replace("│", " ").split())
+
+
+def test_readers_are_trained_on_samples_that_the_filter_has_not_seen(data, monkeypatch):
+    seen = []
+    judge, fit = evaluate.evaluate_filter, PCAFilter.fit
+
+    def watch(filter_, X, *rest, **options):
+        seen.append(X)
+        return judge(filter_, X, *rest, **options)
+
+    def fitted(self, X, y, *, private):
+        seen.append(X)
+        return fit(self, X, y, private=private)
+
+    monkeypatch.setattr("minimaxopt_privacy.curve.evaluate_filter", watch)
+    monkeypatch.setattr(PCAFilter, "fit", fitted)
+    tradeoff(data, ["pca"], rhos=[1.0], **{**SETTINGS, "seeds": [0]})
+    own, others = ({row.tobytes() for row in samples} for samples in seen)
+    assert not own & others
+    assert len(own | others) == len(data.train[0])
+    seen.clear()
+    tradeoff(data, ["pca"], rhos=[1.0], filter_share=1.0, **{**SETTINGS, "seeds": [0]})
+    assert np.array_equal(*seen)
+    with pytest.raises(ArgumentError, match="filter_share: it is 0"):
+        tradeoff(data, ["pca"], rhos=[1.0], filter_share=0, **SETTINGS)

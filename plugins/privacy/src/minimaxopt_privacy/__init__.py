@@ -11,6 +11,8 @@ from minimaxopt_privacy.tasks import Reader, Task, task_loss
 
 if TYPE_CHECKING:
     from minimaxopt_privacy.baselines import DiscriminativeDirection, PCAFilter, PrivateLDA, PrivatePLS, RandomFilter
+    from minimaxopt_privacy.curve import Curve, tradeoff
+    from minimaxopt_privacy.data import PrivacyData
     from minimaxopt_privacy.estimator import MinimaxFilter
     from minimaxopt_privacy.evaluate import Evaluation, Reading, Score, evaluate_filter
     from minimaxopt_privacy.noise import GaussianMechanism, LaplaceMechanism, gaussian_scale, laplace_scale
@@ -28,7 +30,10 @@ _LATE = {
     "RandomFilter": "baselines",
     "Reading": "evaluate",
     "Score": "evaluate",
+    "Curve": "curve",
+    "PrivacyData": "data",
     "evaluate_filter": "evaluate",
+    "tradeoff": "curve",
     "gaussian_scale": "noise",
     "laplace_scale": "noise",
 }
@@ -44,6 +49,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Curve",
     "DiscriminativeDirection",
     "Evaluation",
     "GaussianMechanism",
@@ -51,6 +57,7 @@ __all__ = [
     "MinimaxFilter",
     "NoisyFilter",
     "PCAFilter",
+    "PrivacyData",
     "PrivacyRisk",
     "PrivateLDA",
     "PrivatePLS",
@@ -72,4 +79,5 @@ __all__ = [
     "privacy_game",
     "privacy_risk",
     "task_loss",
+    "tradeoff",
 ]

@@ -56,6 +56,20 @@ def check_choice(name: str, value: Any, known: Any) -> Any:
     return value
 
 
+def check_directions(components: int, directions: int) -> None:
+    """Refuse more published numbers than directions in which the training samples vary.
+
+    >>> check_directions(3, 2)
+    Traceback (most recent call last):
+    minimaxopt.errors.ArgumentError: n_components: it is 3, and the samples vary in 2 directions; publish at most 2
+    """
+    if components > directions:
+        raise refuse(
+            "n_components", f"it is {components}, and the samples vary in {directions} directions",
+            f"publish at most {directions}",
+        )  # fmt: skip
+
+
 def check_components(components: Any, features: int) -> int:
     """Return the number of published features if ``features`` allow it, and refuse it otherwise.
 

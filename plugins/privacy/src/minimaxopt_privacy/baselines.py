@@ -12,17 +12,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from minimaxopt_privacy._check import check_components
 from minimaxopt_privacy._features import checked, features_of
+from minimaxopt_privacy._score import PublisherScore
 from minimaxopt_privacy.directions import (
     discriminative_direction,
     principal_directions,
     private_lda_directions,
     private_pls_directions,
 )
-from minimaxopt_privacy.labels import learn, refuse_same
+from minimaxopt_privacy.labels import encoded, learn, refuse_same
 
 
-class _Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """A linear filter ``z = (x - mean_) W`` whose ``W`` a subclass chooses."""
+class _Projection(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A linear filter ``z = (x - mean_) W`` whose ``W`` a subclass chooses; put a StandardScaler first for other units."""
 
     __metadata_request__fit = {"private": True}  # noqa: RUF012 - the form that scikit-learn reads
 
@@ -42,9 +43,10 @@ class _Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         x, useful, hidden = checked(self, X, y, private)
         check_components(self.n_components, x.shape[1])
-        learn("y", useful, "auto")
-        learn("private", hidden, "auto")
+        self.utility_columns_ = learn("y", useful, "auto")
+        self.private_columns_ = learn("private", hidden, "auto")
         refuse_same(useful, hidden)
+        useful, hidden = encoded(self.utility_columns_, useful), encoded(self.private_columns_, hidden)
         self.mean_: NDArray[Any] = x.mean(0)
         self.projection_: NDArray[Any] = self._directions(x - self.mean_, useful, hidden)
         self._n_features_out = self.projection_.shape[1]
@@ -115,7 +117,10 @@ class PCAFilter(_Projection):
 
 
 class PrivatePLS(_Projection):
-    """Private partial least squares, as :func:`private_pls_directions`.
+    """Private partial least squares: directions that covary with ``y`` and not with ``private``, one after the other.
+
+    ``w_k = argmax_{|w| = 1}  |cov(X_k w, y)|^2 - strength |cov(X_k w, private)|^2``, ``X_{k+1} = X_k - t t^T X_k / t^T t``
+    with ``t = X_k w_k``; classes stand as indicators, numbers standardised
 
     Args:
         n_components: numbers published of a sample.
@@ -139,7 +144,10 @@ class PrivatePLS(_Projection):
 
 
 class PrivateLDA(_Projection):
-    """Private linear discriminant analysis, as :func:`private_lda_directions`.
+    """Private linear discriminant analysis: directions in which the classes of ``y`` stand apart, those of ``private`` not.
+
+    ``max_w  w^T S_y w / w^T (strength S_private + S_t + shrinkage tr(S_t) / p I) w``, with the scatters ``S`` between the
+    classes, ``S_t`` the total one, and ``p`` features; numbers scatter by the regression on them
 
     Args:
         n_components: numbers published of a sample.
@@ -167,7 +175,11 @@ class PrivateLDA(_Projection):
 
 
 class DiscriminativeDirection(_Projection):
-    """One direction that tells the useful label and not the private one (DDD), as :func:`discriminative_direction`.
+    """One direction that tells the useful label and not the private one (DDD).
+
+    ``max_w  log J_y(w) - log (J_private(w) + 1 / N)``, ``J_l(w) = w^T S_l w / w^T (S_t - S_l + shrinkage tr(S_t) / p I) w``
+
+    with the scatter ``S_l`` between the classes of a label, ``S_t`` the total one, ``p`` features and ``N`` samples.
 
     Args:
         shrinkage: of the scatter within the classes, >= 0.

@@ -1,7 +1,6 @@
 """`minimaxopt privacy evaluate | genki`."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +36,9 @@ def evaluate(
     families: Annotated[
         str, typer.Option(help="Of fresh readers, with commas between.")
     ] = "logistic,rbf-svm,random-forest,mlp",
+    filter_share: Annotated[
+        float, typer.Option(help="Of the training samples; the readers are trained on the others. 1: both have all.")
+    ] = 0.5,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Fit filters over rho and seeds, attack each with fresh readers, and write the trade-off as table and picture.
@@ -44,9 +46,9 @@ def evaluate(
     What is finished is kept in --out: an interrupted evaluation goes on when the same command is given again, and other
     settings are computed anew.
     """
+    from minimaxopt_privacy.curve import tradeoff
     from minimaxopt_privacy.data import load_data
     from minimaxopt_privacy.store import Cells, environment, write_json
-    from minimaxopt_privacy.tradeoff import tradeoff
 
     cells = Cells(out)  # refuses a file before anything is computed
     found = load_data(data, keep)  # type: ignore[arg-type] - checked there
@@ -56,6 +58,7 @@ def evaluate(
         "seeds": [int(seed) for seed in numbers("seeds", seeds)],
         "epsilon": epsilon,
         "families": names(families),
+        "filter_share": filter_share,
         "settings": {"adversary": tuple(names(adversary)), "solver": solver, "max_iter": steps},
     }
     console = Console(quiet=quiet)
@@ -96,8 +99,8 @@ def genki(
     What is finished is kept in --out: an interrupted study goes on when the same command is given again.
     """
     from minimaxopt_privacy import genki_report
-    from minimaxopt_privacy.genki import Protocol, run
-    from minimaxopt_privacy.store import environment, write_json
+    from minimaxopt_privacy.genki import Protocol, run, write
+    from minimaxopt_privacy.store import environment
 
     given: dict[str, Any] = {} if methods is None else {"methods": tuple(names(methods))}
     protocol = Protocol(
@@ -116,8 +119,7 @@ def genki(
     except KeyboardInterrupt:
         typer.echo("Interrupted; the same command goes on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    about = {"fingerprint": outcome.fingerprint, "protocol": asdict(protocol), "environment": environment()}
-    write_json(out / "genki.json", {**about, "rows": genki_report.rows(outcome)})
+    write(outcome, out, {"environment": environment(), "rows": genki_report.rows(outcome)})
     (out / "genki.md").write_text(genki_report.markdown(outcome))
     genki_report.plot(outcome, out / "genki.png")
     for sentence in genki_report.verdicts(genki_report.rows(outcome)):

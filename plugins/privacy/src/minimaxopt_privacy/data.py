@@ -31,7 +31,7 @@ class PrivacyData:
         test: the same of samples that nothing is trained on.
         useful: what the useful label is called.
         private: what the private label is called.
-        image_shape: of a sample: channels, height and width.
+        image_shape: of a sample, where it is an image: channels, height and width.
 
     Examples:
         >>> data = load_sklearn_digits()
@@ -44,7 +44,7 @@ class PrivacyData:
     test: Part
     useful: str
     private: str
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int] | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -16,11 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from minimaxopt import Batches, Certificate, Game, Solution, certify, solve
-from minimaxopt_privacy._check import check_choice, check_components, check_count, check_size, refuse
+from minimaxopt_privacy._check import check_choice, check_components, check_count, check_directions, check_size, refuse
 from minimaxopt_privacy._features import checked, features_of, require_private
+from minimaxopt_privacy._score import PublisherScore, fitted_labels
 from minimaxopt_privacy.filters import Scaled, build_filter
 from minimaxopt_privacy.games import privacy_game
-from minimaxopt_privacy.labels import Column, columns_of, learn, refuse_same
+from minimaxopt_privacy.labels import Column, encoded, learn, refuse_same
+from minimaxopt_privacy.noise import noise_seed
 from minimaxopt_privacy.scaling import SCALINGS, initialise, scaling_of
 from minimaxopt_privacy.tasks import Reader
 
@@ -30,7 +33,15 @@ READERS: dict[str, tuple[int, ...]] = {"softmax": (), "mlp": (64,)}
 _DTYPE = torch.float64  # a filter is small, and a transform of one row must be the row of a transform
 
 
-class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+@contextmanager
+def _weights_from(seed: int) -> Iterator[None]:
+    """Seed torch's generator on the CPU, where filters draw, and leave the caller's as it was, on every device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Publish ``n_components`` numbers from which ``y`` can be read and ``private`` cannot.
 
     ``min_{u,w} max_v  rho E[l(w(z(x; u)), y)] - E[l(v(z(x; u)), private)] + (penalty / 2) |u|^2 + (head_penalty / 2) |w|^2``
@@ -50,9 +61,11 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         hidden: of ``filter="mlp"``: widths of its layers.
         image_shape: of ``filter="conv"``: channels, height and width.
         noise: of ``filter="noise"``: the scale of the noise at the start.
-        scaling: what is done to X before: ``"standard"`` (each feature), ``"whiten"`` (principal components of unit
-            variance), ``"shrunk"`` (the same, directions of little variance staying small) or ``"none"``. ``"auto"`` is
-            ``"standard"`` for ``"conv"`` and modules, which need every feature in its place, and ``"shrunk"`` otherwise.
+        scaling: what is done to X before: ``"standard"`` (each feature), ``"whiten"`` (the standardised features'
+            principal components, of unit variance), ``"shrunk"`` (the same, directions of little variance staying
+            small), ``"shrunk-covariance"`` (the same without standardising: for features that have one unit) or
+            ``"none"``. ``"auto"`` is ``"standard"`` for ``"conv"`` and modules, which need every feature in its place,
+            and ``"shrunk"`` otherwise.
         init: where a linear filter begins: ``"random"``, ``"pca"``, or ``"lda"`` (private LDA).
         penalty: of the squared norm of the filter's parameters.
         head_penalty: of that of the head's.
@@ -71,7 +84,8 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tolerance: as in ``solve``: the gradients' norm at which to stop.
         device: as in ``solve``.
         progress: as in ``solve``: ``None`` shows a progress bar on a terminal.
-        random_state: seed of initial weights, of batches, and of noise when a fitted filter transforms.
+        random_state: seed of initial weights and batches. Of a filter that publishes with noise it makes the noise a
+            function of X, for experiments; with ``None`` each ``transform`` draws anew, as a release has to.
 
     Attributes:
         filter_: the fitted filter, a module.
@@ -95,7 +109,6 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     # Under metadata routing ``private`` is asked for unless the user says otherwise: a Pipeline need not be told.
     __metadata_request__fit = {"private": True}  # noqa: RUF012 - the form that scikit-learn reads
-    __metadata_request__score = {"private": True}  # noqa: RUF012
 
     def __init__(
         self,
@@ -175,11 +188,11 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         refuse_same(useful, hidden)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.game_ = self._game(x, useful, hidden, seed)
-        size = check_count("batch_size", self.batch_size) if self.batch_size is not None else len(x)
+        size = self._batch(len(x))
         self.solution_: Solution = solve(
             self.game_,
             self.solver,
-            data=Batches(self._tensors(x, useful, hidden), min(size, len(x)), seed, shuffle=size < len(x)),
+            data=Batches(self._tensors(x, useful, hidden), size, seed, shuffle=size < len(x)),
             steps=check_count("max_iter", self.max_iter, least=0),
             seed=seed,
             u_optimizer=partial(torch.optim.Adam, lr=check_size("learning_rate", self.learning_rate)),
@@ -194,7 +207,8 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.filter_: nn.Module = self.solution_.u["filter"].cpu().eval()
         self.head_: nn.Module = self.solution_.u["head"].cpu().eval()
         self.adversary_ = {name: reader.cpu().eval() for name, reader in self.solution_.v.items()}
-        self._seed, self._n_features_out = seed, int(self.n_components)
+        self._seed = None if self.random_state is None else seed
+        self._n_features_out = int(self.n_components)
         self.n_iter_ = self.solution_.steps
         return self
 
@@ -207,30 +221,9 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         check_is_fitted(self, "filter_")
         x = features_of(self, X)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(self._seed)
+        with _weights_from(noise_seed(self._seed, x)), torch.no_grad():
             z = self.filter_(torch.tensor(x, dtype=_DTYPE))
         return z.numpy().astype(x.dtype, copy=False)
-
-    def score(self, X: ArrayLike, y: ArrayLike, *, private: Any = None) -> float:  # noqa: N803
-        """Return how well fresh logistic readers infer ``y`` from what is published, less how well ``private``.
-
-        Both are shares of right answers (coefficients of determination for numbers) by three-fold cross-validation on
-        the filtered X, so that neither reader was trained along with the filter; of several labels the mean of the
-        useful and the greatest of the private ones counts. ``GridSearchCV`` passes ``private`` on under metadata
-        routing.
-
-        Raises:
-            TypeError: ``private`` is missing.
-        """
-        from minimaxopt_privacy.attackers import quick_reading
-
-        z = self.transform(X)
-        require_private(private, "score")
-        useful, hidden = self._labels(y, private, len(z))
-        kept = [quick_reading(z, labels, c.kind) for labels, c in zip(useful, self.utility_columns_, strict=True)]
-        told = [quick_reading(z, labels, c.kind) for labels, c in zip(hidden, self.private_columns_, strict=True)]
-        return float(np.mean(kept) - max(told))
 
     def certify(self, X: ArrayLike, y: ArrayLike, *, private: Any = None, **options: Any) -> Certificate:  # noqa: N803
         """Certify the fitted game on other data: the worst over fresh adversaries of the trained kind, the local type.
@@ -248,18 +241,20 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self, "filter_")
         x = features_of(self, X)
         require_private(private, "certify")
-        tensors = self._tensors(x, *self._labels(y, private, len(x)))
+        tensors = self._tensors(x, *fitted_labels(self, y, private, len(x)))
         return certify(self.game_, self.solution_, Batches(tensors, len(x), shuffle=False), **options)
 
     def _check(self, features: int) -> None:
         check_components(self.n_components, features)
         check_choice("scaling", self.scaling, ["auto", *SCALINGS])
-        if self.filter == "conv" and self.scaling in ("whiten", "shrunk"):
+        if self.filter == "conv" and self.scaling not in ("auto", "standard", "none"):
             raise refuse(
                 "scaling", f"it is {self.scaling!r}, which mixes pixels", "give 'standard' or 'none' for 'conv'"
             )
         check_choice("init", self.init, ["random", "pca", "lda"])
         check_choice("head", self.head, READERS)
+        if self.filter == "noise":
+            check_size("noise", self.noise, positive=True)
         for name in self._members():
             check_choice("adversary", name, READERS)
         if self.init != "random" and self.filter not in ("linear", "noise"):
@@ -268,17 +263,31 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
 
     def _members(self) -> list[str]:
-        names = [self.adversary] if isinstance(self.adversary, str) else list(self.adversary)
+        given: Any = self.adversary
+        names = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else None
         if not names:
-            raise refuse("adversary", "there is none", "name at least one reader, such as 'softmax'")
+            raise refuse("adversary", f"it is {given!r}", "name at least one reader, such as 'softmax'")
         return names
+
+    def _batch(self, samples: int) -> int:
+        """Return the samples in a batch; a last batch of one, which has no variance, is avoided."""
+        if self.batch_size is None or check_count("batch_size", self.batch_size) >= samples:
+            return samples
+        size = int(self.batch_size)
+        if self.normalize and self.filter != "noise":
+            if size == 1:
+                raise refuse(
+                    "batch_size", "it is 1, of which nothing can be standardised", "give 2, or normalize=False"
+                )
+            while samples % size == 1:
+                size += 1
+        return size
 
     def _game(self, X: NDArray[Any], useful: Any, hidden: Any, seed: int) -> Game:  # noqa: N803
         """Return the game at its beginning; the weights come from the seed, the caller's state is left alone."""
         utility, private = ([c.task for c in columns] for columns in (self.utility_columns_, self.private_columns_))
         members = self._members()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with _weights_from(seed):
             mean, matrix = scaling_of(self._scaling(), X)
             inner = self._inner(matrix.shape[-1])
             head = Reader(self.n_components, utility, READERS[self.head])
@@ -290,7 +299,11 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.init != "random":
             centred = X - mean
             initialise(
-                scaled.inner, self.init, centred * matrix if matrix.ndim == 1 else centred @ matrix, useful, hidden
+                scaled.inner,
+                self.init,
+                centred * matrix if matrix.ndim == 1 else centred @ matrix,
+                encoded(self.utility_columns_, useful),
+                encoded(self.private_columns_, hidden),
             )
         if self.normalize and self.filter != "noise":
             scaled.inner = nn.Sequential(scaled.inner, nn.BatchNorm1d(self.n_components, affine=False, dtype=_DTYPE))
@@ -312,37 +325,36 @@ class MinimaxFilter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _inner(self, features: int) -> nn.Module:
         if isinstance(self.filter, nn.Module):
-            with torch.no_grad():
-                shape = tuple(self.filter(torch.zeros(2, features, dtype=next(self.filter.parameters()).dtype)).shape)
+            inner = copy.deepcopy(self.filter).to(_DTYPE)
+            try:
+                with torch.no_grad():
+                    shape = tuple(copy.deepcopy(inner).eval()(torch.zeros(2, features, dtype=_DTYPE)).shape)
+            except RuntimeError as error:
+                raise refuse(
+                    "filter", f"it cannot read (2, {features}): {error}", f"read (N, {features}), of float64"
+                ) from error
             if shape != (2, self.n_components):
                 raise refuse("filter", f"it makes {shape} of (2, {features})", f"publish (N, {self.n_components})")
-            return copy.deepcopy(self.filter)
+            return inner
+        check_directions(self.n_components, features)
         return build_filter(
             self.filter, features, self.n_components, hidden=self.hidden, image_shape=self.image_shape, noise=self.noise
         )
 
-    def _labels(self, y: Any, private: Any, samples: int) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        """Return the columns of labels, as many as the filter was fitted on."""
-        found = columns_of("y", y, samples), columns_of("private", private, samples)
-        fitted = {"y": self.utility_columns_, "private": self.private_columns_}
-        for (name, columns), labels in zip(fitted.items(), found, strict=True):
-            if len(labels) != len(columns):
-                raise refuse(name, f"has {len(labels)} labels a sample, fitted on {len(columns)}", "give the same ones")
-        return found
-
     def _tensors(self, X: NDArray[Any], useful: Any, hidden: Any) -> Any:  # noqa: N803
-        def encoded(columns: list[Column], labels: list[NDArray[Any]]) -> tuple[torch.Tensor, ...]:
+        def tensors(columns: list[Column], labels: list[NDArray[Any]]) -> tuple[torch.Tensor, ...]:
             return tuple(c.tensor(values, _DTYPE) for c, values in zip(columns, labels, strict=True))
 
         return (
             torch.tensor(X, dtype=_DTYPE),
-            encoded(self.utility_columns_, useful),
-            encoded(self.private_columns_, hidden),
+            tensors(self.utility_columns_, useful),
+            tensors(self.private_columns_, hidden),
         )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
+        tags.non_deterministic = isinstance(self.filter, str) and self.filter == "noise"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.non_deterministic = self.filter == "noise"
         return tags

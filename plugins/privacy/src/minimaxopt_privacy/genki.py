@@ -48,13 +48,13 @@ _RESPONSE: dict[str, Any] = {
 _PLAIN: dict[str, Any] = {"scaling": "standard", "jitter": 0.0, "normalize": False}
 _PLAYED: dict[str, list[dict[str, Any]]] = {
     "linear": [
-        {"scaling": "shrunk", "jitter": 0.5, **_RESPONSE},
-        {"scaling": "shrunk", "jitter": 1.0, **_RESPONSE},
+        {"scaling": "shrunk-covariance", "jitter": 0.5, **_RESPONSE},
+        {"scaling": "shrunk-covariance", "jitter": 1.0, **_RESPONSE},
         {"init": "lda", "adversary": "softmax", "learning_rate": 1e-3, "max_iter": 100, **_PLAIN},
     ],
     "mlp": [
-        {"scaling": "shrunk", "jitter": 0.5, **_RESPONSE},
-        {"scaling": "shrunk", "jitter": 1.0, **_RESPONSE},
+        {"scaling": "shrunk-covariance", "jitter": 0.5, **_RESPONSE},
+        {"scaling": "shrunk-covariance", "jitter": 1.0, **_RESPONSE},
         {"penalty": 0.02, "head_penalty": 0.02, **_PLAIN, **_RESPONSE},
     ],
 }
@@ -217,9 +217,7 @@ def run(
         for place, groups in tried.items()
     }
     if out is not None:
-        write_json(
-            Path(out) / "choices.json", [{"method": m, "dimension": d, **asdict(c)} for (m, d), c in choices.items()]
-        )
+        write_json(Path(out) / "choices.json", _rows(choices))  # before the test faces are looked at
     final = {
         (method, dimension): [_final(method, dimension, seed, choices, protocol) for seed in protocol.seeds]
         for method, dimension in protocol.places()
@@ -227,6 +225,40 @@ def run(
     scored = _all([job for jobs in final.values() for job in jobs], data, folder, workers, tell)
     scores = {place: [scored[_name(job)] for job in jobs] for place, jobs in final.items()}
     return Outcome(protocol, choices, scores, data.fingerprint, _looks(final, folder))
+
+
+def write(outcome: Outcome, out: str | Path, about: Mapping[str, Any]) -> None:
+    """Write all that was found, and ``about`` beside it, into the folder's ``genki.json``; :func:`read` reads it."""
+    places = [
+        {"method": m, "dimension": d, "looks": outcome.looks[m, d], "scores": list(cells)}
+        for (m, d), cells in outcome.scores.items()
+    ]
+    kept = {"fingerprint": outcome.fingerprint, "protocol": asdict(outcome.protocol)}
+    write_json(Path(out) / "genki.json", {**about, **kept, "choices": _rows(outcome.choices), "places": places})
+
+
+def read(out: str | Path) -> Outcome:
+    """Return the outcome that a folder's ``genki.json`` holds."""
+    import json
+
+    held = json.loads((Path(out) / "genki.json").read_text())
+    protocol = {name: tuple(v) if isinstance(v, list) else v for name, v in held["protocol"].items()}
+    choices = {
+        (row["method"], row["dimension"]): Choice(row["settings"], row["useful"], row["leakage"], row["tried"])
+        for row in held["choices"]
+    }
+    places = {(row["method"], row["dimension"]): row for row in held["places"]}
+    return Outcome(
+        Protocol(**protocol),
+        choices,
+        {place: row["scores"] for place, row in places.items()},
+        held["fingerprint"],
+        {place: row["looks"] for place, row in places.items()},
+    )
+
+
+def _rows(choices: Mapping[tuple[str, int], Choice]) -> list[dict[str, Any]]:
+    return [{"method": m, "dimension": d, **asdict(c)} for (m, d), c in choices.items()]
 
 
 def _final(method: str, dimension: int, seed: int, choices: Mapping[Any, Choice], protocol: Protocol) -> Job:

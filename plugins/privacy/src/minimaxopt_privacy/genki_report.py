@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from minimaxopt_privacy.curve import COLOURS
 from minimaxopt_privacy.evaluate import wilson
 from minimaxopt_privacy.genki import ONE_SIZE, Outcome
 from minimaxopt_privacy.published import DIMENSIONS, LEAKAGE_GOAL, LINEAR_GOAL, README, STORED, UTILITY_GOAL
-from minimaxopt_privacy.tradeoff import COLOURS
 
 TEST_FACES = 200
 

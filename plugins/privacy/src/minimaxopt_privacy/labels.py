@@ -40,11 +40,12 @@ class Column:
         """Learn a column from training values ``(N,)``.
 
         Raises:
-            ArgumentError: the label is constant, or numbers are wanted of what is none.
+            ArgumentError: the label is constant, numbers are wanted of what is none, or each sample has a class of its own.
         """
         from sklearn.utils.multiclass import type_of_target
 
-        check_choice("target", target, ["auto", "classification", "regression"])
+        argument = "utility_target" if name.startswith("y") else "private_target"
+        check_choice(argument, target, ["auto", "classification", "regression"])
         kind: Kind = "classification"
         if target == "regression" or (target == "auto" and type_of_target(values).startswith("continuous")):
             kind = "regression"
@@ -52,6 +53,12 @@ class Column:
         if len(classes) < 2:
             raise refuse(name, f"every label is {classes.tolist()[0]!r}", "give labels of at least two values")
         if kind == "classification":
+            if 2 < len(classes) == len(values):
+                raise refuse(
+                    name,
+                    "each sample has a class of its own",
+                    "give classes that samples share, or read it as regression",
+                )
             return cls(name, kind, classes)
         try:
             numbers = values.astype(np.float64)
@@ -93,24 +100,36 @@ def columns_of(name: str, labels: Any, samples: int) -> list[NDArray[Any]]:
         ArgumentError: there are not as many labels as samples, a label is missing, or there are more dimensions.
 
     Examples:
-        >>> [column.tolist() for column in columns_of("private", [[1, 0], [0, 1]], 2)]
-        [[1, 0], [0, 1]]
+        >>> [column.tolist() for column in columns_of("private", [["a", 0.5], ["b", 1.5]], 2)]
+        [['a', 'b'], [0.5, 1.5]]
     """
     if hasattr(labels, "iloc") and getattr(labels, "ndim", 1) == 2:
         given = [np.asarray(labels.iloc[:, k]) for k in range(labels.shape[1])]
     else:
         array = np.asarray(labels)
+        if array.dtype.kind in "OUS" and not isinstance(labels, np.ndarray):
+            array = np.asarray(labels, dtype=object)  # numpy would make texts of numbers that stand beside texts
         if array.ndim not in (1, 2):
             raise refuse(name, f"has shape {array.shape}", "give labels (N,), or (N, k) for several attributes")
         given = [array] if array.ndim == 1 else list(array.T)
     if not given:
         raise refuse(name, "has no column", "give at least one label a sample")
-    for column in given:
-        if len(column) != samples:
-            raise refuse(name, f"has {len(column)} labels for {samples} samples", "give one label a sample")
-        if any(value is None or value != value for value in column.tolist()):
-            raise refuse(name, "has missing labels (NaN or None)", "leave these samples out")
-    return given
+    return [_checked(name, column, samples) for column in given]
+
+
+def _checked(name: str, column: NDArray[Any], samples: int) -> NDArray[Any]:
+    if len(column) != samples:
+        raise refuse(name, f"has {len(column)} labels for {samples} samples", "give one label a sample")
+    values = column.tolist()
+    if any(value is None or value != value for value in values):
+        raise refuse(name, "has missing labels (NaN or None)", "leave these samples out")
+    if column.dtype == object:
+        if len({isinstance(value, str) for value in values}) > 1:
+            raise refuse(name, "has texts and numbers in one label", "give texts only, or numbers only")
+        column = np.asarray(values)  # of numbers an array of numbers, so that fractions are seen
+    if column.dtype.kind == "f" and np.isinf(column).any():
+        raise refuse(name, "has infinite labels", "leave these samples out")
+    return column
 
 
 def learn(name: str, labels: Sequence[NDArray[Any]], target: Target) -> list[Column]:
@@ -122,6 +141,11 @@ def learn(name: str, labels: Sequence[NDArray[Any]], target: Target) -> list[Col
     """
     names = [name] if len(labels) == 1 else [f"{name}[{k}]" for k in range(len(labels))]
     return [Column.of(label, values, target) for label, values in zip(names, labels, strict=True)]
+
+
+def encoded(columns: Sequence[Column], labels: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return labels as linear algebra reads them: class numbers, or standardised numbers, whatever their unit was."""
+    return [column.encode(values) for column, values in zip(columns, labels, strict=True)]
 
 
 def refuse_same(useful: Sequence[NDArray[Any]], private: Sequence[NDArray[Any]]) -> None:

@@ -93,6 +93,9 @@ def gaussian_delta(epsilon: float, scale: float, sensitivity: float) -> float:
 class _Mechanism(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Clip every sample to a ball around the training mean, then add noise of the scale that epsilon asks for."""
 
+    # Under metadata routing a Pipeline may pass ``private`` to every step that can be asked.
+    __metadata_request__fit = {"private": True}  # noqa: RUF012 - the form that scikit-learn reads
+
     epsilon: float
     radius: float | None
     quantile: float
@@ -119,13 +122,15 @@ class _Mechanism(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.radius_ = float(np.quantile(self._norms(x - self.center_), self.quantile)) or 1.0
         self.sensitivity_ = 2 * check_size("radius", self.radius_, positive=True)
         self.scale_ = self._scale(self.sensitivity_)
-        self._seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._seed = None if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1)
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """Return the clipped samples with noise, ``(N, n_features)``; the same X gives the same noise.
+        """Return the clipped samples with noise, ``(N, n_features)``: one release of each sample.
 
-        Publishing one sample twice with different noise would double its epsilon.
+        The noise is fresh each time: publishing a sample ``k`` times costs ``k`` times its epsilon, so publish it once and
+        keep what was published. With a ``random_state`` the noise is a function of it and of X, so that experiments can
+        be repeated; whoever knows or guesses that seed can take the noise off again, so that nothing is promised then.
 
         Raises:
             NotFittedError: the mechanism has not been fitted.
@@ -134,9 +139,8 @@ class _Mechanism(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "scale_")
         x = features_of(self, X)
         clipped = self.clip(x)
-        # Seeded by the rows too: training and test samples must not share their noise, or it could be subtracted.
-        seed = np.random.SeedSequence([self._seed, *np.frombuffer(_digest(x), dtype=np.uint32)])
-        return (clipped + self._draw(np.random.default_rng(seed), clipped.shape)).astype(x.dtype, copy=False)
+        random = np.random.default_rng(noise_entropy(self._seed, x))
+        return (clipped + self._draw(random, clipped.shape)).astype(x.dtype, copy=False)
 
     def clip(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
         """Return the samples, each pulled into the ball where it lies outside."""
@@ -167,13 +171,14 @@ class LaplaceMechanism(_Mechanism):
 
     This is local differential privacy: whatever two persons' values ``x`` and ``x'`` are, the densities of what is
     published differ by at most a factor ``e^epsilon``, so that nobody can infer anything much better than without. It
-    protects whom it publishes, not those whose data set the centre and the radius.
+    protects whom it publishes, not those whose data set the centre and the radius. Noise is drawn in floating-point
+    numbers, whose lowest digits tell more than the densities say (Mironov 2012); who fears that attack has to round.
 
     Args:
         epsilon: > 0.
         radius: of the ball, > 0; by default a quantile of the training samples' norms.
         quantile: which, in (0, 1].
-        random_state: seed of the noise.
+        random_state: ``None`` for fresh noise each time; a seed for experiments, never for a release.
 
     Attributes:
         center_, radius_, sensitivity_, scale_: as above.
@@ -222,7 +227,7 @@ class GaussianMechanism(_Mechanism):
         delta: in (0, 1).
         radius: of the ball, > 0; by default a quantile of the training samples' norms.
         quantile: which, in (0, 1].
-        random_state: seed of the noise.
+        random_state: ``None`` for fresh noise each time; a seed for experiments, never for a release.
 
     Attributes:
         center_, radius_, sensitivity_, scale_: as above.
@@ -260,7 +265,25 @@ class GaussianMechanism(_Mechanism):
         return random.normal(scale=self.scale_, size=shape)
 
 
-def _digest(X: NDArray[Any]) -> bytes:  # noqa: N803
+def noise_entropy(seed: int | None, X: NDArray[Any]) -> np.random.SeedSequence:  # noqa: N803
+    """Return what noise is drawn from: of a seed and of X, or with ``None`` of what the operating system draws.
+
+    X takes part since training and test samples must not share their noise: it could be subtracted.
+
+    >>> X = np.ones((2, 2))
+    >>> [noise_entropy(0, other).entropy == noise_entropy(0, X).entropy for other in (X.copy(), 2 * X)]
+    [True, False]
+    >>> noise_entropy(None, X).entropy == noise_entropy(None, X).entropy
+    False
+    """
     from hashlib import sha256
 
-    return sha256(np.ascontiguousarray(X, dtype=np.float64).tobytes()).digest()[:16]
+    if seed is None:
+        return np.random.SeedSequence()
+    digest = sha256(np.ascontiguousarray(X, dtype=np.float64).tobytes()).digest()[:16]
+    return np.random.SeedSequence([seed, *np.frombuffer(digest, dtype=np.uint32)])
+
+
+def noise_seed(seed: int | None, X: NDArray[Any]) -> int:  # noqa: N803
+    """Return :func:`noise_entropy` as a seed of torch's generators, of 64 bits."""
+    return int(noise_entropy(seed, X).generate_state(1, np.uint64)[0])

@@ -10,9 +10,9 @@ from typing import Any, final
 
 import numpy as np
 
-from minimaxopt_privacy._check import refuse
+from minimaxopt_privacy._check import check_size, refuse
 from minimaxopt_privacy.attackers import FAMILIES
-from minimaxopt_privacy.data import PrivacyData
+from minimaxopt_privacy.data import Part, PrivacyData
 from minimaxopt_privacy.evaluate import evaluate_filter
 from minimaxopt_privacy.methods import MINIMAX, build_method
 from minimaxopt_privacy.store import Cells
@@ -133,10 +133,11 @@ def tradeoff(
     epsilon: float = 10.0,
     settings: Mapping[str, Any] | None = None,
     families: Sequence[str] = FAMILIES,
+    filter_share: float = 0.5,
     cells: Cells | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Curve:
-    """Fit every method at every rho and seed on the training data, and evaluate it by fresh readers on the test data.
+    """Fit every method at every rho and seed, train fresh readers on other samples, and score them on the test data.
 
     Args:
         data: training and test samples.
@@ -147,11 +148,14 @@ def tradeoff(
         epsilon: of the mechanisms.
         settings: further arguments of the minimax filters.
         families: of fresh readers.
+        filter_share: of the training samples, drawn anew with each seed: the filter is fitted on these, and the readers are
+            trained on the others. With 1 both have all of them, which hides some of what the filter tells: on its own
+            samples it hides more than on others.
         cells: where results are kept.
         tell: called with a line before each fit.
 
     Raises:
-        ArgumentError: there are no methods, rhos or seeds, or one cannot be used.
+        ArgumentError: there are no methods, rhos or seeds, or one cannot be used; or the share is not in (0, 1].
 
     Examples:
         >>> from minimaxopt_privacy.data import load_sklearn_digits
@@ -162,6 +166,8 @@ def tradeoff(
     for name, values in (("methods", methods), ("rho", rhos), ("seeds", seeds)):
         if not values:
             raise refuse(name, "there is none", "give at least one")
+    if not 0 < check_size("filter_share", filter_share) <= 1:
+        raise refuse("filter_share", f"it is {filter_share!r}", "give a share of the training samples, in (0, 1]")
     held, rows = cells or Cells(None), []
     for method in methods:
         build_method(method, components)  # before hours are spent on the others
@@ -182,20 +188,32 @@ def tradeoff(
             "epsilon": epsilon if method.endswith(("laplace", "gaussian")) else None,
             "settings": {name: repr(value) for name, value in (settings or {}).items()} if minimax else {},
             "families": list(families),
+            "filter_share": filter_share,
         }
 
         def compute(method: str = method, rho: float | None = rho, seed: int = seed) -> dict[str, Any]:
             tell(f"{method}{'' if rho is None else f' at rho {rho:g}'}, seed {seed}")
             chosen = settings if rho is not None else None
             filter_ = build_method(method, components, rho=rho or 0.0, epsilon=epsilon, seed=seed, settings=chosen)
-            x, y, private = data.train
-            filter_.fit(x, y, private=private)
-            found = evaluate_filter(filter_, *data.train, *data.test, families=families, random_state=seed)
+            own, others = _split(data.train, filter_share, seed)
+            filter_.fit(own[0], own[1], private=own[2])
+            found = evaluate_filter(filter_, *others, *data.test, families=families, random_state=seed)
             return found.to_dict()
 
         rows.append({"method": method, "rho": rho, "seed": seed, "evaluation": held.get(key, compute)})
-    counts = np.unique(data.train[2], return_counts=True)[1]
-    return Curve(rows, (data.useful, data.private), float(counts.max() / counts.sum()))
+    return Curve(rows, (data.useful, data.private), 1 / len(np.unique(data.train[2])))
+
+
+def _split(samples: Part, share: float, seed: int) -> tuple[Part, Part]:
+    """Return the filter's samples and the readers'; every pair of labels is in both in equal shares."""
+    from sklearn.model_selection import train_test_split
+
+    if share == 1:
+        return samples, samples
+    x, y, private = (np.asarray(part) for part in samples)
+    pairs = [f"{a}/{b}" for a, b in zip(y, private, strict=True)]
+    own, others = train_test_split(np.arange(len(x)), train_size=share, random_state=seed, stratify=pairs)
+    return (x[own], y[own], private[own]), (x[others], y[others], private[others])
 
 
 def mean_band(values: Sequence[float]) -> tuple[float, float]:
