@@ -50,14 +50,22 @@ def _weights(labels: NDArray[Any]) -> NDArray[Any]:
     return (counts.min() / counts)[which]
 
 
-def reader(family: str | BaseEstimator, kind: Kind = "classification", *, random_state: int = 0, folds: int = 3) -> Any:
+def reader(
+    family: str | BaseEstimator,
+    kind: Kind = "classification",
+    *,
+    balance: bool = False,
+    random_state: int = 0,
+    folds: int = 3,
+) -> Any:
     """Return an unfitted reader of a family: features are standardised, its settings chosen by cross-validation.
 
-    Classes count alike, however many samples they have, and numbers are standardised, whatever their unit.
+    Settings are chosen by balanced accuracy; numbers are standardised, whatever their unit.
 
     Args:
         family: one of ``FAMILIES``; or an estimator of scikit-learn's kind, which is taken as it is.
         kind: ``"classification"`` or ``"regression"``.
+        balance: whether classes of unequal size are to weigh alike.
         random_state: of forests and networks.
         folds: of the cross-validation, >= 2.
 
@@ -88,20 +96,22 @@ def reader(family: str | BaseEstimator, kind: Kind = "classification", *, random
     if not isinstance(family, str):
         return GridSearchCV(clone(family), {}, **judged)
     network = MLPClassifier if classes else MLPRegressor
+    # Not for equal classes, though all weights are 1: a forest draws its samples otherwise as soon as there are any.
+    weight = "balanced" if balance else None
     builds: dict[str, tuple[Callable[[], Any], dict[str, Sequence[Any]]]] = {
         "logistic": (
-            lambda: LogisticRegression(max_iter=2000, class_weight="balanced"),
+            lambda: LogisticRegression(max_iter=2000, class_weight=weight),
             {"C": [0.01, 0.1, 1.0, 10.0, 100.0]},
         )
         if classes
         else (lambda: Ridge(), {"alpha": [0.01, 1.0, 100.0]}),
         "rbf-svm": (
-            lambda: SVC(class_weight="balanced") if classes else SVR(),
+            lambda: SVC(class_weight=weight) if classes else SVR(),
             {"C": [0.1, 1.0, 10.0, 100.0], "gamma": ["scale", 0.01, 1.0]},
         ),
         "random-forest": (
             lambda: (
-                RandomForestClassifier(n_estimators=100, random_state=random_state, class_weight="balanced")
+                RandomForestClassifier(n_estimators=100, random_state=random_state, class_weight=weight)
                 if classes
                 else RandomForestRegressor(n_estimators=100, random_state=random_state)
             ),
@@ -150,8 +160,8 @@ def fit_reader(family: str | BaseEstimator, Z: NDArray[Any], labels: NDArray[Any
     values, counts = np.unique(labels, return_counts=True)
     if len(values) < 2:
         raise refuse("labels", f"every label is {values.tolist()[0]!r}", "give labels of at least two values")
-    found = reader(family, kind, **options)
     weights = _weights(labels) if kind == "classification" else np.ones(len(labels))
+    found = reader(family, kind, balance=bool(weights.min() < 1), **options)
     given: dict[str, Any] = {}
     # A network has no class weights, and weights of samples since scikit-learn 1.7.
     if (

@@ -70,7 +70,8 @@ def evaluate(
         typer.echo("Interrupted; the same command goes on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     about = {"data": found.name, "fingerprint": found.fingerprint, "settings": given, "environment": environment()}
-    write_json(out / "tradeoff.json", {**about, "rows": list(curve.rows)})
+    held = {"labels": list(curve.labels), "chance": curve.chance, "rows": list(curve.rows)}
+    write_json(out / "tradeoff.json", {**about, **held})
     (out / "tradeoff.md").write_text(curve.markdown())
     curve.plot(out / "tradeoff.png")
     _show(console, curve.markdown())

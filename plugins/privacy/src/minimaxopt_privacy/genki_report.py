@@ -138,49 +138,75 @@ def verdicts(found: list[Mapping[str, Any]] | list[dict[str, Any]]) -> list[str]
 
 
 def plot(outcome: Outcome, path: str | Path) -> None:
-    """Draw smile against gender: the test faces with intervals, and the sweep over rho on the training faces."""
+    """Draw smile against gender on the test faces, a panel for each dimension, and the sweep over rho below."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 5.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    dimensions = outcome.protocol.dimensions
+    figure = Figure(figsize=(max(9.0, 3.3 * len(dimensions)), 8.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    _draw_faces(above, outcome)
+    _draw_sweep(below, outcome)
+    figure.savefig(path, dpi=150)
+
+
+def _draw_faces(figure: Any, outcome: Outcome) -> None:
     found = rows(outcome)
-    colours = dict(zip(dict.fromkeys(row["method"] for row in found), COLOURS * 3, strict=False))
-    markers = dict(zip(outcome.protocol.dimensions, "osD^vP*X" * 4, strict=False))
-    for row in found:
-        x, y = row["leakage"], row["useful"]
-        xerr = [[x - row["leakage_interval"][0]], [row["leakage_interval"][1] - x]]
-        yerr = [[y - row["useful_interval"][0]], [row["useful_interval"][1] - y]]
-        label = row["method"] if row["dimension"] == outcome.protocol.dimensions[0] else None
-        left.errorbar(
-            [x], [y], np.abs(yerr), np.abs(xerr), markers[row["dimension"]], color=colours[row["method"]], label=label,
-            alpha=0.8, elinewidth=0.6,
-        )  # fmt: skip
-    for name, (smile, gender) in README.items():
-        left.plot(gender, smile, "x", color=colours.get(name, "black"), markersize=9)
-        left.annotate(f"{name}, published", (gender, smile), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    dimensions = outcome.protocol.dimensions
+    bases = dict.fromkeys(row["method"].partition("@")[0] for row in found)
+    colours = dict(zip(bases, COLOURS * 3, strict=False))
+    panels = np.atleast_1d(figure.subplots(1, len(dimensions), sharex=True, sharey=True))
+    shown: dict[str, Any] = {}
+    for dimension, axes in zip(dimensions, panels, strict=True):
+        for row in found:
+            if row["dimension"] != dimension and row["method"] not in ONE_SIZE:
+                continue
+            base, _, held = row["method"].partition("@")
+            x, y = row["leakage"], row["useful"]
+            ends = [
+                [[mean - row[f"{name}_interval"][0]], [row[f"{name}_interval"][1] - mean]]
+                for name, mean in (("useful", y), ("leakage", x))
+            ]
+            bars = axes.errorbar(
+                [x], [y], *np.abs(ends), "D" if held else "o", color=colours[base], alpha=0.85, elinewidth=0.5,
+                markersize=6, markerfacecolor="white" if held else colours[base],
+            )  # fmt: skip
+            shown.setdefault(f"{base}, ρ = {held}" if held else base, bars)
+        if dimension == DIMENSIONS[0]:
+            for name, (smile, gender) in README.items():
+                axes.plot(gender, smile, "x", color=colours.get(name, "black"), markersize=9, mew=2)
+            (shown["as published"],) = axes.plot([], [], "x", color="black", markersize=9, mew=2)
+        axes.axvline(0.5, color="grey", linestyle=":")
+        axes.set_title(f"{dimension} numbers published", fontsize=10)
+        axes.set_xlabel("gender read by the worst attacker")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("smile read")
+    figure.suptitle(f"{TEST_FACES} test faces, 95% intervals: up and to the left is better", fontsize=11)
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=7, frameon=False, fontsize=8)
+
+
+def _draw_sweep(figure: Any, outcome: Outcome) -> None:
+    panels = figure.subplots(1, 2)
+    shades = dict(zip(outcome.protocol.dimensions, COLOURS * 3, strict=False))
     for (method, dimension), choice in outcome.choices.items():
         if "@" in method or not any("rho" in row["settings"] for row in choice.tried):
             continue
         sweep = _sweep(choice.tried, outcome.protocol.target)
-        right.plot(
-            [row["leakage"] for row in sweep], [row["useful"] for row in sweep], f"{markers[dimension]}-",
-            color=colours[method], label=f"{method}, d = {dimension}",
-        )  # fmt: skip
-        for row in (sweep[0], sweep[-1]):
-            right.annotate(
-                f"ρ = {row['settings']['rho']:g}", (row["leakage"], row["useful"]), xytext=(4, -10),
-                textcoords="offset points", fontsize=7,
+        rhos = [row["settings"]["rho"] for row in sweep]
+        for axes, name in zip(panels, ("leakage", "useful"), strict=True):
+            axes.plot(
+                rhos, [row[name] for row in sweep], "o-" if method == "linear" else "s--", color=shades[dimension],
+                label=f"{method}, d = {dimension}",
             )  # fmt: skip
-    right.axhline(outcome.protocol.target, color="grey", linestyle=":")
-    left.set_title(f"{TEST_FACES} test faces, 95% intervals; crosses: the study's README", fontsize=10)
-    right.set_title("Cross-validation on the training faces: the sweep over ρ", fontsize=10)
-    for axes in (left, right):
-        axes.axvline(0.5, color="grey", linestyle=":")
-        axes.set(xlabel="gender read by the worst fresh attacker", ylabel="smile read")
+    for axes, label in zip(panels, ("gender read by the worse of two attackers", "smile read"), strict=True):
+        axes.set(xscale="log", xlabel="ρ, the price of utility", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=7)
-    figure.savefig(path, dpi=150)
+    panels[0].axhline(0.5, color="grey", linestyle=":")
+    panels[1].axhline(outcome.protocol.target, color="grey", linestyle=":")
+    figure.suptitle("Cross-validation on the training faces: the best candidate at each ρ", fontsize=11)
+    if panels[0].get_legend_handles_labels()[0]:
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
+        )
 
 
 def _sweep(tried: Any, target: float) -> list[Any]:
