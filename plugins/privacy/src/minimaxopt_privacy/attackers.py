@@ -38,8 +38,8 @@ def share_right(reader: Any, Z: NDArray[Any], labels: NDArray[Any]) -> float:  #
 def balanced_accuracy(labels: NDArray[Any], told: NDArray[Any]) -> float:
     """Return the mean over the classes of ``labels`` of the share that ``told`` has right.
 
-    >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]))
-    0.8333333333333334
+    >>> balanced_accuracy(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1]))
+    0.875
     """
     return float(np.average(np.asarray(told) == labels, weights=_weights(labels)))
 

@@ -251,7 +251,7 @@ def balanced_interval(value: float, labels: NDArray[Any]) -> tuple[float, float]
     >>> balanced_interval(0.88, np.array([0, 1] * 100)) == wilson(176, 200)
     True
     >>> [round(end, 2) for end in balanced_interval(0.88, np.array([0] * 190 + [1] * 10))]
-    [0.74, 0.95]
+    [0.73, 0.94]
     """
     counts = np.unique(labels, return_counts=True)[1]
     worth = max(1, round(float(len(counts) ** 2 / (1 / counts).sum())))
