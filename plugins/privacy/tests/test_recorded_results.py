@@ -38,6 +38,7 @@ def untraced(text, known):
 
 def test_there_are_records():
     assert FACES
+    assert CURVES
 
 
 @pytest.mark.parametrize("record", FACES, ids=lambda path: path.name)

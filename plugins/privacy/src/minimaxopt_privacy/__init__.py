@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 # scikit-learn takes seconds to import, and the host imports this package whatever command is run.
 _LATE = {
+    "Curve": "curve",
     "DiscriminativeDirection": "baselines",
     "Evaluation": "evaluate",
     "GaussianMechanism": "noise",
     "LaplaceMechanism": "noise",
     "MinimaxFilter": "estimator",
     "PCAFilter": "baselines",
+    "PrivacyData": "data",
     "PrivateLDA": "baselines",
     "PrivatePLS": "baselines",
     "RandomFilter": "baselines",
     "Reading": "evaluate",
     "Score": "evaluate",
-    "Curve": "curve",
-    "PrivacyData": "data",
     "evaluate_filter": "evaluate",
-    "tradeoff": "curve",
     "gaussian_scale": "noise",
     "laplace_scale": "noise",
+    "tradeoff": "curve",
 }
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FAMILIES = ("logistic", "rbf-svm", "random-forest", "mlp")
 """The families of readers, those of numbers being ridge regression, RBF-SVR, random forest and MLP."""
 
+# Where the settings of a family's estimator lie within its reader.
+_PREFIXES: dict[Kind, str] = {"classification": "read__", "regression": "read__regressor__"}
+
 
 def share_right(reader: Any, Z: NDArray[Any], labels: NDArray[Any]) -> float:  # noqa: N803
     """Return the balanced accuracy of a fitted reader: the share that it reads right, every class counting alike.
@@ -130,9 +133,6 @@ def reader(
         {f"{prefix}{name}": values for name, values in grid.items()},
         **judged,
     )
-
-
-_PREFIXES: dict[Kind, str] = {"classification": "read__", "regression": "read__regressor__"}
 
 
 def settings_of(reader: Any, kind: Kind) -> dict[str, Any]:

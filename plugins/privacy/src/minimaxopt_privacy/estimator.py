@@ -34,7 +34,7 @@ _DTYPE = torch.float64  # a filter is small, and a transform of one row must be 
 
 
 @contextmanager
-def _weights_from(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[None]:
     """Seed torch's generator on the CPU, where filters draw, and leave the caller's as it was, on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -221,7 +221,7 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
         """
         check_is_fitted(self, "filter_")
         x = features_of(self, X)
-        with _weights_from(noise_seed(self._seed, x)), torch.no_grad():
+        with _seeded(noise_seed(self._seed, x)), torch.no_grad():
             z = self.filter_(torch.tensor(x, dtype=_DTYPE))
         return z.numpy().astype(x.dtype, copy=False)
 
@@ -287,7 +287,7 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
         """Return the game at its beginning; the weights come from the seed, the caller's state is left alone."""
         utility, private = ([c.task for c in columns] for columns in (self.utility_columns_, self.private_columns_))
         members = self._members()
-        with _weights_from(seed):
+        with _seeded(seed):
             mean, matrix = scaling_of(self._scaling(), X)
             inner = self._inner(matrix.shape[-1])
             head = Reader(self.n_components, utility, READERS[self.head])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minimaxopt_privacy._check import check_choice, check_count, refuse
-from minimaxopt_privacy.attackers import FAMILIES, advantage, fit_reader, settings_of
+from minimaxopt_privacy.attackers import FAMILIES, advantage, balanced_accuracy, fit_reader, settings_of
 from minimaxopt_privacy.labels import Column, Target, columns_of
 from minimaxopt_privacy.tasks import Kind
 
@@ -232,10 +232,13 @@ def _read(
     scores, chance = [], 0.0
     for family in families:
         reader = fit_reader(family, z, labels, column.kind, folds=folds, random_state=random_state)
-        value, interval, accuracy = float(reader.score(z_test, truth)), None, None
+        interval, accuracy = None, None
         if column.kind == "classification":
-            interval = balanced_interval(value, truth)
-            accuracy, chance = float(np.mean(reader.predict(z_test) == truth)), 1 / len(column.classes)
+            told = reader.predict(z_test)
+            value, accuracy = balanced_accuracy(truth, told), float(np.mean(told == truth))
+            interval, chance = balanced_interval(value, truth), 1 / len(column.classes)
+        else:
+            value = float(reader.score(z_test, truth))
         validated = float(reader.best_score_)
         validated = validated if math.isfinite(validated) else 0.0
         name = family if isinstance(family, str) else type(family).__name__
