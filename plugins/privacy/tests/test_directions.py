@@ -9,6 +9,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import DiscriminativeDirection, PCAFilter, PrivateLDA, PrivatePLS, RandomFilter
 from minimaxopt_privacy.directions import (
     between_scatter,
@@ -94,6 +95,38 @@ def test_pls_without_private_term_is_scikit_learns(blobs):
     ours = private_pls_directions(X, [(y > 0).astype(int)], [y], 3, strength=0.0)
     theirs = PLSRegression(3, scale=False).fit(X, useful).x_rotations_
     assert np.allclose(np.abs(ours), np.abs(theirs), atol=1e-8)
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_whole_numbers_are_numbers_where_it_is_said(blobs, count):
+    X, _, s = blobs
+    age = np.digitize(X @ np.arange(5.0), np.quantile(X @ np.arange(5.0), np.arange(1, count) / count))
+    ours = PrivatePLS(1, strength=0.0, utility_target="regression").fit(X, age, private=s)
+    theirs = PLSRegression(1, scale=False).fit(X, age.astype(float)).x_rotations_
+    assert np.allclose(np.abs(ours.projection_), np.abs(theirs), atol=1e-8)
+    assert ours.utility_columns_[0].kind == "regression"
+    as_classes = PrivatePLS(1, strength=0.0).fit(X, age, private=s)
+    assert as_classes.utility_columns_[0].kind == "classification"
+    # Two classes lie on a line, as two numbers do; forty do not.
+    assert np.allclose(np.abs(as_classes.projection_), np.abs(theirs), atol=1e-6) == (count == 2)
+
+
+def test_a_price_is_the_same_of_two_numbers_whether_whole_or_not(blobs):
+    X, y, s = blobs
+    first, second = (
+        PrivatePLS(1, strength=0.5, private_target="regression").fit(X, y, private=s * unit + 3).projection_
+        for unit in (1, 0.25)
+    )
+    assert np.allclose(first, second, atol=1e-8)
+    assert not np.allclose(first, PrivatePLS(1, strength=0.5).fit(X, y, private=s).projection_, atol=1e-3)
+
+
+@pytest.mark.parametrize("build", [RandomFilter, PCAFilter, PrivatePLS, PrivateLDA, DiscriminativeDirection])
+@pytest.mark.parametrize("name", ["utility_target", "private_target"])
+def test_a_reading_that_there_is_not_is_refused(blobs, build, name):
+    X, y, s = blobs
+    with pytest.raises(ArgumentError, match=f"^{name}: "):
+        build(**{name: "numbers"}).fit(X, y, private=s)
 
 
 def test_private_pls_is_the_maximum_of_its_difference(blobs):

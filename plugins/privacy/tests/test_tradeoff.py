@@ -64,6 +64,29 @@ def test_the_curve_moves_with_rho_and_bands_are_students(data):
     assert math.isnan(mean_band([0.5])[1])
 
 
+def test_a_number_is_hidden_and_read_as_one(data):
+    def aged(sample):  # an age in whole years, which the sign does not tell, and a sum that tells some of it
+        return sample[0], sample[1], (40 + 10 * sample[0][:, 1]).round().astype(int)
+
+    people = PrivacyData("aged", aged(data.train), aged(data.test), "sum", "age")
+    arguments = {**SETTINGS, "seeds": [0], "rhos": [0.1], "settings": {"max_iter": 400}}
+    curve = tradeoff(people, ["none", "linear", "lda", "pls+gaussian"], private_target="regression", **arguments)
+    assert curve.chance == 0.0
+    assert {row["evaluation"]["private"][0]["kind"] for row in curve.rows} == {"regression"}
+    told = {point.method: point.leakage for point in curve.points()}
+    assert told["none"] > 0.99
+    assert max(told["linear"], told["lda"]) < 0.1
+    with pytest.raises(ArgumentError, match="private_target: "):
+        tradeoff(people, ["linear"], private_target="numbers", **arguments)
+
+
+def test_a_pair_of_labels_that_is_there_once_is_no_obstacle(data):
+    x, y, private = (part.copy() for part in data.train)
+    y[0] = 2
+    rare = PrivacyData("rare", (x, y, private), data.test, "sum", "sign")
+    assert tradeoff(rare, ["pca"], rhos=[1.0], **{**SETTINGS, "seeds": [0]}).points()[0].useful < 1
+
+
 def test_the_table_and_the_picture_say_what_was_found(data, tmp_path):
     curve = tradeoff(data, ["linear", "lda"], rhos=[1.0, 10.0], **SETTINGS)
     table = curve.markdown().splitlines()

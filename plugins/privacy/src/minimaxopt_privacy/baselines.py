@@ -28,6 +28,8 @@ class _Projection(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMi
     __metadata_request__fit = {"private": True}  # noqa: RUF012 - the form that scikit-learn reads
 
     n_components: int
+    utility_target: Any
+    private_target: Any
 
     def fit(self, X: ArrayLike, y: ArrayLike, *, private: Any = None) -> Any:  # noqa: N803
         """Fit the projection.
@@ -43,8 +45,8 @@ class _Projection(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         x, useful, hidden = checked(self, X, y, private)
         check_components(self.n_components, x.shape[1])
-        self.utility_columns_ = learn("y", useful, "auto")
-        self.private_columns_ = learn("private", hidden, "auto")
+        self.utility_columns_ = learn("y", useful, self.utility_target)
+        self.private_columns_ = learn("private", hidden, self.private_target)
         refuse_same(useful, hidden)
         useful, hidden = encoded(self.utility_columns_, useful), encoded(self.private_columns_, hidden)
         self.mean_: NDArray[Any] = x.mean(0)
@@ -78,6 +80,8 @@ class RandomFilter(_Projection):
 
     Args:
         n_components: numbers published of a sample.
+        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        private_target: the same for ``private``.
         random_state: seed of ``W``.
 
     Examples:
@@ -87,8 +91,17 @@ class RandomFilter(_Projection):
         (20, 2)
     """
 
-    def __init__(self, n_components: int = 2, *, random_state: int | np.random.RandomState | None = None) -> None:
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        utility_target: Any = "auto",
+        private_target: Any = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_components = n_components
+        self.utility_target = utility_target
+        self.private_target = private_target
         self.random_state = random_state
 
     def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
@@ -101,6 +114,8 @@ class PCAFilter(_Projection):
 
     Args:
         n_components: numbers published of a sample.
+        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        private_target: the same for ``private``.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
@@ -109,8 +124,10 @@ class PCAFilter(_Projection):
         (20, 2)
     """
 
-    def __init__(self, n_components: int = 2) -> None:
+    def __init__(self, n_components: int = 2, *, utility_target: Any = "auto", private_target: Any = "auto") -> None:
         self.n_components = n_components
+        self.utility_target = utility_target
+        self.private_target = private_target
 
     def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
         return principal_directions(X, self.n_components)
@@ -125,6 +142,8 @@ class PrivatePLS(_Projection):
     Args:
         n_components: numbers published of a sample.
         strength: the price of covariance with the private label, >= 0.
+        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        private_target: the same for ``private``.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
@@ -135,9 +154,18 @@ class PrivatePLS(_Projection):
     Source: Enev et al. 2012, "SensorSift".
     """
 
-    def __init__(self, n_components: int = 2, *, strength: float = 1.0) -> None:
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        strength: float = 1.0,
+        utility_target: Any = "auto",
+        private_target: Any = "auto",
+    ) -> None:
         self.n_components = n_components
         self.strength = strength
+        self.utility_target = utility_target
+        self.private_target = private_target
 
     def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
         return private_pls_directions(X, useful, private, self.n_components, strength=self.strength)
@@ -153,6 +181,8 @@ class PrivateLDA(_Projection):
         n_components: numbers published of a sample.
         strength: the price of scatter between the private classes, >= 0.
         shrinkage: of the total scatter, >= 0.
+        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        private_target: the same for ``private``.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
@@ -163,10 +193,20 @@ class PrivateLDA(_Projection):
     Source: Hamm 2017, "Minimax filter".
     """
 
-    def __init__(self, n_components: int = 2, *, strength: float = 10.0, shrinkage: float = 0.1) -> None:
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        strength: float = 10.0,
+        shrinkage: float = 0.1,
+        utility_target: Any = "auto",
+        private_target: Any = "auto",
+    ) -> None:
         self.n_components = n_components
         self.strength = strength
         self.shrinkage = shrinkage
+        self.utility_target = utility_target
+        self.private_target = private_target
 
     def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
         return private_lda_directions(
@@ -183,6 +223,8 @@ class DiscriminativeDirection(_Projection):
 
     Args:
         shrinkage: of the scatter within the classes, >= 0.
+        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        private_target: the same for ``private``.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
@@ -193,8 +235,10 @@ class DiscriminativeDirection(_Projection):
     Source: Whitehill and Movellan 2012.
     """
 
-    def __init__(self, *, shrinkage: float = 0.1) -> None:
+    def __init__(self, *, shrinkage: float = 0.1, utility_target: Any = "auto", private_target: Any = "auto") -> None:
         self.shrinkage = shrinkage
+        self.utility_target = utility_target
+        self.private_target = private_target
 
     n_components = 1
 

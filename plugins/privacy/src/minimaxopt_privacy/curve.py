@@ -14,8 +14,10 @@ from minimaxopt_privacy._check import check_size, refuse
 from minimaxopt_privacy.attackers import FAMILIES
 from minimaxopt_privacy.data import Part, PrivacyData
 from minimaxopt_privacy.evaluate import evaluate_filter
+from minimaxopt_privacy.labels import Column, Target
 from minimaxopt_privacy.methods import MINIMAX, build_method
 from minimaxopt_privacy.store import Cells
+from minimaxopt_privacy.tasks import Kind
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#882255", "#44AA99")
 
@@ -134,6 +136,8 @@ def tradeoff(
     settings: Mapping[str, Any] | None = None,
     families: Sequence[str] = FAMILIES,
     filter_share: float = 0.5,
+    utility_target: Target = "auto",
+    private_target: Target = "auto",
     cells: Cells | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Curve:
@@ -151,6 +155,9 @@ def tradeoff(
         filter_share: of the training samples, drawn anew with each seed: the filter is fitted on these, and the readers are
             trained on the others. With 1 both have all of them, which hides some of what the filter tells: on its own
             samples it hides more than on others.
+        utility_target: how filters and readers read the useful label: ``"classification"``, ``"regression"``, or
+            ``"auto"`` by its values.
+        private_target: the same for the private label.
         cells: where results are kept.
         tell: called with a line before each fit.
 
@@ -168,6 +175,11 @@ def tradeoff(
             raise refuse(name, "there is none", "give at least one")
     if not 0 < check_size("filter_share", filter_share) <= 1:
         raise refuse("filter_share", f"it is {filter_share!r}", "give a share of the training samples, in (0, 1]")
+    read: dict[str, Target] = {"utility_target": utility_target, "private_target": private_target}
+    useful, private = (
+        Column.of(name, np.asarray(values), target)
+        for name, values, target in zip(("y", "private"), data.train[1:], read.values(), strict=True)
+    )
     held, rows = cells or Cells(None), []
     for method in methods:
         build_method(method, components)  # before hours are spent on the others
@@ -189,29 +201,38 @@ def tradeoff(
             "settings": {name: repr(value) for name, value in (settings or {}).items()} if minimax else {},
             "families": list(families),
             "filter_share": filter_share,
+            **read,
         }
 
         def compute(method: str = method, rho: float | None = rho, seed: int = seed) -> dict[str, Any]:
             tell(f"{method}{'' if rho is None else f' at rho {rho:g}'}, seed {seed}")
             chosen = settings if rho is not None else None
-            filter_ = build_method(method, components, rho=rho or 0.0, epsilon=epsilon, seed=seed, settings=chosen)
-            own, others = _split(data.train, filter_share, seed)
+            filter_ = build_method(
+                method, components, rho=rho or 0.0, epsilon=epsilon, seed=seed, settings=chosen, **read
+            )
+            own, others = _split(data.train, filter_share, seed, (useful.kind, private.kind))
             filter_.fit(own[0], own[1], private=own[2])
-            found = evaluate_filter(filter_, *others, *data.test, families=families, random_state=seed)
+            found = evaluate_filter(filter_, *others, *data.test, families=families, random_state=seed, **read)
             return found.to_dict()
 
         rows.append({"method": method, "rho": rho, "seed": seed, "evaluation": held.get(key, compute)})
-    return Curve(rows, (data.useful, data.private), 1 / len(np.unique(data.train[2])))
+    return Curve(rows, (data.useful, data.private), private.chance)
 
 
-def _split(samples: Part, share: float, seed: int) -> tuple[Part, Part]:
-    """Return the filter's samples and the readers'; every pair of labels is in both in equal shares."""
+def _split(samples: Part, share: float, seed: int, kinds: tuple[Kind, Kind]) -> tuple[Part, Part]:
+    """Return the filter's samples and the readers'; every pair of classes is in both in equal shares."""
     from sklearn.model_selection import train_test_split
 
     if share == 1:
         return samples, samples
     x, y, private = (np.asarray(part) for part in samples)
-    pairs = [f"{a}/{b}" for a, b in zip(y, private, strict=True)]
+    classes = [labels for labels, kind in zip((y, private), kinds, strict=True) if kind == "classification"]
+    pairs = None
+    if classes:
+        _, pairs, counts = np.unique(
+            ["/".join(map(str, p)) for p in zip(*classes, strict=True)], return_inverse=True, return_counts=True
+        )
+        pairs[counts[pairs] < 2] = counts.argmax()  # a pair that is there once cannot be in both
     own, others = train_test_split(np.arange(len(x)), train_size=share, random_state=seed, stratify=pairs)
     return (x[own], y[own], private[own]), (x[others], y[others], private[others])
 

@@ -12,16 +12,14 @@ from minimaxopt_privacy._check import check_size
 
 
 def indicator(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels ``(N,)`` as centred columns: one for each class, or the numbers themselves.
+    """Return labels ``(N,)`` as centred columns: one for each class of integers, or floats as they are.
 
     >>> indicator(np.array([0.0, 0.5, 2.5])).tolist()
     [[-1.0], [-0.5], [1.5]]
     >>> indicator(np.array([0, 1])).tolist()
     [[0.5, -0.5], [-0.5, 0.5]]
     """
-    from sklearn.utils.multiclass import type_of_target
-
-    if type_of_target(labels).startswith("continuous"):
+    if labels.dtype.kind == "f":
         return (labels - labels.mean()).reshape(-1, 1)
     columns = (labels[:, None] == np.unique(labels)).astype(np.float64)
     return columns - columns.mean(0)

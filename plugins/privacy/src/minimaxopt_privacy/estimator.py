@@ -354,7 +354,6 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.non_deterministic = isinstance(self.filter, str) and self.filter == "noise"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.non_deterministic = self.filter == "noise"
         return tags

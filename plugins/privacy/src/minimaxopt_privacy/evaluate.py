@@ -229,21 +229,21 @@ def _read(
     folds: int,
     random_state: int,
 ) -> Reading:
-    scores, chance = [], 0.0
+    scores: list[Score] = []
     for family in families:
         reader = fit_reader(family, z, labels, column.kind, folds=folds, random_state=random_state)
         interval, accuracy = None, None
         if column.kind == "classification":
             told = reader.predict(z_test)
             value, accuracy = balanced_accuracy(truth, told), float(np.mean(told == truth))
-            interval, chance = balanced_interval(value, truth), 1 / len(column.classes)
+            interval = balanced_interval(value, truth)
         else:
             value = float(reader.score(z_test, truth))
         validated = float(reader.best_score_)
         validated = validated if math.isfinite(validated) else 0.0
         name = family if isinstance(family, str) else type(family).__name__
         scores.append(Score(name, value, validated, settings_of(reader, column.kind), interval, accuracy))
-    return Reading(column.name, column.kind, chance, tuple(scores))
+    return Reading(column.name, column.kind, column.chance, tuple(scores))
 
 
 def balanced_interval(value: float, labels: NDArray[Any]) -> tuple[float, float]:

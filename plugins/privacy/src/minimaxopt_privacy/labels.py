@@ -71,6 +71,11 @@ class Column:
         """The task of reading it."""
         return Task(len(self.classes) if self.kind == "classification" else 1, self.kind, name=self.name)
 
+    @property
+    def chance(self) -> float:
+        """What whoever sees nothing reaches: one in as many as there are classes; 0 for numbers."""
+        return 1 / len(self.classes) if self.kind == "classification" else 0.0
+
     def encode(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return class numbers, or standardised numbers.
 

@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from minimaxopt_privacy._check import check_choice
 from minimaxopt_privacy.baselines import DiscriminativeDirection, PCAFilter, PrivateLDA, PrivatePLS, RandomFilter
 from minimaxopt_privacy.estimator import MinimaxFilter
+from minimaxopt_privacy.labels import Target
 from minimaxopt_privacy.noise import GaussianMechanism, LaplaceMechanism
 
 MINIMAX = ("linear", "mlp", "conv", "noise")
@@ -26,6 +27,8 @@ def build_method(
     rho: float = 10.0,
     epsilon: float = 10.0,
     seed: int = 0,
+    utility_target: Target = "auto",
+    private_target: Target = "auto",
     settings: Mapping[str, Any] | None = None,
 ) -> Any:
     """Return an unfitted filter by name, with ``fit(X, y, private=...)`` and ``transform``.
@@ -37,6 +40,8 @@ def build_method(
         rho: of the minimax filters.
         epsilon: of the mechanisms.
         seed: of all that is random.
+        utility_target: how the filters that learn from labels read ``y``.
+        private_target: the same of ``private``.
         settings: further arguments of the filter.
 
     Raises:
@@ -49,24 +54,25 @@ def build_method(
         ['filter', 'noise']
     """
     first, _, second = name.partition("+")
+    read: dict[str, Target] = {"utility_target": utility_target, "private_target": private_target}
     if second:
         check_choice("methods", second, ["laplace", "gaussian"])
-        built = build_method(first, components, rho=rho, seed=seed, settings=settings)
+        built = build_method(first, components, rho=rho, seed=seed, settings=settings, **read)
         return PublishedWith(
             [("filter", built), ("noise", build_method(second, components, epsilon=epsilon, seed=seed))]
         )
     given = dict(settings or {})
     builds: dict[str, Callable[[], Any]] = {
         "none": lambda: Unfiltered(),
-        "random": lambda: RandomFilter(components, random_state=seed, **given),
-        "pca": lambda: PCAFilter(components, **given),
-        "pls": lambda: PrivatePLS(components, **given),
-        "lda": lambda: PrivateLDA(components, **given),
-        "ddd": lambda: DiscriminativeDirection(**given),
+        "random": lambda: RandomFilter(components, random_state=seed, **read, **given),
+        "pca": lambda: PCAFilter(components, **read, **given),
+        "pls": lambda: PrivatePLS(components, **read, **given),
+        "lda": lambda: PrivateLDA(components, **read, **given),
+        "ddd": lambda: DiscriminativeDirection(**read, **given),
         "laplace": lambda: LaplaceMechanism(epsilon, random_state=seed, **given),
         "gaussian": lambda: GaussianMechanism(epsilon, random_state=seed, **given),
         **{
-            kind: lambda kind=kind: MinimaxFilter(components, rho=rho, filter=kind, random_state=seed, **given)
+            kind: lambda kind=kind: MinimaxFilter(components, rho=rho, filter=kind, random_state=seed, **read, **given)
             for kind in MINIMAX
         },
     }
