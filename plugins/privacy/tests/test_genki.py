@@ -79,6 +79,12 @@ def test_noise_is_added_to_what_was_chosen_without_it(faces):
     assert plain.settings == noisy.settings
     assert (plain.epsilon, noisy.epsilon) == (None, 10.0)
     assert set(outcome.scores) == {("linear", 2), ("linear+laplace", 2)}
+    without, with_noise = genki_report.rows(outcome)
+    assert without["validated"] is not None
+    assert with_noise["validated"] is None  # what was validated was another filter
+    assert with_noise["settings"] == without["settings"]
+    assert "Noise of ε = 10;" in genki_report.markdown(outcome)
+    assert "Noise of" not in genki_report.markdown(run(faces, None, Protocol(methods=("linear",), **TINY)))
 
 
 def drawn_outcome(useful, leakage, seeds=3):

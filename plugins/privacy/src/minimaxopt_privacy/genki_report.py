@@ -34,7 +34,8 @@ def rows(outcome: Outcome) -> list[dict[str, Any]]:
         for cell in cells:
             for score in cell["private"][0]["scores"]:
                 families.setdefault(score["family"], []).append(score["value"])
-        choice = outcome.choices.get((method.partition("+")[0], dimension))
+        base, _, noise = method.partition("+")
+        choice = outcome.choices.get((base, dimension))
         found.append(
             {
                 "method": method,
@@ -47,7 +48,8 @@ def rows(outcome: Outcome) -> list[dict[str, Any]]:
                 "leakage_interval": interval(float(leakage.mean())),
                 "families": {name: float(np.mean(values)) for name, values in families.items()},
                 "seeds": len(cells),
-                "validated": None if choice is None else {"useful": choice.useful, "leakage": choice.leakage},
+                # Noise takes the settings that were chosen without it, whose scores are not its own.
+                "validated": None if choice is None or noise else {"useful": choice.useful, "leakage": choice.leakage},
                 "settings": {} if choice is None else dict(choice.settings),
                 "published": _published(method, dimension),
                 "looks": outcome.looks[method, dimension],
@@ -94,12 +96,20 @@ def markdown(outcome: Outcome) -> str:
             told,
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
-    seeds = len(outcome.protocol.seeds)
-    lines += [
-        "",
+    protocol = outcome.protocol
+    seeds = len(protocol.seeds)
+    about = (
         f"Means over {seeds} seed{'s' if seeds > 1 else ''} on {TEST_FACES} test faces, with 95% intervals of the choice of "
         "faces (Wilson) and the standard deviation over seeds; gender by the worst of four fresh attackers, which errs upward. "
-        "All settings by cross-validation on the training faces; its means stand in the column before the last.",
+        "All settings by cross-validation on the training faces; its means stand in the column before the last."
+    )
+    if any(name.endswith(("laplace", "gaussian")) for name in protocol.methods):
+        about += (
+            f" Noise of ε = {protocol.epsilon:g}; after a filter it takes the settings that were chosen without it."
+        )
+    lines += [
+        "",
+        about,
         "",
         *(f"- {sentence}" for sentence in verdicts(rows(outcome))),
     ]
@@ -153,7 +163,9 @@ def _draw_faces(figure: Any, outcome: Outcome) -> None:
     found = rows(outcome)
     dimensions = outcome.protocol.dimensions
     bases = dict.fromkeys(row["method"].partition("@")[0] for row in found)
-    colours = dict(zip(bases, COLOURS * 3, strict=False))
+    plain = dict.fromkeys(base.partition("+")[0] for base in bases)
+    shades = dict(zip(plain, COLOURS * 3, strict=False))
+    colours = {base: shades[base.partition("+")[0]] for base in bases}  # with noise the same, in another shape
     panels = np.atleast_1d(figure.subplots(1, len(dimensions), sharex=True, sharey=True))
     shown: dict[str, Any] = {}
     for dimension, axes in zip(dimensions, panels, strict=True):
@@ -167,7 +179,8 @@ def _draw_faces(figure: Any, outcome: Outcome) -> None:
                 for name, mean in (("useful", y), ("leakage", x))
             ]
             bars = axes.errorbar(
-                [x], [y], *np.abs(ends), "D" if held else "o", color=colours[base], alpha=0.85, elinewidth=0.5,
+                [x], [y], *np.abs(ends), "D" if held else "^" if "+" in base else "o", color=colours[base], alpha=0.85,
+                elinewidth=0.5,
                 markersize=6, markerfacecolor="white" if held else colours[base],
             )  # fmt: skip
             shown.setdefault(f"{base}, ρ = {held}" if held else base, bars)
