@@ -23,6 +23,7 @@ from minimaxopt_study.page import modern as modern_page
 from minimaxopt_study.page import tables as table_page
 from minimaxopt_study.plan import derive, in_tables
 from minimaxopt_study.profile import load_profile
+from minimaxopt_study.results import Attacked
 from minimaxopt_study.select import wanted
 from minimaxopt_study.store import Store
 from minimaxopt_study.tables import build
@@ -41,14 +42,14 @@ def wrong(count: int, of: int = COUNT) -> Errors:
     return Errors(torch.arange(of) < count)
 
 
-def attacked(fgsm: int, pgd: int, transfer: int = 5, auto: int | None = None) -> beyond.Attacked:
+def attacked(fgsm: int, pgd: int, transfer: int = 5, auto: int | None = None) -> Attacked:
     found = RobustnessEvaluation(
         eta=0.2, bounds=(-1.0, 1.0), seed=0, clean=wrong(2), fgsm=wrong(fgsm), attacks={"PGD": wrong(pgd)},
         transfer={modern.ANOTHER: wrong(transfer)}, autoattack=None if auto is None else wrong(auto, of=50),
         settings={"PGD": "PGD in words", f"transfer from {modern.ANOTHER}": "made there"},
     )  # fmt: skip
     sweep = EtaSweep((-1.0, 1.0), (0.5, 2.0), (wrong(50), wrong(100)), (wrong(60), wrong(100)), 3)
-    return beyond.Attacked(found, masking_flags([found], sweep=sweep))
+    return Attacked(found, masking_flags([found], sweep=sweep))
 
 
 @pytest.fixture

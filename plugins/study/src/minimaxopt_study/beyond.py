@@ -8,30 +8,20 @@ classifier. Intervals are Wilson's at 95% for the images attacked; they do not k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from minimaxopt_adversarial import EtaSweep, MaskingFlag, RobustnessEvaluation, masking_flags
 from minimaxopt_study import paper
 from minimaxopt_study.plan import in_tables
 
 if TYPE_CHECKING:
-    from minimaxopt_adversarial import Errors
-    from minimaxopt_study.plan import Plan
-    from minimaxopt_study.results import Results, Row
+    from minimaxopt_adversarial import Errors, MaskingFlag
+    from minimaxopt_study.results import Attacked, Results, Row
 
 WORST, COVERED = "worst", "worst on AutoAttack's"
-
-
-@dataclass(frozen=True)
-class Attacked:
-    """One classifier under the attacks of today: of one defence, at one eta, from one seed."""
-
-    evaluation: RobustnessEvaluation
-    flags: tuple[MaskingFlag, ...]
 
 
 @dataclass(frozen=True)
@@ -105,22 +95,6 @@ class Line:
     def raised(self) -> tuple[str, ...]:
         """Names of the flags that some seed raises."""
         return tuple(dict.fromkeys(flag.name for found in self.flags.values() for flag in found if flag.raised))
-
-
-def attacked(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, int], Attacked]:
-    """What is stored of the attacks of today, with the flags that follow from it."""
-    found: dict[tuple[str, float, int], Attacked] = {}
-    for place, key in plan.strong.items():
-        if key not in done:
-            continue
-        values = done[key]["values"]
-        evaluation = RobustnessEvaluation.from_dict(values["evaluation"])
-        auto = plan.autoattacks.get(place)
-        if auto in done:
-            other = RobustnessEvaluation.from_dict(done[auto]["values"]["evaluation"])
-            evaluation = replace(evaluation, autoattack=other.autoattack, settings=evaluation.settings | other.settings)
-        found[place] = Attacked(evaluation, masking_flags([evaluation], sweep=EtaSweep.from_dict(values["sweep"])))
-    return found
 
 
 def lines(results: Results) -> list[Line]:

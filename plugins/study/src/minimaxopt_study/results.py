@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
-from minimaxopt_study.beyond import attacked
+from minimaxopt_adversarial import EtaSweep, MaskingFlag, RobustnessEvaluation, masking_flags
 from minimaxopt_study.names import CO_TRAINED, FRESH, TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from minimaxopt_study.beyond import Attacked
     from minimaxopt_study.paper import Experiment
     from minimaxopt_study.plan import Plan
     from minimaxopt_study.profile import Profile
@@ -64,6 +63,14 @@ class Cost:
 
     steps: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One classifier under the attacks of today: of one defence, at one eta, from one seed."""
+
+    evaluation: RobustnessEvaluation
+    flags: tuple[MaskingFlag, ...]
 
 
 @dataclass(frozen=True)
@@ -133,8 +140,24 @@ def gather(plan: Plan, store: Store, profile: Profile) -> Results:
         misled={at: done[key]["values"]["misled"] for at, key in plan.attnet_runs.items() if key in done},
         panel=done[panel_key]["values"] if panel_key in done else None,
         attackers=attackers,
-        attacked=attacked(plan, done),
+        attacked=_attacked(plan, done),
     )
+
+
+def _attacked(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, int], Attacked]:
+    """What is stored of the attacks of today, with the flags that follow from it."""
+    found: dict[tuple[str, float, int], Attacked] = {}
+    for place, key in plan.strong.items():
+        if key not in done:
+            continue
+        values = done[key]["values"]
+        evaluation = RobustnessEvaluation.from_dict(values["evaluation"])
+        auto = plan.autoattacks.get(place)
+        if auto in done:
+            other = RobustnessEvaluation.from_dict(done[auto]["values"]["evaluation"])
+            evaluation = replace(evaluation, autoattack=other.autoattack, settings=evaluation.settings | other.settings)
+        found[place] = Attacked(evaluation, masking_flags([evaluation], sweep=EtaSweep.from_dict(values["sweep"])))
+    return found
 
 
 def _row(values: Mapping[str, Any]) -> Row:
