@@ -38,9 +38,10 @@ clean:  ## Remove what the other commands made.
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name it by PYTHON=...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --upgrade "pip>=25.1"
 
 $(VENV)/.installed: $(VENV)/bin/python $(SETTINGS)
+	@# Here and not where the environment is made: it may have been there before, with a pip that knows no --group.
+	$(PIP) install --quiet --upgrade "pip>=25.1"
 	$(PIP) install --quiet --constraint .ci/constraints.txt $(DISTRIBUTIONS)
 	@touch $@
 
