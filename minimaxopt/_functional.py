@@ -21,7 +21,7 @@ from minimaxopt.game import Game, is_responding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimaxopt._types import Player, Projection, Risk, Tensors, Tree
+    from minimaxopt._types import Player, Projection, Tensors, Tree
 
 _PLAYERS: tuple[Player, Player] = ("u", "v")
 
@@ -129,14 +129,9 @@ class Functional:
         v: Any,
         batch: tuple[Any, ...],
         buffers: dict[Player, Tensors],
-        f: Risk | None = None,
     ) -> tuple[Tensor, dict[Player, Tensors]]:
-        """Return ``f(u, v)`` and the buffers as the evaluation left them; those given are not touched.
-
-        ``f`` may stand in for the game's own.
-        """
-        risk = self.game.f if f is None else f
-        return self._call(lambda a, b: risk(a, b, *batch), u, v, buffers)
+        """Return ``f(u, v)`` and the buffers as the evaluation left them; those given are not touched."""
+        return self._call(lambda a, b: self.game.f(a, b, *batch), u, v, buffers)
 
     def respond(self, u: Tensors, batch: tuple[Any, ...], buffers: dict[Player, Tensors]) -> Tree:
         """Return the responding follower's answer to ``u``, detached; what it does to the buffers is forgotten."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, final
 
@@ -33,7 +33,7 @@ _BLOCK_SECONDS = 0.25  # how long the values may go unchecked; also how often th
 _BLOCK_STEPS = 1000
 _TOLERANCE_EVERY = 50  # steps between looks at the stationarity, fixed so that the machine's speed has no say in it
 
-REMEDY = "Lower the learning rates, or gamma."
+_REMEDY = "Lower the learning rates, or gamma."
 
 _WRITERS = (JSONLLog, Checkpoint)  # they come after those whose values they write down
 
@@ -194,25 +194,9 @@ class Playing:
 
     def play(self, bar: Bar) -> Solution:
         """Make all steps and return where they led."""
-        turns = self.turns(bar)
-        while True:
-            try:
-                next(turns)
-            except StopIteration as end:
-                solution: Solution = end.value
-                if solution.status is Status.DIVERGED:
-                    warnings.warn(f"solve: {solution.message} {REMEDY}", DivergenceWarning, stacklevel=3)
-                return solution
-
-    def turns(self, bar: Bar) -> Generator[None, None, Solution]:
-        """Do what ``play`` does, with a pause before the first step and whenever a step has its batch and is to be made.
-
-        An interrupt thrown in at a pause ends the run as one that comes of itself does.
-        """
         after: tuple[type, ...] = ()
         try:
-            yield
-            yield from self._make_steps(bar)
+            self._make_steps(bar)
             self._call_callbacks()
             status, message = self._stopped or (Status.STEPS_USED, f"made all {self.steps} steps.")
         except _NotFinite as event:
@@ -232,9 +216,11 @@ class Playing:
         for callback in self._callbacks:
             if isinstance(callback, after):
                 callback(self)
+        if status is Status.DIVERGED:
+            warnings.warn(f"solve: {message} {_REMEDY}", DivergenceWarning, stacklevel=3)
         return self._finish(status, message)
 
-    def _make_steps(self, bar: Bar) -> Generator[None]:
+    def _make_steps(self, bar: Bar) -> None:
         block = 1
         # One step older than the block, so that a risk found infinite at a block's first point leads back to a point
         # where it was not.
@@ -243,7 +229,7 @@ class Playing:
             due, first, clock = self._next_due(), self.step, time.perf_counter()
             block = min(block, due - first)
             try:
-                safe_next = yield from self._make_block(block)
+                safe_next = self._make_block(block)
             except (Exception, KeyboardInterrupt) as event:
                 self._retrace(safe, first)
                 if not isinstance(event, Exhausted):
@@ -259,19 +245,15 @@ class Playing:
                 self._call_callbacks()
             block = max(1, min(int(_BLOCK_SECONDS / pace), 2 * block, _BLOCK_STEPS, self._ctx.source.limit))
 
-    def _make_block(self, size: int) -> Generator[None, None, _Safe]:
+    def _make_block(self, size: int) -> _Safe:
         """Make steps without waiting for the device, check and report them; return the point before the last."""
         ctx, first = self._ctx, self.step
         records: list[Record] = []
         for _ in range(size - 1):
-            ctx.open()
-            yield
-            self._state, record = ctx.close(self._solver, self._state)
+            self._state, record = ctx.advance(self._solver, self._state)
             records.append(record)
         before_the_last = self._safe()
-        ctx.open()
-        yield
-        self._state, record = ctx.close(self._solver, self._state)
+        self._state, record = ctx.advance(self._solver, self._state)
         columns = _columns([*records, record])
         if self._offender(columns):
             raise _NotFinite(

@@ -6,44 +6,30 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from minimaxopt import _bundle
-from minimaxopt._together import together
 from minimaxopt.callbacks import Checkpoint
 from minimaxopt.errors import ArgumentError
 from minimaxopt.run import Run, solve
 from minimaxopt.solution import Solution, Status
 
 
-def solve_many(
-    runs: Sequence[Run],
-    *,
-    form: Literal["auto", "loop", "vectorised", "graph"] = "auto",
-    progress: bool | None = False,
-) -> list[Solution]:
-    """Play several games, each as ``solve`` would play it alone.
+def solve_many(runs: Sequence[Run]) -> list[Solution]:
+    """Solve several games one after another, each exactly as ``solve`` would solve it alone.
 
-    By default they are played one after another, so that each equals its own ``solve`` to the bit, whatever the others
-    are. On a CPU with several cores, processes of one thread each are faster.
+    Each solution equals that of its own ``solve`` to the bit, whatever the other runs are. On a CPU with several cores,
+    processes of one thread each are faster; for many small games of one shape, so is one ``torch.func.vmap`` over all.
 
     Args:
         runs: the games with their arguments.
-        form: ``"loop"`` plays one after another. ``"vectorised"`` forms the derivatives of all in one pass, for
-            ``Sensitivity``, ``AlternatingGDA``, ``SimultaneousGDA``, ``Descent`` and ``Ascent`` on games that differ in
-            values only: weights, batches, gamma, and the floats and tensors that ``f`` holds in closures and partials.
-            ``"graph"`` captures a step of all as one CUDA graph, each member on a stream of its own; it asks of each run
-            what ``compile=True`` asks on CUDA, and allows no random draws. In both, members equal their own ``solve`` to
-            rounding, and an interrupt ends all of them. ``"auto"`` is ``"loop"``: on a CPU it was measured to be fastest
-            for networks, and on a GPU nothing has been measured yet.
-        progress: whether the joint forms show a progress bar of all steps; ``None`` for where the output is a terminal.
 
     Returns:
         The solutions, in the order of ``runs``. An interrupt (Ctrl-C) ends the game that is being played, in order; the
         solutions of those that had not begun stand where they would have, with the status ``INTERRUPTED``.
 
     Raises:
-        ArgumentError: if there are no runs, or they cannot be played in ``form``; nobody has made a step then.
+        ArgumentError: if there are no runs.
         Exception: what the first of the games that failed raised, after all others have been played. Its attribute
             ``solutions`` holds the solutions in the order of ``runs``: of a failed one that up to its last step, or
             ``None`` if it made none. Notes name the failed ones.
@@ -58,10 +44,6 @@ def solve_many(
     """
     if not runs:
         raise ArgumentError("runs: there is none; give at least one Run")
-    if form not in ("auto", "loop", "vectorised", "graph"):
-        raise ArgumentError(f"form: {form!r} is no form; give 'auto', 'loop', 'vectorised' or 'graph'")
-    if form in ("vectorised", "graph"):
-        return together(runs, form, progress)
     solutions: list[Solution | None] = []
     failures: list[tuple[int, Exception]] = []
     interrupted = False

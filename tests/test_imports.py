@@ -23,7 +23,7 @@ ORDER = [
     "solvers._answer", "solvers.stackelberg", "solvers.ridge", "solvers.newton", "solvers.competitive",
     "solvers.adjusted", "solvers._wrapping", "solvers.lookahead", "solvers.averaged", "solvers", "_bundle", "solution",
     "_plane", "_trajectory", "plot", "callbacks", "_graph", "_prepare", "_probe", "_progress", "_options", "hookspecs",
-    "_discovery", "plugins", "problem", "_loop", "run", "_made", "_joint", "vectorise", "_together", "ensemble",
+    "_discovery", "plugins", "problem", "_loop", "run", "ensemble",
     "testing._game", "testing.quadratic",
     "testing.bilinear", "testing.surfaces", "testing.nonconvex", "testing.gan", "testing.flat", "testing.constrained",
     "testing.data", "testing._solvers", "testing._problems", "testing", "_measure", "_tangent", "_form", "_moves",

@@ -1,4 +1,4 @@
-"""How fast are several trainings together? Loop, vectorised and processes, in turns within one run.
+"""Several trainings one after another and in processes, timed in turns within one run.
 
 python docs/benchmarks/ensembles.py --rounds 7
 """
@@ -82,8 +82,7 @@ def main() -> None:
         for kind, count in MEMBERS.items():
             members = range(count)
             forms = {
-                "loop": lambda k=kind, m=members: solve_many([run(k, i) for i in m], form="loop"),
-                "vectorised": lambda k=kind, m=members: solve_many([run(k, i) for i in m], form="vectorised"),
+                "loop": lambda k=kind, m=members: solve_many([run(k, i) for i in m]),
                 f"{arguments.processes} processes": lambda k=kind, m=members: pool.starmap(alone, [(k, i) for i in m]),
             }
             wall: dict[str, list[float]] = {name: [] for name in forms}

@@ -355,16 +355,8 @@ class Context:
 
     def advance(self, solver: Solver[State], state: State, batch: Any = None) -> tuple[State, Record]:
         """Make one whole step: take a batch (or use ``batch``), let the solver move, commit buffers, advance rates."""
-        self.open(batch)
-        return self.close(solver, state)
-
-    def open(self, batch: Any = None) -> None:
-        """Begin a step: take a batch, or use ``batch``."""
         self.batch = self.source.take() if batch is None else (batch,)
         self._closing = None
-
-    def close(self, solver: Solver[State], state: State) -> tuple[State, Record]:
-        """Make the step that ``open`` began: let the solver move, commit buffers, advance rates."""
         if self.captured is None:
             state, record = solver.step(self, state)
         else:
