@@ -5,7 +5,7 @@ VENV ?= .venv
 OUT ?= build/demo
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DISTRIBUTIONS := -e . -e plugins/adversarial -e plugins/study -e plugins/privacy
+DISTRIBUTIONS := -e . -e plugins/adversarial -e plugins/study -e plugins/privacy -e plugins/bench
 SETTINGS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
 
 .PHONY: help demo test lint format docs clean

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from minimaxopt.callbacks import Checkpoint, EarlyStop, Evaluate, JSONLLog
-from minimaxopt.certificate import Certificate
-from minimaxopt.certify import certify
-from minimaxopt.data import Batches
-from minimaxopt.ensemble import solve_many
-from minimaxopt.game import Game
-from minimaxopt.hookspecs import hookimpl
-from minimaxopt.mirror import ExponentiatedGradient
-from minimaxopt.problem import Problem, load_problem
-from minimaxopt.projections import Box, L1Ball, L2Ball, LInfBall, Product, Simplex
-from minimaxopt.run import Run, solve
-from minimaxopt.solution import History, Solution, Status
+from minimaxopt.certificates.certify import certify
+from minimaxopt.constraints import Box, L1Ball, L2Ball, LInfBall, Product, Simplex
+from minimaxopt.constraints.mirror import ExponentiatedGradient
+from minimaxopt.game.data_source import Batches
+from minimaxopt.game.game import Game
+from minimaxopt.loop.callbacks import Checkpoint, EarlyStop, Evaluate, JSONLLog
+from minimaxopt.loop.solve import Run, solve
+from minimaxopt.loop.solve_many import solve_many
+from minimaxopt.plugins.hookspecs import hookimpl
+from minimaxopt.plugins.problem import Problem, load_problem
+from minimaxopt.results.certificate import Certificate
+from minimaxopt.results.solution import History, Solution, Status
 from minimaxopt.solvers import (
     AlternatingGDA,
     AnchoredExtragradient,

@@ -14,7 +14,8 @@ import pytest
 import typer.main
 
 import minimaxopt
-from minimaxopt import cli, hookspecs
+from minimaxopt.cli import app as cli
+from minimaxopt.plugins import hookspecs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimaxopt import AlternatingGDA, Context, Descent, Game, Sensitivity
-from minimaxopt._prepare import prepare
+from minimaxopt.execution.compile import prepare
 
 ROUNDS, MEMBERS = 41, 8
 

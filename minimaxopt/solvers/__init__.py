@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimaxopt.solvers._base import Context, Solver
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
 from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.averaged import Averaged
 from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
 from minimaxopt.solvers.competitive import CompetitiveGradient
+from minimaxopt.solvers.context import Context, Solver
 from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
 from minimaxopt.solvers.gda import AlternatingGDA, SimultaneousGDA
 from minimaxopt.solvers.kbeam import KBeam
 from minimaxopt.solvers.lookahead import Lookahead
 from minimaxopt.solvers.momentum import NegativeMomentum
 from minimaxopt.solvers.newton import CompleteNewton, NewtonFollower
+from minimaxopt.solvers.one_player import Ascent, Descent
 from minimaxopt.solvers.optimistic import Optimistic
 from minimaxopt.solvers.ridge import FollowTheRidge
 from minimaxopt.solvers.sensitivity import Sensitivity
-from minimaxopt.solvers.single import Ascent, Descent
 from minimaxopt.solvers.smoothed import SmoothedGDA
 from minimaxopt.solvers.stackelberg import Stackelberg
 from minimaxopt.solvers.unrolled import Unrolled

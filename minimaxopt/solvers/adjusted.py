@@ -12,11 +12,11 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from minimaxopt._tree import add, dot
 from minimaxopt._types import Player, Point, Record
-from minimaxopt.calculus import Blocks, Gradients, negated
+from minimaxopt.calculus.gradients import Blocks, Gradients, negated
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.game.trees import add, dot
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 _ALIGNED_ENOUGH = 0.1  # epsilon of the published rule: in doubt the adjustment is added
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, final
 
 import torch
 
-from minimaxopt._tree import add
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus import of
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.calculus.gradients import of
+from minimaxopt.game.trees import add
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.extragradient import Moments, check_moments, gradients_ahead, proposals, reached
 
 

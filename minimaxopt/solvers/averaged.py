@@ -9,8 +9,8 @@ import torch
 
 from minimaxopt._types import Player, Record
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context
-from minimaxopt.solvers._wrapping import inner_solver, positions, put
+from minimaxopt.solvers.context import Context
+from minimaxopt.solvers.wrappers import inner_solver, positions, put
 
 
 @final

@@ -8,10 +8,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from minimaxopt._tree import add, squared_norm
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.game.trees import add, squared_norm
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 
 @final

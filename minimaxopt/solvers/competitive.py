@@ -7,13 +7,13 @@ from typing import ClassVar, final
 
 import torch
 
-from minimaxopt._tree import add
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus import negated
+from minimaxopt.calculus.gradients import negated
+from minimaxopt.calculus.spectrum import conjugate_gradient
 from minimaxopt.errors import ArgumentError
-from minimaxopt.linear import conjugate_gradient
-from minimaxopt.solvers._answer import check_system
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.game.trees import add
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.implicit import check_system
 
 
 @final

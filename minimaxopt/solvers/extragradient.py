@@ -7,11 +7,11 @@ from typing import ClassVar, Literal, TypeAlias, final
 
 import torch
 
-from minimaxopt._tree import add
 from minimaxopt._types import Player, Point, Record, Tensors
-from minimaxopt.calculus import Gradients, of
+from minimaxopt.calculus.gradients import Gradients, of
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.game.trees import add
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 Moments: TypeAlias = Literal["both", "step"]
 """Whether the optimizers' moments advance in the extrapolation and in the step, or in the step alone."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from minimaxopt._types import Player, Record
-from minimaxopt.calculus import Gradients
+from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 
 @final

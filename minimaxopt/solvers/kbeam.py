@@ -9,13 +9,13 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from minimaxopt import calculus
-from minimaxopt._random import replay, stream
-from minimaxopt._tree import squared_norm
 from minimaxopt._types import Player, Point, Record, Tensors, Tree
+from minimaxopt.calculus import gradients as calculus
+from minimaxopt.constraints.mirror import ExponentiatedGradient
 from minimaxopt.errors import ArgumentError, RiskError
-from minimaxopt.mirror import ExponentiatedGradient
-from minimaxopt.solvers._base import Context, Snapshot, require_parametric
+from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.game.trees import squared_norm
+from minimaxopt.solvers.context import Context, Snapshot, require_parametric
 
 Draw = Callable[[Tree, torch.Generator], Tree]
 """Returns a random follower of the structure, shapes and types of the given one."""

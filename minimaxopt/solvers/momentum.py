@@ -8,9 +8,9 @@ from typing import ClassVar, final
 import torch
 
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus import of
+from minimaxopt.calculus.gradients import of
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 
 @final

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from minimaxopt._tree import add
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus import Blocks, negated
-from minimaxopt.linear import conjugate_gradient
-from minimaxopt.solvers._answer import check_system, follower_system, solve_record
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.calculus.gradients import Blocks, negated
+from minimaxopt.calculus.spectrum import conjugate_gradient
+from minimaxopt.game.trees import add
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.implicit import check_system, follower_system, solve_record
 
 
 @final

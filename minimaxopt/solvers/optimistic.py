@@ -9,7 +9,7 @@ import torch
 
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 
 @final

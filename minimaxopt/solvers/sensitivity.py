@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from minimaxopt import calculus
-from minimaxopt._tree import dot, tensors_of
 from minimaxopt._types import Player, Point, Record, Tensors
+from minimaxopt.calculus import gradients as calculus
 from minimaxopt.errors import ArgumentError, DataError
-from minimaxopt.solvers._base import Context
+from minimaxopt.game.trees import dot, tensors_of
+from minimaxopt.solvers.context import Context
 
 
 @final

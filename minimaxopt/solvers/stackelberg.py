@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from minimaxopt._tree import add
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus import negated
-from minimaxopt.solvers._answer import check_system, follower_system
-from minimaxopt.solvers._base import Context, require_parametric, sensitivity_of
+from minimaxopt.calculus.gradients import negated
+from minimaxopt.game.trees import add
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.implicit import check_system, follower_system
 
 
 @final

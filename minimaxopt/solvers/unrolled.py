@@ -7,11 +7,11 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor
 
-from minimaxopt import calculus
-from minimaxopt._tree import add, squared_norm
 from minimaxopt._types import Player, Record, Tensors
+from minimaxopt.calculus import gradients as calculus
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers._base import Context, require_parametric
+from minimaxopt.game.trees import add, squared_norm
+from minimaxopt.solvers.context import Context, require_parametric
 
 
 @final

@@ -7,10 +7,11 @@ tests call them in one line.
 from __future__ import annotations
 
 from minimaxopt.errors import unknown_name
-from minimaxopt.testing import bilinear, constrained, data, flat, gan, nonconvex, quadratic, surfaces
-from minimaxopt.testing._game import KnownGame, KnownPoint
-from minimaxopt.testing._problems import check_problem
-from minimaxopt.testing._solvers import check_solver
+from minimaxopt.testing.check_problem import check_problem
+from minimaxopt.testing.check_solver import check_solver
+from minimaxopt.testing.games import bilinear, constrained, flat, gan, nonconvex, quadratic, surfaces
+from minimaxopt.testing.games import robust_learning as data
+from minimaxopt.testing.games.known_game import KnownGame, KnownPoint
 
 _FAMILIES = (quadratic, bilinear, surfaces, nonconvex, gan, flat, constrained, data)
 

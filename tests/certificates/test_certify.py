@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimaxopt import Batches, Box, Certificate, Game, Solution, certify, solve
-from minimaxopt._fresh import fresh
+from minimaxopt.certificates.fresh_players import fresh
 from minimaxopt.errors import ArgumentError, DataError
 
 

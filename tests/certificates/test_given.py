@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import Box, Game, certify
-from minimaxopt._measure import Measured
-from minimaxopt.certificate import Certificate
+from minimaxopt.certificates.dataset_risk import Measured
 from minimaxopt.errors import ArgumentError, DataError
+from minimaxopt.results.certificate import Certificate
 
 
 def scalar(x: float) -> Tensor:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minimaxopt import Box, Game, certify
-from minimaxopt.certificate import Certificate
+from minimaxopt.results.certificate import Certificate
 
 TOLERANCE = 1e-5
 

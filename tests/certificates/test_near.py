@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from minimaxopt import Box, Game, L2Ball, Simplex, certify
-from minimaxopt._tangent import Tangent
-from minimaxopt.certificate import Certificate
-from minimaxopt.linear import random_like, smallest_eigenvalue
+from minimaxopt.calculus.spectrum import random_like, smallest_eigenvalue
+from minimaxopt.certificates.tangent_space import Tangent
+from minimaxopt.results.certificate import Certificate
 
 
 def local(f: Any, u: Any, v: Any, dtype: torch.dtype = torch.float64, **options: Any) -> Certificate:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from minimaxopt import Box, Simplex
-from minimaxopt._tangent import Tangent
 from minimaxopt._types import Tensors
-from minimaxopt.linear import smallest_eigenvalue
+from minimaxopt.calculus.spectrum import smallest_eigenvalue
+from minimaxopt.certificates.tangent_space import Tangent
 
 TOLERANCE = 1e-5
 CURVED = 1e-3  # the form scales a curved set's directions by 1 + O(1e-4)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from minimaxopt._random import stream
+from minimaxopt.game.random_streams import stream
 from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.averaged import Averaged
 from minimaxopt.solvers.best_response import BestResponse, TwoTimescale

@@ -148,7 +148,7 @@ def test_the_split_penalty_is_unbiased_and_the_plain_one_is_not() -> None:
     """Over all splits of four samples <g_1, g_2> has the mean of distinct pairs; ||g||^2 lies above it."""
     from itertools import permutations
 
-    from minimaxopt.calculus import operator
+    from minimaxopt.calculus.gradients import operator
 
     x, y = linear_data(4)
     u, v = torch.tensor([1.0, -0.5], dtype=torch.float64), torch.tensor([0.2, 0.1], dtype=torch.float64)

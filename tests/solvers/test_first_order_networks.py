@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from minimaxopt import Checkpoint, Context, SimultaneousGDA, Status, _bundle
+from minimaxopt import Checkpoint, Context, SimultaneousGDA, Status
+from minimaxopt.results import storage as _bundle
 from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.averaged import Averaged
 from minimaxopt.solvers.best_response import BestResponse, TwoTimescale

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minimaxopt import Game, Sensitivity, solve
 from minimaxopt._types import Point
-from minimaxopt.calculus import Blocks
+from minimaxopt.calculus.gradients import Blocks
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
 from minimaxopt.solvers.competitive import CompetitiveGradient
 from minimaxopt.solvers.ridge import FollowTheRidge

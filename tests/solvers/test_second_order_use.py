@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ExponentialLR
 
-from minimaxopt import Box, Checkpoint, Context, Game, _bundle, solve
+from minimaxopt import Box, Checkpoint, Context, Game, solve
+from minimaxopt.calculus.spectrum import conjugate_gradient
 from minimaxopt.errors import ArgumentError, DoubleBackwardError
-from minimaxopt.linear import conjugate_gradient
+from minimaxopt.results import storage as _bundle
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
 from minimaxopt.solvers.competitive import CompetitiveGradient
 from minimaxopt.solvers.newton import CompleteNewton, NewtonFollower

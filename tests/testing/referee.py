@@ -14,7 +14,7 @@ import optree
 import torch
 
 from minimaxopt.testing import KnownGame
-from minimaxopt.testing._game import flat
+from minimaxopt.testing.games.known_game import flat
 from tests.testing.searches import (
     INFINITE,
     Array,

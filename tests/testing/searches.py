@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minimaxopt import Box, Simplex
 from minimaxopt.testing import KnownGame
-from minimaxopt.testing._game import flat
+from minimaxopt.testing.games.known_game import flat
 
 Array = NDArray[np.float64]
 Tree = Any

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from minimaxopt import Sensitivity, calculus
+from minimaxopt import Sensitivity
+from minimaxopt.calculus import gradients as calculus
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers import SOLVERS
 from minimaxopt.testing import check_solver

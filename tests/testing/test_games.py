@@ -14,8 +14,10 @@ from scipy.optimize import linprog
 
 from minimaxopt import Sensitivity, solve
 from minimaxopt.errors import UnknownNameError
-from minimaxopt.testing import GAMES, KnownGame, KnownPoint, bilinear, data, known_game
-from minimaxopt.testing._game import flat
+from minimaxopt.testing import GAMES, KnownGame, KnownPoint, known_game
+from minimaxopt.testing.games import bilinear
+from minimaxopt.testing.games import robust_learning as data
+from minimaxopt.testing.games.known_game import flat
 from tests.testing import referee
 from tests.testing.searches import best_follower, find_values
 

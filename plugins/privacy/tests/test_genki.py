@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 from typer.testing import CliRunner
 
-from minimaxopt import cli
+from minimaxopt.cli import app as cli
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import genki, genki_report, published
 from minimaxopt_privacy.genki import Choice, Outcome, Protocol, run

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from minimaxopt import cli
+from minimaxopt.cli import app as cli
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import LaplaceMechanism, MinimaxFilter, PCAFilter, evaluate
 from minimaxopt_privacy.curve import Curve, mean_band, tradeoff

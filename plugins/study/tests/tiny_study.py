@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from typer.testing import CliRunner
 
 from minimaxopt import solve_many
-from minimaxopt.cli import application
+from minimaxopt.cli.app import application
 
 if TYPE_CHECKING:
     from pathlib import Path

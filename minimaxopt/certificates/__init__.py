@@ -1,0 +1,1 @@
+"""``certify``: best responses, the local type of a point, and moves that improve it."""

@@ -1,0 +1,264 @@
+"""Best responses: players trained against a frozen opponent by ``solve``, and scored on the data of a certificate."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, final
+
+import optree
+import torch
+from torch import Tensor, nn
+
+from minimaxopt._types import OptimizerFactory, Player, Point, Tensors, Tree
+from minimaxopt.calculus import gradients as calculus
+from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.certificates.fresh_players import can_be_fresh, fresh
+from minimaxopt.certificates.given_players import allowed, require_form, same_architecture
+from minimaxopt.errors import ArgumentError, DivergenceWarning
+from minimaxopt.game.functional import Functional
+from minimaxopt.game.game import Game, is_responding
+from minimaxopt.game.trees import add, squared_norm
+from minimaxopt.loop.solve import solve
+from minimaxopt.results.certificate import How, Quantity
+from minimaxopt.results.solution import Status
+from minimaxopt.solvers import Ascent, Descent
+
+OWN = "the solution's follower"
+
+_DOUBLINGS = 60  # of the distance along a ray
+_GROWTH = 1.4  # by which a doubling must raise the gain: 2 for linear growth, 1 for logarithmic
+_FAR_UP = 1e9  # the gain, in units of the risk, at which growth that has not slackened is called endless
+
+
+@final
+class Search:
+    """Responses to a point of a game.
+
+    Args:
+        game: the game with the point's players.
+        data: what to score on.
+        fit_data: what to train on.
+        steps: of each training.
+        seed: of every random draw.
+        device: where to compute.
+        optimizers: factories by player, ``None`` for the defaults.
+        tolerance: how far from the set of a projection a player may lie.
+
+    Attributes:
+        foreign: names of the followers whose risk is no lower bound of ``max_v f(u, v)``: games with a risk of their
+            own, modules of another architecture, functions that answer each of several batches by itself.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        data: Any,
+        fit_data: Any,
+        steps: int,
+        seed: int,
+        device: torch.device | None,
+        optimizers: Mapping[Player, OptimizerFactory | None],
+        tolerance: float,
+    ) -> None:
+        self._given = game
+        # One copy in evaluation mode, for all trainings: the opponent is the player as it is used, not as it learned.
+        self._game = replace(game, u=_in_mode(game.u, training=False), v=_in_mode(game.v, training=False))
+        self._data, self._fit_data = data, fit_data
+        self._steps, self._seed, self._device, self._optimizers = steps, seed, device, optimizers
+        self._how: How = "exact" if data is None else "estimate"
+        self._tolerance = tolerance
+        self.foreign: set[str] = set()
+        self.gradients = self.evaluations = 0
+
+    def followers(self, restarts: int, make: Callable[[], Tree] | None) -> dict[str, Quantity]:
+        """Return what the solution's own follower and fresh ones reach against the leader."""
+        found = {OWN: _numbered(self._score(self._game)[0], 1.0)}
+        if self._game.responding:
+            return found
+        for i in range(restarts):
+            seed = self._seed + i
+            v = fresh("v", self._game.v, self._game.project_v, seed) if make is None else self._made(make)
+            found[f"fresh follower {i + 1}"] = self._reach("v", v, seed)
+        return found
+
+    def leaders(self, restarts: int) -> dict[str, Quantity]:
+        """Return what the solution's leader, trained on, and fresh ones reach against the follower."""
+        found = {"the solution's leader": _numbered(self._score(self._game)[0], -1.0)}
+        if not restarts:
+            return found
+        found["the solution's leader, trained on"] = self._reach("u", self._game.u, self._seed)
+        if can_be_fresh(self._game.u):
+            for i in range(restarts):
+                u = fresh("u", self._game.u, self._game.project_u, self._seed + i)
+                found[f"fresh leader {i + 1}"] = self._reach("u", u, self._seed + i)
+        return found
+
+    def named(self, followers: Mapping[str, Any]) -> dict[str, Quantity]:
+        """Return what the user's own followers reach: values, functions, or games with a risk of their own."""
+        found: dict[str, Quantity] = {}
+        for name, follower in followers.items():
+            if isinstance(follower, Game):
+                self.foreign.add(name)
+                require_form(f"followers: {name!r}: its u", self._game.u, follower.u)
+                game = replace(follower, u=self._game.u, project_u=self._game.project_u)
+                if not game.responding:
+                    game = replace(game, v=self._train(game, "v", self._seed)[1])
+            elif is_responding(follower):
+                if self._data is not None and not self._game.responding:
+                    self.foreign.add(name)
+                game = replace(self._game, v=follower, project_v=None)
+            else:
+                game = self._valued(f"followers: {name!r}", name, follower)
+            found[name] = _numbered(self._score(game)[0], 1.0)
+        return found
+
+    def _valued(self, what: str, name: str, follower: Tree) -> Game:
+        """Return the game against a value of ``v``."""
+        if self._game.responding:
+            return replace(self._game, v=follower)
+        require_form(what, follower, self._game.v)
+        if same_architecture(follower, self._game.v):
+            game = allowed(what, replace(self._game, v=follower), self._tolerance, self._device)
+        else:
+            self.foreign.add(name)
+            game = replace(self._game, v=follower, project_v=None)
+        return replace(game, v=_in_mode(game.v, training=False))
+
+    def exactly(self, player: Player, answer: Callable[[Tree], Tree]) -> Quantity:
+        """Return the risk at the best response that the user knows."""
+        mine, other = (self._game.v, self._game.u) if player == "v" else (self._game.u, self._game.v)
+        response = answer(_detached(other))
+        what = f"exact: the response of {player}"  # the other player has been looked at
+        require_form(what, response, mine)
+        game = allowed(what, _with(self._game, player, response), self._tolerance, self._device)
+        found = replace(self._score(game)[0], note="exact response")
+        return _numbered(found, 1.0 if player == "v" else -1.0)
+
+    def _made(self, make: Callable[[], Tree]) -> Tree:
+        made = make()
+        require_form("fresh_follower: what it returned", made, self._game.v)
+        held = {id(leaf) for leaf in optree.tree_leaves(self._given.v, none_is_leaf=True)}
+        if any(id(leaf) in held for leaf in optree.tree_leaves(made, none_is_leaf=True)):
+            raise ArgumentError(
+                "fresh_follower: returned the solution's own follower; return a new one, initialised anew"
+            )
+        return made
+
+    # -- one training --------------------------------------------------------------------------------------------------
+
+    def _reach(self, player: Player, start: Tree, seed: int) -> Quantity:
+        """Train a player from ``start`` against the other, frozen one, and score it."""
+        sign = 1.0 if player == "v" else -1.0
+        status, end = self._train(_with(self._game, player, start), player, seed)
+        begun = Functional(_with(self._game, player, start), self._device).parameters[player]
+        first = {n: t.detach() for n, t in begun.items()}
+        found, measured = self._score(_with(self._game, player, end))
+        if math.isnan(found.value):
+            return _numbered(found, sign)
+        if self._endless(measured, player, first, found.value, sign):
+            return Quantity(sign * math.inf, found.how, None, "grows without end along a ray")
+        return replace(found, note="its training diverged" if status is Status.DIVERGED else "")
+
+    def _train(self, game: Game, player: Player, seed: int) -> tuple[Status, Tree]:
+        """Train one player against the other, who stays in evaluation mode; return how it ended and where."""
+        chosen = self._optimizers[player] or _default_for(game.v if player == "v" else game.u)
+        lowered = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(self._steps, 1))
+        moves: dict[str, Any] = {f"{player}_optimizer": chosen, f"{player}_scheduler": lowered}
+        learning = _in_mode(game.v if player == "v" else game.u, training=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DivergenceWarning)  # the certificate says it
+            solution = solve(
+                _with(game, player, learning),
+                Ascent() if player == "v" else Descent(),
+                steps=self._steps,
+                data=self._fit_data,
+                seed=seed,
+                device=self._device,
+                progress=False,
+                **moves,
+            )
+        if solution.status is Status.INTERRUPTED:  # a solve ends in order; a certificate of half its parts is none
+            raise KeyboardInterrupt
+        self.gradients += solution.gradient_evaluations
+        return solution.status, solution.v if player == "v" else solution.u
+
+    def _score(self, game: Game) -> tuple[Quantity, Measured]:
+        measured = Measured(game, self._data, self._seed, self._device)
+        mean = measured.risk()
+        self.evaluations += 1
+        return Quantity(mean.value, self._how, mean.error), measured
+
+    def _endless(self, measured: Measured, player: Player, first: Tensors, reached: float, sign: float) -> bool:
+        """Whether the risk keeps growing on a ray from where the training ended: onwards, or along the gradient."""
+        if math.isinf(reached):
+            return sign * reached > 0
+        last = calculus.of(measured.point, player)
+        onwards = {n: t.detach() for n, t in add(last, first, -1.0).items()}
+        if self._grows(measured, player, onwards, reached, sign):
+            return True
+        slope = calculus.of(measured.slopes(measured.point, (player,)), player)
+        self.gradients += 1
+        steep = float(squared_norm([t.detach() for t in slope.values()]).sqrt())
+        if not 0 < steep < math.inf:
+            return False
+        # Where the start was far off in directions that the training then settled, the way onwards unsettles them.
+        far = max(1.0, float(squared_norm(onwards.values()).sqrt()))
+        uphill = {n: -far / steep * t for n, t in slope.items()}
+        return self._grows(measured, player, uphill, reached, sign)
+
+    def _grows(self, measured: Measured, player: Player, way: Tensors, reached: float, sign: float) -> bool:
+        last = calculus.of(measured.point, player)
+        before = 0.0
+        for k in range(_DOUBLINGS):
+            there = measured.project(player, add(last, way, 2.0**k))
+            point = Point(measured.point.u, there) if player == "v" else Point(there, measured.point.v)
+            value = measured.value(point)
+            self.evaluations += 1
+            gain = sign * (value - reached)
+            if not gain > _GROWTH * before:  # NaN too
+                return False
+            if gain > _FAR_UP * max(1.0, abs(reached)):
+                return True
+            before = gain
+        return False
+
+
+def _numbered(found: Quantity, sign: float) -> Quantity:
+    """Return a risk that is not a number as the bound that bounds nothing."""
+    if not math.isnan(found.value):
+        return found
+    return Quantity(
+        -sign * math.inf, "lower bound" if sign > 0 else "upper bound", None, "the risk is not a number there"
+    )
+
+
+def _with(game: Game, player: Player, tree: Tree) -> Game:
+    return replace(game, v=tree) if player == "v" else replace(game, u=tree)
+
+
+def _default_for(tree: Tree) -> OptimizerFactory:
+    modules = any(isinstance(leaf, nn.Module) for leaf in optree.tree_leaves(tree, none_is_leaf=True))
+    return partial(torch.optim.Adam, lr=1e-3 if modules else 0.05)
+
+
+def _in_mode(tree: Tree, *, training: bool) -> Tree:
+    """Return copies of the tree's modules in training or evaluation mode."""
+    if tree is None or is_responding(tree):
+        return tree
+
+    def one(leaf: Any) -> Any:
+        return copy.deepcopy(leaf).train(training) if isinstance(leaf, nn.Module) else leaf
+
+    return optree.tree_map(one, tree, none_is_leaf=True)
+
+
+def _detached(tree: Tree) -> Tree:
+    def one(leaf: Any) -> Any:
+        return leaf.detach().clone() if isinstance(leaf, Tensor) else copy.deepcopy(leaf)
+
+    return optree.tree_map(one, tree, none_is_leaf=True)

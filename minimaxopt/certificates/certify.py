@@ -1,0 +1,272 @@
+"""``certify``: how good a point of a game is."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import optree
+import torch
+from torch import nn
+
+from minimaxopt._types import OptimizerFactory, Player, Tree
+from minimaxopt.certificates.best_responses import OWN, Search
+from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.certificates.fresh_players import require_fresh
+from minimaxopt.certificates.given_players import allowed, require_form
+from minimaxopt.certificates.local_type import Local, classify
+from minimaxopt.errors import ArgumentError, DataError
+from minimaxopt.game.game import Game, devices_of, is_responding
+from minimaxopt.game.random_streams import undisturbed
+from minimaxopt.game.trees import add, squared_norm
+from minimaxopt.loop.solve import usable_device
+from minimaxopt.results.certificate import Certificate, How, Quantity
+from minimaxopt.results.solution import Solution, environment
+
+
+def certify(
+    game: Game,
+    solution: Solution | tuple[Tree, Tree],
+    data: Any = None,
+    *,
+    fit_data: Any = None,
+    followers: Mapping[str, Any] | Iterable[Any] = (),
+    restarts: int = 5,
+    steps: int = 500,
+    tolerance: float | None = None,
+    fresh_follower: Callable[[], Tree] | None = None,
+    u_optimizer: OptimizerFactory | None = None,
+    v_optimizer: OptimizerFactory | None = None,
+    exact: Mapping[str, Callable[[Tree], Tree]] | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Certificate:
+    """Find out how good a point is, and say of every number whether it is exact, a bound or an estimate.
+
+    ``max_v f(u, v) >= worst``, ``min_u f(u, v) <= best``, ``worst - best <= max_v' f(u, v') - min_u' f(u', v)``
+
+    Followers are trained against the frozen leader by ``Ascent``, leaders against the frozen follower by ``Descent``;
+    they are trained on ``fit_data`` and scored on ``data``, in evaluation mode. The local type is decided by
+    derivatives on ``data``: the lengths of the projected gradients, and the smallest eigenvalues of ``d2f/du2``,
+    ``-d2f/dv2`` and the Schur complement on the directions that constraints leave free, without forming a matrix larger
+    than 64 by 64. What a certificate promises and what not is said on the page "Certificates" of the documentation.
+
+    Args:
+        game: the game; its players serve as the form of the solution's.
+        solution: what ``solve`` returned, or a point ``(u, v)``.
+        data: what to score on: ``Batches`` or any collection of batches that can be read more than once; for games
+            solved with data, data held out.
+        fit_data: what to train fresh players on; by default ``data``.
+        followers: further followers by name (or in a list, named by their ``__name__``): other values of ``v``,
+            functions ``respond(risk, u, batch) -> v`` such as an attack, or whole games that share the leader's form
+            and bring their own risk and follower.
+        restarts: fresh followers, and fresh leaders, to train. A fresh player shares nothing learned with the
+            solution's: modules are initialised anew, tensors drawn from the domain.
+        steps: steps of each training.
+        tolerance: the length of a gradient and the size of an eigenvalue that count as zero; by default 1e-5, and
+            1e-3 in single precision.
+        fresh_follower: returns a new follower, where modules cannot be initialised anew by ``reset_parameters``.
+        u_optimizer: factory of the optimizer of trained leaders; by default Adam at 0.05 for tensors and 1e-3 for
+            modules, its rate lowered to zero along a cosine.
+        v_optimizer: the same for trained followers.
+        exact: exact best responses, where they are known: ``{"v": u -> v, "u": v -> u}``. With both, the sandwich of
+            Lemma 1.5 is given.
+        seed: of every random draw.
+        device: where to compute.
+
+    Returns:
+        A ``Certificate``: ``print`` it, read its attributes, or store it by ``solution.save(path, certificate=...)``.
+
+    Raises:
+        ArgumentError: if an argument cannot be used, or a fresh player cannot be made.
+
+    Examples:
+        >>> import torch
+        >>> from minimaxopt import Game, certify
+        >>> game = Game(lambda u, v: 3 * u**2 + v**2 + 4 * u * v, torch.tensor(0.0), torch.tensor(0.0))
+        >>> certificate = certify(game, (game.u, game.v), restarts=2)
+        >>> certificate.kind, certificate.worst.value
+        ('not local minimax', inf)
+
+    Source: Hamm and Mehra 2018, Lemma 1, for the bounds; Jin, Netrapalli and Jordan 2020 for the local type.
+    """
+    started = time.perf_counter()
+    u, v = (solution.u, solution.v) if isinstance(solution, Solution) else _pair(solution)
+    _check(game, restarts, steps, tolerance, exact, seed, fit_data, fresh_follower)
+    require_form("solution: its u", u, game.u)
+    require_form("solution: its v", v, game.v)
+    if restarts and fresh_follower is None and not game.responding:
+        require_fresh("v", v)  # now, and not after the work
+    named = _named(followers)
+    place = usable_device(device)
+    fit = data if fit_data is None else fit_data
+    optimizers: dict[Player, OptimizerFactory | None] = {"u": u_optimizer, "v": v_optimizer}
+    with undisturbed(devices_of((u, v))), torch.inference_mode(False), torch.enable_grad():
+        at = Game(game.f, u, v, project_u=game.project_u, project_v=game.project_v)
+        limit = _tolerance(at, tolerance)
+        at = allowed("solution: its {player}", at, limit, place)
+        search = Search(at, data, fit, steps, seed, place, optimizers, limit)
+        # What others wrote comes first, so that its errors do.
+        answers = {player: search.exactly(player, answer) for player, answer in _exact(exact)}
+        reached = search.named(named)
+        measured = Measured(at, data, seed, place)
+        risk = measured.risk()
+        local = _local_type(measured, limit)
+        spent = measured.gradients, measured.evaluations
+        measured.forget()
+        followers_reached = search.followers(restarts, fresh_follower) | reached
+        leaders_reached = search.leaders(restarts)
+    bounding = {name: found for name, found in followers_reached.items() if name not in search.foreign}
+    highest = _extreme(bounding, answers.get("v"), 1.0)
+    above = {name: found for name, found in followers_reached.items() if found.value > highest.value}
+    worst = _extreme(above, None, 1.0) if above else highest
+    best = _extreme(leaders_reached, answers.get("u"), -1.0)
+    both = highest.how == best.how == "exact"
+    return Certificate(
+        kind=local.kind,
+        reason=local.reason,
+        risk=Quantity(
+            risk.value,
+            "exact" if data is None else "estimate",
+            risk.error,
+            "" if risk.error is None else "standard error over the batches",
+        ),
+        worst=worst,
+        best=best,
+        gap=_gap(highest, best, both, [] if worst is highest else sorted(search.foreign)),
+        followers=followers_reached,
+        leaders=leaders_reached,
+        stationarity=local.stationarity,
+        eigenvalues=local.eigenvalues,
+        constraints=local.constraints,
+        move=local.move,
+        distance=local.distance,
+        sandwich=(best.value, highest.value) if both else None,
+        cost={
+            "gradient_evaluations": spent[0] + search.gradients,
+            "risk_evaluations": spent[1] + search.evaluations,
+            "seconds": time.perf_counter() - started,
+        },
+        settings={
+            "restarts": restarts,
+            "steps": steps,
+            "tolerance": limit,
+            "seed": seed,
+            "data": "none" if data is None else type(data).__name__,
+            **environment(devices_of((u, v))),
+        },
+    )
+
+
+def _pair(solution: Any) -> tuple[Tree, Tree]:
+    if isinstance(solution, tuple) and len(cast("tuple[Any, ...]", solution)) == 2:
+        return cast("tuple[Any, Any]", solution)
+    raise ArgumentError(
+        f"solution: {type(solution).__name__} is neither a Solution nor a pair (u, v); give what solve returned"
+    )
+
+
+def _check(
+    game: Any, restarts: Any, steps: Any, tolerance: Any, exact: Any, seed: Any, fit_data: Any, make: Any
+) -> None:
+    if not isinstance(game, Game):
+        raise ArgumentError(f"game: {type(game).__name__} is not a Game; give Game(f, u, v)")
+    if game.u is None or game.v is None:
+        raise ArgumentError("game: has one player only, and a certificate is about two; give a game with both")
+    for name, value in (("restarts", restarts), ("steps", steps)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ArgumentError(f"{name}: {value!r} is not a number of {name}; give a non-negative integer")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (number and 0 < tolerance < math.inf):
+        raise ArgumentError(f"tolerance: {tolerance!r} is no tolerance; give a positive number")
+    if exact is not None and not (set(exact) <= {"u", "v"} and all(callable(answer) for answer in exact.values())):
+        raise ArgumentError(f"exact: has {sorted(exact)}; give functions for 'u', for 'v', or for both")
+    if make is not None and not callable(make):
+        raise ArgumentError(f"fresh_follower: {type(make).__name__} is not callable; give a function that makes one")
+    if isinstance(fit_data, Iterator):
+        raise DataError(
+            "fit_data: an iterator can be read once only, and each training reads the data; give Batches, a list of "
+            "batches or a DataLoader"
+        )
+
+
+def _exact(exact: Mapping[str, Callable[[Tree], Tree]] | None) -> list[tuple[Player, Callable[[Tree], Tree]]]:
+    return [("v" if player == "v" else "u", answer) for player, answer in (exact or {}).items()]
+
+
+def _tolerance(game: Game, given: float | None) -> float:
+    dtypes: set[torch.dtype] = set()
+    for player, tree in (("u", game.u), ("v", game.v)):
+        if is_responding(tree):
+            continue
+        leaves: list[Any] = optree.tree_leaves(tree, none_is_leaf=True)
+        modules = [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
+        held = {leaf.dtype for leaf in leaves if isinstance(leaf, torch.Tensor)}
+        held |= {p.dtype for module in modules for p in module.parameters() if p.requires_grad}
+        if not held:
+            raise ArgumentError(
+                f"solution: its {player} has no tensor that requires gradients, and a certificate asks what {player} "
+                "would gain by moving; unfreeze it (requires_grad_(True)), certify leaves it as it is"
+            )
+        dtypes |= held
+    if given is not None:
+        return float(given)
+    return 1e-5 if dtypes == {torch.float64} else 1e-3
+
+
+def _local_type(measured: Measured, tolerance: float) -> Local:
+    if not measured.game.responding:
+        return classify(measured, tolerance)
+    slopes = measured.slopes(measured.point, ("u",))
+    there = measured.project("u", add(measured.point.u, slopes.u, -1.0))
+    length = float(squared_norm(add(measured.point.u, there, -1.0).values()).sqrt())
+    return Local(
+        "undecided",
+        "the follower responds by a function, so that the risk has no derivatives in a v of its own; certify a game with "
+        "a follower of parameters for the local type.",
+        stationarity={"u": Quantity(length, "exact", note="with the answer held constant")},
+    )
+
+
+def _named(followers: Any) -> dict[str, Any]:
+    if isinstance(followers, Mapping):
+        given = dict(cast("Mapping[str, Any]", followers))
+        for name in given:
+            if not isinstance(name, str) or name == OWN or name.startswith("fresh follower "):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
+                raise ArgumentError(
+                    f"followers: {name!r} is no name, or one of the certificate's own; call the follower otherwise"
+                )
+        return given
+    if isinstance(followers, (str, torch.Tensor, nn.Module, Game)) or not isinstance(followers, Iterable):
+        raise ArgumentError(
+            f"followers: {type(followers).__name__} is neither a mapping of names nor a list; give {{'name': follower}}"
+        )
+    held = list(cast("Iterable[Any]", followers))
+    names = [getattr(follower, "__name__", f"follower {i + 1}") for i, follower in enumerate(held)]
+    return {
+        name if names.count(name) == 1 else f"{name} {i + 1}": follower
+        for i, (name, follower) in enumerate(zip(names, held, strict=True))
+    }
+
+
+def _extreme(reached: Mapping[str, Quantity], exactly: Quantity | None, sign: float) -> Quantity:
+    """Return the largest (``sign`` 1) or smallest risk that was reached, or the exact one where it is known."""
+    name, found = max(reached.items(), key=lambda item: sign * item[1].value)
+    near = 1e-9 * max(1.0, abs(found.value))
+    if exactly is not None and math.isfinite(exactly.value) and sign * exactly.value >= sign * found.value - near:
+        return exactly
+    how: How = "lower bound" if sign > 0 else "upper bound"
+    wrong = "; the exact response given is worse" if exactly is not None else ""
+    return Quantity(found.value, how, found.error, f"{name}{wrong}")
+
+
+def _gap(highest: Quantity, lowest: Quantity, both: bool, without: list[str]) -> Quantity:
+    gap, note = highest.value - lowest.value, f"without {', '.join(without)}" if without else ""
+    if both:
+        return Quantity(gap, "exact", note=note)
+    # Where the risk has no value both bounds are empty, and the gap is at least zero all the same.
+    return Quantity(0.0 if math.isnan(gap) else max(0.0, gap), "lower bound", note=note)

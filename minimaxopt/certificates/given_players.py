@@ -1,0 +1,93 @@
+"""Whether players given from outside have the form of the game's, and stand where its projections allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minimaxopt._types import Player, Projection, Tree
+from minimaxopt.errors import ArgumentError
+from minimaxopt.game.functional import Functional
+from minimaxopt.game.game import Game, is_responding
+from minimaxopt.game.trees import add, leaves_with_names, squared_norm
+
+
+def require_form(what: str, given: Tree, like: Tree) -> None:
+    """Raise unless ``given`` has tensors of the shapes of ``like`` and modules in the places of its modules.
+
+    Raises:
+        ArgumentError: naming ``what`` and the first difference.
+    """
+    if is_responding(like) and is_responding(given):
+        return
+    there = "" if is_responding(like) or like is None else f", where the game's has {_described(like)}"
+    if given is None or is_responding(given) or is_responding(like):
+        held = "nothing" if given is None else "a function" if is_responding(given) else _described(given)
+        raise ArgumentError(f"{what} has {held}{there}; give one of the game's form")
+    if _forms(given) != _forms(like):
+        raise ArgumentError(f"{what} has {_described(given)}{there}; give one of the game's form")
+
+
+def same_architecture(given: Tree, like: Tree) -> bool:
+    """Whether the modules of both have the same parameters, so that one projection fits both."""
+    return _parameters(given) == _parameters(like)
+
+
+def allowed(what: str, game: Game, tolerance: float, device: torch.device | None = None) -> Game:
+    """Return the game with its players on the sets of its projections, which they must not have left by much.
+
+    In ``what``, the error's subject, ``{player}`` stands for who has.
+
+    Raises:
+        ArgumentError: if a player lies outside.
+    """
+    held: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
+    if all(projection is None for projection in held.values()):
+        return game
+    functional = Functional(game, device)
+    for player, projection in held.items():
+        if projection is None:
+            continue
+        x = {n: t.detach() for n, t in functional.parameters[player].items()}
+        there = functional.project(player, projection, {n: t.clone() for n, t in x.items()})
+        away = float(squared_norm(add(x, there, -1.0).values()).sqrt())
+        if away > tolerance * max(1.0, float(squared_norm(x.values()).sqrt())):
+            raise ArgumentError(
+                f"{what.format(player=player)} lies {away:.3g} away from what project_{player} allows, so that its risk "
+                "bounds nothing; give the projected one"
+            )
+        for name, tensor in x.items():
+            tensor.copy_(there[name])
+    u, v = functional.players(functional.buffers)
+    return replace(game, u=u, v=v)
+
+
+def _forms(tree: Tree) -> dict[str, Any]:
+    return {path: _form(leaf) for path, leaf in leaves_with_names(tree)}
+
+
+def _form(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return tuple(leaf.shape)
+    return "a module" if isinstance(leaf, nn.Module) else type(leaf).__name__
+
+
+def _described(tree: Tree) -> str:
+    parts: list[str] = []
+    for path, form in _forms(tree).items():
+        what = f"a tensor of shape {form}" if isinstance(form, tuple) else str(form)
+        parts.append(f"{what} at {path!r}" if path else what)
+    return ", ".join(parts) or "nothing"
+
+
+def _parameters(tree: Tree) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for path, leaf in leaves_with_names(tree):
+        if isinstance(leaf, nn.Module):
+            found |= {f"{path}.{name}": tuple(p.shape) for name, p in leaf.named_parameters() if p.requires_grad}
+        elif isinstance(leaf, Tensor):
+            found[path] = tuple(leaf.shape)
+    return found

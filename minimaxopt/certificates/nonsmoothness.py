@@ -1,0 +1,75 @@
+"""Kinks: where derivatives at a point say nothing of the risk around it, as ``relu`` at zero."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from minimaxopt._types import Player, Point, Tensors
+from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.spectrum import random_like
+from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.game.trees import add, squared_norm
+
+_PLAYERS: tuple[Player, Player] = ("u", "v")
+_DIRECTIONS = 2
+_SHORTER = 8.0
+_ALIKE = 0.3
+
+
+class Kink(NamedTuple):
+    """A jump of the gradient at a point."""
+
+    jump: float
+    """Its length."""
+    ascents: tuple[Tensors, Tensors]
+    """The follower's gradient of ``f`` on either side."""
+
+
+def kink(measured: Measured, point: Point, reach: float, tolerance: float) -> Kink | None:
+    """Return the jump of the gradient across a point, where there is one longer than the tolerance.
+
+    Of a smooth risk the gradients at two opposite points near by differ by as much less as the points are nearer. What
+    remains at three distances alike is a jump; what remains and varies is rounding.
+
+    Args:
+        measured: the game on its data.
+        point: where.
+        reach: the largest of the distances, in units of the point's size.
+        tolerance: how long a jump is none.
+    """
+    for seed in range(_DIRECTIONS):
+        gaps: list[Tensors] = []
+        ascents: tuple[Tensors, Tensors] = ({}, {})
+        for k in range(3):
+            above, below = (_side(measured, point, sign * reach / _SHORTER**k, seed) for sign in (1.0, -1.0))
+            gaps.append(_gap(above, below))
+            ascents = calculus.negated(above.v), calculus.negated(below.v)
+        first, second = (_extrapolated(gaps[k], gaps[k + 1]) for k in range(2))
+        length = _norm(second)
+        if length > tolerance and _norm(add(first, second, -1.0)) <= _ALIKE * length:
+            return Kink(length, ascents)
+    return None
+
+
+def _side(measured: Measured, point: Point, reach: float, seed: int) -> Point:
+    """Return both players' slopes on one side of the point, at the nearest allowed point."""
+
+    def moved(player: Player) -> Tensors:
+        x = calculus.of(point, player)
+        way = random_like(x, 1000 * (seed + 1) + (player == "v"))
+        return measured.project(player, add(x, way, reach * max(1.0, _norm(x))))
+
+    return measured.slopes(Point(moved("u"), moved("v")))
+
+
+def _gap(above: Point, below: Point) -> Tensors:
+    return {f"{p}.{n}": t - calculus.of(below, p)[n] for p in _PLAYERS for n, t in calculus.of(above, p).items()}
+
+
+def _extrapolated(far: Tensors, near: Tensors) -> Tensors:
+    """Return what remains of a difference at no distance: what falls in proportion to the distance cancels."""
+    return {n: (_SHORTER * near[n] - far[n]) / (_SHORTER - 1) for n in far}
+
+
+def _norm(x: Tensors) -> float:
+    return float(squared_norm(x.values()).sqrt())

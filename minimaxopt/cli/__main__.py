@@ -1,0 +1,5 @@
+"""``python -m minimaxopt.cli``."""
+
+from minimaxopt.cli.app import main
+
+main()

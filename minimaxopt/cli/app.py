@@ -1,0 +1,316 @@
+"""The command line: ``minimaxopt plugins|problems|solvers|solve|certify``, and whatever commands the plugins add."""
+
+# No `from __future__ import annotations`: typer reads the annotations of the commands at run time.
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from minimaxopt.errors import ArgumentError, MinimaxoptError
+from minimaxopt.plugins.host import plugin_host
+from minimaxopt.plugins.options import Option, describe_options, describe_settings
+from minimaxopt.plugins.problem import load_problem
+from minimaxopt.solvers import SOLVERS
+
+REFUSED, DIVERGED, INTERRUPTED = 2, 3, 130
+_HELP = f"""Minimax optimisation on PyTorch: min over u, max over v of f(u, v).
+
+Exit codes: 0 done; {REFUSED} refused, with the reason in one line; {DIVERGED} diverged; {INTERRUPTED} interrupted;
+1 anything unexpected, with its traceback.
+"""
+_WIDTH_OF_A_FILE = 120  # a pipe or file has no width; 80 columns would break lines that a search should find whole
+
+
+class _Group(TyperGroup):
+    """Prints the errors that minimaxopt raises on purpose in one red line, those of the plugins' commands too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MinimaxoptError as error:
+            reason = " ".join(str(error).split())
+            _console(stderr=True).print(f"[red]Error: {escape(reason)}[/red]", soft_wrap=True, highlight=False)
+            raise typer.Exit(REFUSED) from error
+
+
+def main() -> None:
+    """Run the command line on the arguments of this process."""
+    application()()
+
+
+def application() -> typer.Typer:
+    """Build the command line, with the commands of the plugins that load."""
+    cli = typer.Typer(
+        name="minimaxopt",
+        cls=_Group,
+        help=_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    cli.callback()(_root)
+    cli.command()(plugins)
+    cli.command()(solve)
+    cli.command()(certify)
+    for name, listing, show in (("problems", problems, show_problem), ("solvers", solvers, show_solver)):
+        group = typer.Typer(name=name, help=inspect.getdoc(listing), invoke_without_command=True)
+        group.callback()(listing)
+        group.command("show")(show)
+        cli.add_typer(group)
+    plugin_host().add_commands(cli, _stage, taken=("plugins", "problems", "solvers", "solve", "certify"))
+    return cli
+
+
+def _stage() -> typer.Typer:
+    stage = typer.Typer(add_completion=False)
+    stage.callback()(lambda: None)  # with a callback even a single command stays a command of a group
+    return stage
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, _WIDTH_OF_A_FILE))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"minimaxopt {metadata.version('minimaxopt')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def plugins() -> None:
+    """List the installed plugins, what each brings, and why a failed one failed."""
+    table = _table("name", "distribution", "version", "status", "brings, or why it failed")
+    for record in plugin_host().records:
+        kinds = ("problems", "solvers", "callbacks", "commands")
+        brought = [f"{kind}: {', '.join(names)}" for kind in kinds if (names := getattr(record, kind))]
+        colour = {"loaded": "green", "failed": "red", "skipped": "yellow"}[record.status]
+        reason = str(record.error or "").removeprefix(
+            f"plugin {record.name!r} ({record.distribution} {record.version}): "
+        )
+        table.add_row(
+            escape(record.name),
+            escape(record.distribution),
+            escape(record.version),
+            f"[{colour}]{record.status}[/]",
+            f"[red]{escape(reason)}[/]" if reason else escape("\n".join(brought)),
+        )
+    _print_table(table, empty="No plugins are installed.")
+
+
+def problems(context: typer.Context) -> None:
+    """List the problems that the plugins bring; 'show NAME' describes one."""
+    if context.invoked_subcommand is not None:
+        return
+    host = plugin_host()
+    origin = {name: record.distribution for record in host.records for name in record.problems}
+    table = _table("name", "problem", "distribution")
+    for name, build in sorted(host.problems.items()):
+        table.add_row(escape(name), escape(_first_line(build)), escape(origin[name]))
+    _print_table(table, empty="No plugin brings a problem.")
+    failed = [record.name for record in host.records if record.status == "failed"]
+    if failed:
+        _console().print(f"[yellow]Not loaded: {escape(', '.join(failed))}; 'minimaxopt plugins' says why.[/]")
+
+
+def show_problem(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")]) -> None:
+    """Describe a problem: its options, and the settings that it brings for the solve."""
+    build = plugin_host().find("problem", name)
+    _print_title(name, _doc(build))
+    _print_table(_option_table(describe_options(build)), empty="It has no options.")
+    typer.echo()
+    try:
+        settings = load_problem(name).settings
+    except MinimaxoptError as error:  # for want of data, say; what stands above is true all the same
+        _console().print(f"[yellow]Its settings for the solve are not known: {escape(str(error))}[/]", highlight=False)
+        return
+    table = _table("setting of solve", "value")
+    for key, value in settings.items():
+        table.add_row(escape(key), escape(_brief(value)))
+    _print_table(table, empty="It brings no settings for the solve.")
+
+
+def solvers(context: typer.Context) -> None:
+    """List the solvers; 'show NAME' describes one."""
+    if context.invoked_subcommand is not None:
+        return
+    host = plugin_host()
+    origin = {name: record.distribution for record in host.records for name in record.solvers}
+    table = _table("name", "solver", "distribution")
+    for name, build in sorted({**host.solvers, **SOLVERS}.items()):
+        table.add_row(escape(name), escape(_first_line(build)), escape(origin.get(name, "minimaxopt")))
+    _print_table(table, empty="")
+
+
+def show_solver(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt solvers'.")]) -> None:
+    """Describe a solver: its update, and its settings with their defaults."""
+    build = plugin_host().find("solver", name)
+    _print_title(name, _until_sections(_doc(build)))
+    _print_table(_option_table(describe_settings(build)), empty="It has no settings.")
+
+
+def solve(
+    problem: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")],
+    solver: Annotated[
+        str | None, typer.Option(help="As listed by 'minimaxopt solvers'; by default the problem's own.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Step budget; by default the problem's own.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw of the solve.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the problem, or with the prefix 'solver.' a setting of the solver. Repeatable.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory for the solution, log.jsonl and checkpoints; nothing is written without it."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    order: Annotated[
+        Literal["minimax", "maximin"] | None, typer.Option(help="Who leads; by default the problem's own.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on from the last checkpoint in --out, if there is one.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Solve a problem, and write the solution to --out.
+
+    The exit code is 0 when done, 2 when refused, 3 when diverged and 130 when interrupted; after the last two, --out
+    holds the last good point.
+    """
+    # Imported here: the other commands need not wait for what solving needs.
+    from minimaxopt.cli.solve import Request, launch
+    from minimaxopt.results.solution import Status
+
+    options, solver_settings = _assignments(set_ or [])
+    given = {"steps": steps, "seed": seed, "device": device, "order": order}
+    settings = {key: value for key, value in given.items() if value is not None}
+    outcome = launch(Request(problem, options, solver, solver_settings, settings, out, resume, quiet))
+    if not quiet:
+        table = _table("result", "value")
+        for key, value in outcome.rows:
+            table.add_row(escape(key), escape(value))
+        _print_table(table, empty="")
+    code = {Status.DIVERGED: DIVERGED, Status.INTERRUPTED: INTERRUPTED}.get(outcome.solution.status, 0)
+    raise typer.Exit(code)
+
+
+def certify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that 'minimaxopt solve --out' wrote.")],
+    restarts: Annotated[int, typer.Option(min=0, help="Fresh followers, and fresh leaders, to train.")] = 5,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of each training.")] = 500,
+    tolerance: Annotated[
+        float | None, typer.Option(help="The gradient's length and the eigenvalue that count as zero.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+) -> None:
+    """Say how good a saved solution is, and keep the certificate with it (certificate.json, and in the solution)."""
+    from minimaxopt.cli.certify import judge
+
+    settings = {"restarts": restarts, "steps": steps, "tolerance": tolerance, "seed": seed, "device": device}
+    found, path = judge(run, settings)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    typer.echo(str(found))
+    typer.echo(f"\nwritten to {path}")
+
+
+def _assignments(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Split ``key=value`` texts into the problem's options and the solver's settings; of equal keys the last wins."""
+    options: dict[str, str] = {}
+    settings: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ArgumentError(f"--set: {text!r} is no KEY=VALUE; write for instance --set eta=0.2")
+        if key.startswith("solver."):
+            settings[key.removeprefix("solver.")] = value
+        else:
+            options[key] = value
+    return options, settings
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print_title(name: str, doc: str) -> None:
+    _console().print(f"[bold]{escape(name)}[/]\n{escape(doc)}\n", soft_wrap=True, highlight=False)
+
+
+def _print_table(table: Table, *, empty: str) -> None:
+    _console().print(table if table.row_count else empty, highlight=False)
+
+
+def _option_table(options: Sequence[Option]) -> Table:
+    helpful = any(option.help for option in options)
+    table = _table("name", "type", "default", *(["help"] if helpful else []))
+    for option in options:
+        kind = "" if option.type is Any else option.type_name
+        row = [option.name, kind, _brief(option.default), *([option.help] if helpful else [])]
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _doc(build: Callable[..., object]) -> str:
+    build = build.func if isinstance(build, functools.partial) else build
+    return inspect.getdoc(build) or ""
+
+
+def _first_line(build: Callable[..., object]) -> str:
+    return _doc(build).partition("\n")[0]
+
+
+def _until_sections(doc: str) -> str:
+    """The sentence and the update equation, which stand before the first section of a docstring."""
+    heads = (
+        "Args:",
+        "Arguments:",
+        "Attributes:",
+        "Returns:",
+        "Raises:",
+        "Example:",
+        "Examples:",
+        "Example::",
+        "Source:",
+    )
+    lines = doc.splitlines()
+    end = next((i for i, line in enumerate(lines) if line.startswith(heads)), len(lines))
+    return "\n".join(lines[:end]).rstrip()
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, functools.partial):
+        given = [*map(_brief, value.args), *(f"{key}={_brief(item)}" for key, item in value.keywords.items())]
+        return f"{_brief(value.func)}({', '.join(given)})"
+    if inspect.isroutine(value) or isinstance(value, type):
+        return value.__name__
+    return repr(value)

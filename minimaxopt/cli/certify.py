@@ -1,0 +1,60 @@
+"""A certificate as the command line gives it: of the solution that ``minimaxopt solve --out`` wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minimaxopt.certificates.certify import certify
+from minimaxopt.cli.solve import NOTE
+from minimaxopt.errors import ArgumentError, ResumeError
+from minimaxopt.plugins.problem import Problem, load_problem
+from minimaxopt.results import storage as _bundle
+from minimaxopt.results.certificate import Certificate
+from minimaxopt.results.solution import Solution
+
+_FILE = "certificate.json"
+
+
+def judge(folder: Path, settings: Mapping[str, Any]) -> tuple[Certificate, Path]:
+    """Certify the solution in ``folder`` and keep the certificate with it; return it and the file of its own.
+
+    Raises:
+        ArgumentError: a setting of ``certify`` cannot be used.
+        ResumeError: the folder holds no finished run of ``minimaxopt solve``.
+    """
+    problem = _problem(folder)
+    solution = Solution.load(folder, problem.game)
+    game, point, followers = problem.game, (solution.u, solution.v), dict(problem.followers)
+    optimizers = {key: problem.settings.get(key) for key in ("u_optimizer", "v_optimizer")}
+    if solution.manifest.get("order") == "maximin":
+        # It was the follower of the problem who led; he is the one whose answer is to be judged.
+        game, point, followers = game.flip(), (solution.v, solution.u), {}
+        optimizers = {"u_optimizer": optimizers["v_optimizer"], "v_optimizer": optimizers["u_optimizer"]}
+    data = problem.data if problem.held_out is None else problem.held_out
+    found = certify(game, point, data, fit_data=problem.data, followers=followers, **optimizers, **settings)
+    solution.save(folder, certificate=found)
+    path = folder / _FILE
+    _bundle.replace(path, json.dumps(found.to_dict(), indent=2, allow_nan=False).encode())
+    return found, path
+
+
+def _problem(folder: Path) -> Problem:
+    note = folder / NOTE
+    if not note.exists() or not (folder / "solution.json").exists():
+        raise ResumeError(
+            f"RUN: {folder} holds no finished run; give a folder that 'minimaxopt solve --out' wrote to its end"
+        )
+    try:
+        held = json.loads(note.read_text(encoding="utf-8"))
+        name, options = held["problem"], held["given"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResumeError(f"RUN: {note} cannot be read ({error}); solve the problem anew") from error
+    problem = load_problem(name, **options)
+    if problem.game.u is None or problem.game.v is None:
+        raise ArgumentError(
+            f"RUN: problem {name!r} has one player only, and a certificate is about two; certify a run of a game"
+        )
+    return problem

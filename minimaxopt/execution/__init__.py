@@ -1,0 +1,1 @@
+"""Compiled steps: ``torch.compile`` for derivatives, CUDA graphs for whole steps."""

@@ -1,0 +1,217 @@
+"""What ``solve(..., compile=True)`` prepares, and what it refuses, with the reason, before any step is made."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minimaxopt._types import OptimizerFactory, Player, Point
+from minimaxopt.calculus import gradients as calculus
+from minimaxopt.errors import ArgumentError, MinimaxoptError
+from minimaxopt.execution.compiled_derivatives import Compiled
+from minimaxopt.execution.cuda_graph import (
+    CapturedStep,
+    Cuda,
+    Draws,
+    generator_of,
+    refuse_draws,
+    refuse_elsewhere,
+    refuse_settings,
+)
+from minimaxopt.game.game import Game, devices_of
+from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.solvers import AlternatingGDA, Ascent, Context, Descent, Sensitivity, SimultaneousGDA
+from minimaxopt.solvers.player_optimizer import default_optimizer
+
+_SUPPORTED = (Sensitivity, AlternatingGDA, SimultaneousGDA, Descent, Ascent)
+_WITHOUT = "leave compile out"
+
+
+def default_for(game: Game, device: torch.device | None) -> OptimizerFactory | None:
+    """Return the optimizer for compiled steps where the user named none: on CUDA one that a graph can repeat."""
+    devices = devices_of((game.u, game.v)) if device is None else [device]
+    if all(place.type != "cuda" for place in devices):
+        return None
+    return lambda tensors: default_optimizer(tensors, capturable=True)
+
+
+def prepare(ctx: Context, solver: Any) -> None:
+    """Let ``ctx`` compute its steps by compiled derivatives, or by a captured graph on CUDA.
+
+    Raises:
+        ArgumentError: if the solver, its settings or the machine do not allow it.
+    """
+    if type(solver) not in _SUPPORTED:
+        names = ", ".join(repr(kind.name) for kind in _SUPPORTED)
+        raise ArgumentError(f"compile: {solver.name!r} has no compiled form; use one of {names}, or {_WITHOUT}")
+    for setting in ("split", "projected"):
+        if getattr(solver, setting, False):
+            raise ArgumentError(f"compile: there is no compiled form with {setting}; leave {setting} out, or compile")
+    kinds = {place.type for place in ctx.devices}
+    if kinds <= {"cpu"}:
+        _need_compiler()
+        ctx.compiled = Compiled(ctx.functional)
+    elif kinds == {"cuda"} and len(ctx.devices) == 1:
+        refuse_settings(ctx, solver)
+        ctx.captured = CapturedStep(Cuda(ctx.devices[0]))
+    else:
+        places = ", ".join(str(place) for place in ctx.devices)
+        raise ArgumentError(
+            f"compile: steps are compiled on the CPU or on one CUDA device, not on {places}; {_WITHOUT}"
+        )
+
+
+def rehearse(ctx: Context, solver: Any) -> None:
+    """Compile at the first batch and compare with the eager values; the run stays as it was.
+
+    Raises:
+        ArgumentError: if something cannot be compiled, or comes out differently.
+        RiskError: as the first step would.
+    """
+    position, spent, before = ctx.source.position, ctx.gradient_evaluations, ctx.batch
+    ctx.batch = ctx.source.take()
+    ctx.source.rewind(position)
+    try:
+        if isinstance(ctx.captured, CapturedStep):
+            _rehearse_capture(ctx, ctx.captured, solver)
+        else:
+            _rehearse_derivatives(ctx, solver)
+    finally:
+        ctx.batch, ctx.gradient_evaluations = before, spent
+
+
+def _need_compiler() -> None:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise ArgumentError(
+            f"compile: torch finds no C++ compiler here; install g++ or clang, or name one in CXX, or {_WITHOUT}"
+        ) from error
+
+
+# -- compiled derivatives ----------------------------------------------------------------------------------------------
+
+
+def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
+    point, risk = ctx.point, ctx.risk()
+    if ctx.responding:
+        z, risk = ctx.respond()
+        point = Point(ctx.point.u, z)
+
+    def plain(u: Any, v: Any) -> Tensor:
+        return risk(u, v)
+
+    for wanted in _wanted(solver, responding=ctx.responding):
+        eager = _derived(plain, point, wanted)
+        with _told():
+            compiled = _derived(risk, point, wanted)
+        _refuse_difference(
+            [("risk", compiled.risk, eager.risk)]
+            + [(f"the gradient of u.{n}", t, eager.u[n]) for n, t in compiled.u.items()]
+            + [(f"the gradient of v.{n}", t, eager.v[n]) for n, t in compiled.v.items()]
+        )
+
+
+def _derived(
+    risk: calculus.FlatRisk, point: Point, players: tuple[Player, ...] | None
+) -> calculus.Gradients | calculus.Penalised:
+    return calculus.penalised(risk, point, 1.0) if players is None else calculus.operator(risk, point, players)
+
+
+def _wanted(solver: Any, *, responding: bool) -> list[tuple[Player, ...] | None]:
+    """Return the players of each operator that a step of the solver needs, with ``None`` for the penalised gradient."""
+    if isinstance(solver, Sensitivity):
+        first: list[tuple[Player, ...] | None] = [("v",)] if solver.alternate and not responding else []
+        return [*first, ("u", "v") if solver.gamma == 0 else None]
+    if isinstance(solver, AlternatingGDA):
+        return [("u",), ("v",)]
+    return [solver.movers]
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Turn whatever torch.compile says into an error with a remedy, and keep its notes on its own progress quiet."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # f's own warnings were shown when it was evaluated before
+            yield
+    except MinimaxoptError:
+        raise
+    except Exception as error:
+        inner: Any = getattr(error, "inner_exception", error)
+        lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
+        reason = f"{type(inner).__name__}: {lines[0].rstrip('.') if lines else 'no reason given'}"
+        raise ArgumentError(
+            f"compile: f cannot be compiled as one graph ({reason}); write it with torch operations alone, without "
+            f"numbers taken out of tensors, or {_WITHOUT}"
+        ) from error
+
+
+def _refuse_difference(found: Iterable[tuple[str, Tensor, Tensor]]) -> None:
+    """Refuse values that differ by more than rounding, as they do where f keeps or draws something unseen by torch."""
+    for what, compiled, eager in found:
+        eps = torch.finfo(eager.dtype).eps
+        there = eager.detach()
+        allowed = 10 * eps**0.5 * float(there.norm()) + 1e3 * eps * max(1.0, there.numel() ** 0.5)
+        distance = float((compiled.detach() - there).norm())
+        if not distance <= allowed and bool(torch.isfinite(there).all()):
+            raise ArgumentError(
+                f"compile: {what} is another one when compiled (distance {distance:.3g} of {float(there.norm()):.3g}): "
+                f"f depends on more than its arguments and torch's random draws; {_WITHOUT}"
+            )
+
+
+# -- captured steps ----------------------------------------------------------------------------------------------------
+
+
+def _rehearse_capture(ctx: Context, form: CapturedStep, solver: Any) -> None:
+    device = ctx.devices[0]
+    refuse_elsewhere(ctx.batch, device)
+    start = ctx.capture()
+    try:
+        _watched(ctx, solver, device)
+        once = ctx.capture()
+        with _told():
+            _step(ctx, solver)
+        captured = {name: t.detach().clone() for name, t in ctx.live()}
+        if not form.recordings:
+            raise ArgumentError(f"compile: the step was not captured; {_WITHOUT}")
+        ctx.reinstate(once, source=False)
+        _step(ctx, solver)  # made as usual, since the run went back
+        _refuse_difference((name, captured[name], t) for name, t in ctx.live() if t.is_floating_point())
+    finally:
+        ctx.seeding = None
+        ctx.reinstate(start, source=False)
+
+
+def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
+    """Make one step and refuse it if it waits for the device or draws in several evaluations."""
+
+    def generators() -> Any:
+        return generator_of(device).get_offset(), torch.default_generator.get_state().numpy().tobytes()
+
+    draws = Draws(generators, lambda draw: replay(draw, ctx.devices))
+    allowed = stream(ctx.seed, ctx.step, "risk")
+    ctx.seeding = draws
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with _told():
+            _step(ctx, solver)
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+        ctx.seeding = None
+    draws.close()
+    refuse_draws(draws.spent, allowed)
+
+
+def _step(ctx: Context, solver: Any) -> None:
+    ctx.advance(solver, None, *ctx.batch)  # the solvers that can be compiled carry no state

@@ -1,0 +1,189 @@
+"""Derivatives of a game's risk as compiled functions.
+
+torch cannot differentiate through a compiled function twice (PyTorch issue 91469), so that the derivative is taken
+first, by ``torch.func``, and what is compiled is a pure function from players, batch and buffers to the risk, its
+derivatives and the buffers after. The seeds are set outside, before each call, as for eager evaluations.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from minimaxopt._types import Player, Point, Tensors
+from minimaxopt.calculus.gradients import FlatRisk, Gradients, OwnDerivatives, Penalised, negated
+from minimaxopt.errors import ArgumentError
+from minimaxopt.execution.inductor_backend import inductor
+from minimaxopt.game.trees import rebuilt, squared_norm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from minimaxopt.game.functional import Functional
+
+Buffers: TypeAlias = dict[Player, Tensors]
+
+
+class Deriving(Protocol):
+    """What forms a risk's derivatives in autograd's place."""
+
+    def risk(
+        self,
+        eager: FlatRisk,
+        batch: tuple[Any, ...],
+        buffers: Buffers,
+        seeded: Callable[[], None],
+        note: Callable[[Buffers], None],
+        shell: Any = None,
+    ) -> OwnDerivatives: ...
+
+
+@final
+class Compiled:
+    """The compiled derivatives of one game; each is compiled when it is first asked for, once for each batch shape."""
+
+    def __init__(self, functional: Functional) -> None:
+        self._functional = functional
+        self._made: dict[Any, Callable[..., Any]] = {}
+
+    def risk(
+        self,
+        eager: FlatRisk,
+        batch: tuple[Any, ...],
+        buffers: Buffers,
+        seeded: Callable[[], None],
+        note: Callable[[Buffers], None],
+        shell: Any = None,
+    ) -> CompiledRisk:
+        """Return ``eager`` with compiled derivatives.
+
+        Args:
+            eager: the risk of flat tensors.
+            batch: what the risk is evaluated on.
+            buffers: those that go in.
+            seeded: called before each evaluation.
+            note: takes the buffers that an evaluation leaves.
+            shell: the form of a responding follower's answer, as ``shell_of`` gives it.
+        """
+        return CompiledRisk(self, eager, batch, buffers, seeded, note, shell)
+
+    def operator(
+        self, players: tuple[Player, ...], shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
+    ) -> tuple[Gradients, Buffers]:
+        """Return what ``calculus.operator`` does, and the buffers after."""
+        function = self._function(("operator", players), shell, lambda risk: operator_of(risk, players))
+        value, slopes, after = _called(function, u, v, batch, buffers)
+        found = dict(zip(players, slopes, strict=True))
+        return Gradients(value, found.get("u", {}), found.get("v", {})), after
+
+    def penalised(
+        self, half: Tensor, shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
+    ) -> tuple[Penalised, Buffers]:
+        """Return what ``calculus.penalised`` does for twice the weight ``half``, and the buffers after."""
+        function = self._function(("penalised",), shell, penalised_of)
+        value, g_u, g_v, sensitivity, after = _called(function, u, v, batch, buffers, half)
+        return Penalised(value, g_u, g_v, sensitivity), after
+
+    def _function(self, kind: Any, shell: Any, derive: Callable[[Any], Any]) -> Callable[..., Any]:
+        key = (*kind, None if shell is None else repr(shell))
+        if key not in self._made:
+            evaluate = self._functional.evaluate
+
+            def risk(u: Tensors, v: Tensors, batch: Any, buffers: Buffers) -> tuple[Tensor, Any]:
+                answer: Any = v if shell is None else rebuilt(shell, list(v.values()))
+                value, after = evaluate(u, answer, batch, buffers)
+                return value, (value, after)
+
+            self._made[key] = _compiled(derive(risk))
+        return self._made[key]
+
+
+@final
+class CompiledRisk(OwnDerivatives):
+    """A risk of flat tensors whose derivatives are compiled; its value is not."""
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        eager: FlatRisk,
+        batch: tuple[Any, ...],
+        buffers: Buffers,
+        seeded: Callable[[], None],
+        note: Callable[[Buffers], None],
+        shell: Any,
+    ) -> None:
+        self._compiled, self._eager, self._shell = compiled, eager, shell
+        self._batch, self._buffers, self._seeded, self._note = batch, buffers, seeded, note
+
+    def __call__(self, u: Tensors, v: Tensors) -> Tensor:
+        """Return the risk by the eager evaluation."""
+        return self._eager(u, v)
+
+    def operator(self, point: Point, players: Sequence[Player]) -> Gradients:
+        """Return the operator's wanted components."""
+        found, after = self._compiled.operator(tuple(players), self._shell, *self._arguments(point))
+        self._note(after)
+        return found
+
+    def penalised(self, point: Point, gamma: float | Tensor) -> Penalised:
+        """Return the penalised gradient."""
+        if not isinstance(gamma, Tensor) and gamma == 0:
+            first = self.operator(point, ("u", "v"))
+            return Penalised(*first, squared_norm(first.v.values()))
+        # A tensor, since a number would be compiled in; 0-d, so that it changes no type.
+        half = gamma / 2 if isinstance(gamma, Tensor) else torch.tensor(gamma / 2, dtype=torch.float64)
+        found, after = self._compiled.penalised(half, self._shell, *self._arguments(point))
+        self._note(after)
+        return found
+
+    def _arguments(self, point: Point) -> tuple[Tensors, Tensors, Any, Buffers]:
+        u, v = ({name: t.detach() for name, t in held.items()} for held in point)
+        self._seeded()
+        return u, v, self._batch, self._buffers
+
+
+def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
+    argnums = tuple("uv".index(player) for player in players)
+
+    def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers) -> Any:
+        found, (value, after) = torch.func.grad(risk, argnums=argnums, has_aux=True)(u, v, batch, buffers)
+        slopes = [negated(slope) if player == "v" else slope for player, slope in zip(players, found, strict=True)]
+        return value, slopes, after
+
+    return derivatives
+
+
+def penalised_of(risk: Any) -> Any:
+    def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers, half: Tensor) -> Any:
+        def total(moving: Tensors) -> tuple[Tensor, Any]:
+            slope, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)
+            sensitivity = squared_norm(slope.values())
+            return value + half * sensitivity, (value, slope, sensitivity, after)
+
+        g_u, (value, slope, sensitivity, after) = torch.func.grad(total, has_aux=True)(u)
+        return value, g_u, negated(slope), sensitivity, after
+
+    return derivatives
+
+
+def _compiled(function: Any) -> Callable[..., Any]:
+    # torch keeps compiled forms, and counts them against a limit, by code object. With a copy of its own each solve
+    # begins at none and leaves none behind.
+    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__)
+    return torch.compile(own, fullgraph=True, dynamic=False, backend=inductor)
+
+
+def _called(function: Callable[..., Any], *arguments: Any) -> Any:
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
+    with torch.no_grad():
+        try:
+            return function(*arguments)
+        except FailOnRecompileLimitHit as error:
+            raise ArgumentError(
+                "compile: each shape of batches, and each value of a Python variable that f reads, is compiled by "
+                "itself, and there are too many; give batches of one shape and let f read tensors, or leave compile out"
+            ) from error

@@ -1,0 +1,1 @@
+"""Games: the risk, the players and their tensors, batches, and random streams."""

@@ -1,0 +1,320 @@
+"""Batches, and where a solve gets them from."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, final, runtime_checkable
+
+import optree
+import torch
+from torch import Tensor
+
+from minimaxopt._types import Tree
+from minimaxopt.errors import ArgumentError, DataError, ResumeError
+from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.game.trees import leaves_with_names, tensors_of, to_device
+
+
+@final
+class Batches:
+    """An in-memory sampler whose batch ``i`` is a pure function of ``(seed, i)``.
+
+    Each epoch is a new permutation of the samples; an epoch's last batch is smaller where the size does not divide. The
+    tensors stay on their device, so that no batch is copied from the host. A solve that reads from it resumes exactly.
+
+    Args:
+        tensors: any nesting of tensors that have the same first dimension (samples), such as ``(x, y)``.
+        batch_size: samples in a batch.
+        seed: of the permutations.
+        shuffle: whether to permute at all.
+
+    Raises:
+        DataError: if there are no samples, the first dimensions differ, or something is not a tensor.
+        ArgumentError: if ``batch_size`` is not a positive integer, or ``seed`` is not an integer.
+
+    Examples:
+        >>> import torch
+        >>> batches = Batches((torch.arange(6.0), torch.arange(6)), batch_size=4, seed=0)
+        >>> len(batches), [len(x) for x, y in batches]
+        (2, [4, 2])
+        >>> torch.equal(batches.at(7)[0], batches.at(7)[0])
+        True
+    """
+
+    def __init__(self, tensors: Tree, batch_size: int, seed: int = 0, *, shuffle: bool = True) -> None:
+        held = tensors_of(tensors)
+        for path, leaf in leaves_with_names(tensors):
+            if leaf is not None and not isinstance(leaf, Tensor):
+                raise DataError(
+                    f"tensors: {type(leaf).__name__}{f' at {path}' if path else ''} is not a tensor; convert it first, "
+                    "for example by torch.as_tensor"
+                )
+        if not held:
+            raise DataError("tensors: hold no tensor; give a nesting of tensors such as (x, y)")
+        lengths = {t.shape[0] if t.dim() else None for t in held}
+        if len(lengths) != 1 or None in lengths:
+            raise DataError(
+                f"tensors: have shapes {[tuple(t.shape) for t in held]}, which differ in the first dimension; give one "
+                "row a sample"
+            )
+        self._n = held[0].shape[0]
+        if self._n == 0:
+            raise DataError("tensors: hold no samples (first dimension 0); give at least one")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
+            raise ArgumentError(f"batch_size: {batch_size!r} is not a positive integer; give the samples in a batch")
+        if isinstance(seed, bool) or not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
+            raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
+        self.tensors, self.batch_size, self.seed, self.shuffle = tensors, batch_size, seed, shuffle
+        self._devices = {t.device for t in held}
+        self._epoch: tuple[int, dict[torch.device, Tensor]] | None = None
+
+    def __repr__(self) -> str:
+        settings = f"batch_size={self.batch_size}, seed={self.seed}, shuffle={self.shuffle}"
+        return f"Batches of {self._n} samples ({settings})"
+
+    def __len__(self) -> int:
+        return -(-self._n // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tree]:
+        return (self.at(i) for i in range(len(self)))
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return self._n
+
+    def at(self, index: int) -> Tree:
+        """Return batch ``index``, counted from the first batch of the first epoch on without end."""
+        epoch, offset = divmod(index, len(self))
+        rows = slice(offset * self.batch_size, (offset + 1) * self.batch_size)
+        order = self._permutations(epoch) if self.shuffle else None
+
+        def chosen(tensor: Tensor) -> Tensor:
+            return tensor[rows] if order is None else tensor[order[tensor.device][rows]]
+
+        return optree.tree_map(chosen, self.tensors)
+
+    def to(self, device: torch.device | str) -> Batches:
+        """Return the same sampler over tensors on ``device``; its batches hold the same samples."""
+        moved = to_device(self.tensors, torch.device(device))
+        return Batches(moved, self.batch_size, self.seed, shuffle=self.shuffle)
+
+    def _permutations(self, epoch: int) -> dict[torch.device, Tensor]:
+        if self._epoch is None or self._epoch[0] != epoch:
+            # Drawn on the CPU whatever the device, so that a run on another device sees the same batches.
+            generator = torch.Generator().manual_seed(stream(self.seed, epoch, "shuffle"))
+            order = torch.randperm(self._n, generator=generator)
+            self._epoch = (epoch, {device: order.to(device) for device in self._devices})
+        return self._epoch[1]
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """Data whose batch ``i`` can be had at any time."""
+
+    def at(self, index: int) -> Tree: ...
+
+
+class Source(Protocol):
+    """Where the loop takes its batches from. A batch is ``()`` without data and ``(batch,)`` with.
+
+    ``position`` counts the batches taken, and ``rewind`` goes back to an earlier one within a run; ``forget`` says that
+    nobody will go back beyond a position. ``state`` and ``load`` do the same across runs, where ``exact`` says that the
+    source can.
+    """
+
+    exact: bool
+    why_not: str
+    position: int
+    limit: int
+    """How many batches a source is ready to remember."""
+
+    def take(self) -> tuple[Any, ...]: ...
+    def rewind(self, position: int) -> None: ...
+    def forget(self, position: int) -> None: ...
+    def state(self) -> dict[str, Any]: ...
+    def load(self, state: Mapping[str, Any]) -> None: ...
+
+
+@final
+class Exhausted(Exception):  # noqa: N818 - an event, not a failure
+    """The data ended."""
+
+
+@final
+@dataclass
+class Indexed:
+    """Batches by number, so that going back is a jump; without data there is nothing to take."""
+
+    batches: Seekable | None
+    device: torch.device | None
+    position: int = 0
+    limit: int = 1_000_000
+    exact: bool = True
+    why_not: str = ""
+
+    def take(self) -> tuple[Any, ...]:
+        if self.batches is None:
+            return ()
+        batch = self.batches.at(self.position)
+        self.position += 1
+        return (to_device(batch, self.device),)
+
+    def rewind(self, position: int) -> None:
+        self.position = position
+
+    def forget(self, position: int) -> None:
+        del position
+
+    def state(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.position = int(state["position"])
+
+
+@final
+class Iterated:
+    """Batches from any iterable, begun again when it ends.
+
+    Within a run the latest batches are kept. Across runs, going back means beginning the epoch again and passing over
+    what was taken, or asking the iterable itself (``state_dict`` / ``load_state_dict``); ``exact`` says whether the
+    iterable is known to repeat itself.
+    """
+
+    def __init__(self, iterable: Iterable[Any], seed: int, device: torch.device | None) -> None:
+        self._iterable, self._seed, self._device = iterable, seed, device
+        self._epoch = self._taken = 0
+        self._iterator: Iterator[Any] | None = None
+        self._kept: deque[Any] = deque()
+        self._base = self.position = 0
+        # The iterable can be asked for its state only where it stands, which may be beyond the position: a state is
+        # kept with its position, and the batches between are drawn again.
+        self._marks: deque[tuple[int, dict[str, Any]]] = deque([(0, {"epoch": 0, "taken": 0})])
+        self.limit = 1
+        self._stateful = hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict")
+        self.why_not = _why_not_repeatable(iterable, stateful=self._stateful)
+        self.exact = not self.why_not
+
+    def take(self) -> tuple[Any, ...]:
+        if self.position == self._drawn:
+            self._kept.append(self._draw())
+        batch = self._kept[self.position - self._base]
+        self.position += 1
+        return (to_device(batch, self._device),)
+
+    def rewind(self, position: int) -> None:
+        self.position = position
+
+    def forget(self, position: int) -> None:
+        while self._base < position:
+            self._kept.popleft()
+            self._base += 1
+        while len(self._marks) > 1 and self._marks[1][0] <= position:
+            self._marks.popleft()
+
+    def state(self) -> dict[str, Any]:
+        if self.position == self._drawn > self._marks[-1][0]:
+            inner: dict[str, Any] = {"loader": copy.deepcopy(self._iterable.state_dict())} if self._stateful else {}  # type: ignore[attr-defined] - asked for by hasattr
+            self._marks.append((self.position, {"epoch": self._epoch, "taken": self._taken, **inner}))
+        at, mark = next(pair for pair in reversed(self._marks) if pair[0] <= self.position)
+        return {**mark, "further": self.position - at}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        if not self.exact:
+            raise ResumeError(self.why_not)
+        further = int(state["further"])
+        mark = {key: value for key, value in state.items() if key != "further"}
+        self._epoch, self._taken, self._iterator = int(mark["epoch"]), 0, None
+        passed = int(mark["taken"]) + further
+        if "loader" in mark:
+            self._iterable.load_state_dict(copy.deepcopy(mark["loader"]))  # type: ignore[attr-defined] - asked for by hasattr
+            self._taken, passed = int(mark["taken"]), further
+        try:
+            for _ in range(passed):
+                self._draw()
+        except Exhausted:
+            raise ResumeError("data: ended before the batch at which the run stopped; give that run's data") from None
+        self._kept.clear()
+        self._base = self.position = 0
+        self._marks = deque([(-further, mark)])
+
+    @property
+    def _drawn(self) -> int:
+        return self._base + len(self._kept)
+
+    def _draw(self) -> Any:
+        if self._iterator is None:
+            self._begin()
+        batch = self._next()
+        if batch is _END:
+            if self._taken == 0 and self._epoch == 0:
+                raise DataError("data: has no batches; give at least one")
+            self._epoch, self._taken = self._epoch + 1, 0
+            self._begin()
+            batch = self._next()
+            if batch is _END:
+                raise Exhausted
+        self._taken += 1
+        size = sum(t.numel() * t.element_size() for t in tensors_of(batch))
+        self.limit = max(1, _KEPT_BYTES // max(size, 1))
+        return batch
+
+    def _begin(self) -> None:
+        # A loader draws its order, and its workers' seeds, from the global generator when iteration begins.
+        replay(stream(self._seed, self._epoch, "data"))
+        self._iterator = iter(self._iterable)
+
+    def _next(self) -> Any:
+        assert self._iterator is not None
+        replay(stream(self._seed, self._epoch, "data", self._taken + 1))
+        return next(self._iterator, _END)
+
+
+_END: Any = object()
+_KEPT_BYTES = 64 * 2**20
+
+
+def source_of(data: Any, seed: int, device: torch.device | None) -> Source:
+    """Return the source of batches for what a user gave as ``data``."""
+    if data is None:
+        return Indexed(None, device)
+    if isinstance(data, Seekable):
+        return Indexed(data, device)
+    if isinstance(data, (Tensor, Mapping, str, bytes)):
+        kind = "bare tensor" if isinstance(data, Tensor) else type(data).__name__
+        raise DataError(f"data: a {kind} is not a collection of batches; give Batches(..., batch_size=...)")
+    if isinstance(data, tuple) and data and all(isinstance(part, Tensor) for part in data):
+        raise DataError(
+            "data: a tuple of tensors looks like one batch; give Batches(tensors, batch_size=...), or [batch] for the "
+            "same batch at every step"
+        )
+    if not isinstance(data, Iterable):
+        raise DataError(
+            f"data: {type(data).__name__} is neither Batches nor an iterable of batches; give Batches(tensors, "
+            "batch_size=...)"
+        )
+    if isinstance(data, Sequence) and not data:
+        raise DataError("data: is empty; give at least one batch")
+    return Iterated(data, seed, device)
+
+
+def _why_not_repeatable(iterable: Iterable[Any], *, stateful: bool) -> str:
+    remedy = (
+        "use Batches, a list of batches, a map-style DataLoader without a generator of its own, or a loader with "
+        "state_dict()"
+    )
+    if stateful or isinstance(iterable, Sequence):
+        return ""
+    if isinstance(iterable, torch.utils.data.DataLoader):
+        if isinstance(iterable.dataset, torch.utils.data.IterableDataset):
+            return f"data: a DataLoader over an IterableDataset cannot be brought back to a batch; {remedy}"
+        nested = getattr(iterable.batch_sampler, "sampler", None)
+        drawing: list[Any] = [iterable, iterable.sampler, iterable.batch_sampler, nested]
+        if any(getattr(part, "generator", None) is not None for part in drawing):
+            return f"data: the DataLoader draws from a generator of its own, whose state is lost; {remedy}"
+        return ""
+    return f"data: {type(iterable).__name__} cannot be brought back to the batch at which a run stopped; {remedy}"

@@ -1,0 +1,8 @@
+"""Phase portraits of games, and convergence curves. Importing this package does not import matplotlib."""
+
+from __future__ import annotations
+
+from minimaxopt.plot.pictures import convergence, phase_portrait
+from minimaxopt.plot.trajectory import Trajectory, trajectory
+
+__all__ = ["Trajectory", "convergence", "phase_portrait", "trajectory"]

@@ -1,0 +1,1 @@
+"""Solutions, their history, certificates, and how they are stored."""

@@ -1,0 +1,81 @@
+"""Random streams: named, replayable, and invisible from outside."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minimaxopt.game.random_streams import replay, stream, undisturbed
+
+PURPOSES = ("data", "respond", "risk", "shuffle")
+
+
+def test_streams_of_different_names_differ() -> None:
+    names = list(product((0, 1, -1), (0, 1, 10), PURPOSES, (0, 1, 10)))
+    assert len({stream(*name) for name in names}) == len(names)
+
+
+@given(seed=st.integers(), step=st.integers(0), substep=st.integers(0))
+def test_a_stream_is_a_pure_function_that_any_generator_accepts(seed: int, step: int, substep: int) -> None:
+    first = stream(seed, step, "risk", substep)
+    assert first == stream(seed, step, "risk", substep)
+    assert 0 <= first < 2**63
+    torch.Generator().manual_seed(first)
+
+
+def test_streams_stay_what_they_are_across_releases() -> None:
+    # A changed stream would change every result that somebody has published.
+    assert stream(0, 0, "risk") == 5838512610433227800
+    assert stream(7, 3, "respond", 2) == 3805629153208136433
+
+
+def test_replay_repeats_the_draws() -> None:
+    with undisturbed():
+        replay(stream(3, 0, "risk"))
+        first = torch.rand(5)
+        replay(stream(3, 0, "risk"))
+        again = torch.rand(5)
+        replay(stream(3, 1, "risk"))
+        other = torch.rand(5)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_undisturbed_leaves_the_global_state_as_found() -> None:
+    before = torch.get_rng_state()
+    with undisturbed([torch.device("cpu")]):
+        replay(1)
+        torch.rand(100)
+        assert not torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_undisturbed_leaves_the_global_state_as_found_after_an_exception() -> None:
+    before = torch.get_rng_state()
+
+    @undisturbed()
+    def fail() -> None:
+        replay(1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_cuda_is_replayed_and_left_as_found(name: str) -> None:
+    device = torch.device(name)
+    torch.rand(1, device=device)
+    before = torch.cuda.get_rng_state(device)
+    with undisturbed([device]):
+        replay(5, [device])
+        first = torch.rand(4, device=device)
+        replay(5, [device])
+        assert torch.equal(first, torch.rand(4, device=device))
+    assert torch.equal(torch.cuda.get_rng_state(device), before)

@@ -1,0 +1,202 @@
+"""Two files that a reader never sees half of, and no pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter, OrderedDict, namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from minimaxopt.errors import ResumeError
+from minimaxopt.results import storage as _bundle
+
+
+def round_trip(folder: Path, content: Any) -> Any:
+    return _bundle.read(_bundle.write(folder, "thing", content))
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(
+            st.text(max_size=4) | st.integers() | st.sampled_from(["$tensor", "$items"]), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(content=plain)
+def test_plain_values_come_back(content: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert repr(round_trip(tmp_path_factory.mktemp("b"), content)) == repr(content)
+
+
+def test_numbers_that_are_none_come_back(tmp_path: Path) -> None:
+    back = round_trip(tmp_path, [math.nan, math.inf, -math.inf, -0.0, np.float32(0.5), np.int64(7)])
+    assert math.isnan(back[0])
+    assert back[1:] == [math.inf, -math.inf, 0.0, 0.5, 7]
+    assert math.copysign(1, back[3]) == -1
+    assert "NaN" not in (tmp_path / "thing.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]
+)
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_tensors_come_back_to_the_bit(dtype: torch.dtype, shape: tuple[int, ...], tmp_path: Path) -> None:
+    tensor = torch.randn(shape).to(dtype)
+    back = round_trip(tmp_path, {"a": [tensor, {"b": (tensor,)}]})
+    assert (back["a"][0].dtype, back["a"][0].shape) == (dtype, torch.Size(shape))
+    assert torch.equal(back["a"][0], tensor)
+    assert torch.equal(back["a"][1]["b"][0], tensor)
+
+
+def test_views_parameters_and_tied_tensors_come_back(tmp_path: Path) -> None:
+    base = torch.arange(12.0).view(3, 4)
+    parameter = torch.nn.Parameter(base[0])
+    back = round_trip(tmp_path, [base.t(), base[:, 1], parameter, base, base])
+    assert torch.equal(back[0], base.t())
+    assert torch.equal(back[1], base[:, 1])
+    assert torch.equal(back[2], parameter)
+    assert not back[2].requires_grad
+    back[3].zero_()
+    assert torch.equal(back[4], base)
+
+
+def test_dictionaries_keep_their_keys_and_order(tmp_path: Path) -> None:
+    content = {1: "a", "1": "b", (2, 3): OrderedDict(z=1, a=2), "count": Counter([4, 4])}
+    back = round_trip(tmp_path, content)
+    assert list(back) == [1, "1", (2, 3), "count"]
+    assert list(back[2, 3]) == ["z", "a"]
+    assert back["count"] == {4: 2}
+
+
+Pair = namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize("thing", [object(), {1, 2}, b"bytes", Pair(1, 2), 1j, lambda: 0])
+def test_what_cannot_be_kept_is_named(thing: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        ResumeError, match=rf"thing\.a\.1: {type(thing).__name__} cannot be saved; keep tensors, numbers"
+    ):
+        _bundle.write(tmp_path, "thing", {"a": [0, thing]})
+    assert list(tmp_path.iterdir()) == []
+    assert round_trip(tmp_path, {"a": [0, (1, 2)]}) == {"a": [0, (1, 2)]}
+
+
+def test_the_files_are_safetensors_and_json(tmp_path: Path) -> None:
+    _bundle.write(tmp_path / "deep" / "folder", "thing", {"x": torch.ones(3)})
+    head, tensors = sorted((tmp_path / "deep" / "folder").iterdir(), key=lambda path: path.suffix)
+    assert json.loads(head.read_text())["tensors"] == tensors.name
+    assert [t.tolist() for t in load_file(tensors).values()] == [[1.0, 1.0, 1.0]]
+
+
+def test_a_device_may_be_chosen(tmp_path: Path) -> None:
+    path = _bundle.write(tmp_path, "thing", torch.ones(3))
+    assert _bundle.read(path, "meta").device.type == "meta"
+
+
+def test_an_old_pair_is_replaced_and_neighbours_are_left(tmp_path: Path) -> None:
+    _bundle.write(tmp_path, "other", torch.zeros(2))
+    _bundle.write(tmp_path, "thing", torch.zeros(2))
+    (tmp_path / ".thing.json.4242.partial").write_text("of a run that was killed")
+    (tmp_path / "notes.txt").write_text("mine")
+    _bundle.write(tmp_path, "thing", torch.ones(2))
+    _bundle.write(tmp_path, "thing", torch.ones(2))
+    names = {path.name.partition("-")[0] + path.suffix for path in tmp_path.iterdir()}
+    assert names == {"other.safetensors", "other.json.json", "thing.safetensors", "thing.json.json", "notes.txt.txt"}
+    assert len(list(tmp_path.iterdir())) == 5
+    assert _bundle.read(tmp_path / "other.json").tolist() == [0, 0]
+    assert _bundle.read(tmp_path / "thing.json").tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("moment", ["write tensors", "replace tensors", "write json", "replace json"])
+def test_a_crash_at_any_moment_leaves_the_old_content_or_the_new(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _bundle.write(tmp_path, "thing", {"x": torch.zeros(2), "n": 1})
+    verb, what = moment.split()
+    suffix = {"tensors": ".safetensors", "json": ".json"}[what]
+    opened, replaced = Path.open, Path.replace
+
+    def crash_opening(self: Path, *arguments: Any, **options: Any) -> Any:
+        if verb == "write" and self.name.endswith(".partial") and f"{suffix}." in self.name:
+            raise OSError("crash")
+        return opened(self, *arguments, **options)
+
+    def crash_replacing(self: Path, target: Any) -> Path:
+        if verb == "replace" and Path(target).suffix == suffix:
+            raise OSError("crash")
+        return replaced(self, target)
+
+    monkeypatch.setattr(Path, "open", crash_opening)
+    monkeypatch.setattr(Path, "replace", crash_replacing)
+    with pytest.raises(OSError, match="crash"):
+        _bundle.write(tmp_path, "thing", {"x": torch.ones(2), "n": 2})
+    monkeypatch.undo()
+    back = _bundle.read(path)
+    assert (back["n"], back["x"].tolist()) == (1, [0.0, 0.0])
+    assert not list(tmp_path.glob("*.partial"))
+    assert round_trip(tmp_path, {"x": torch.ones(2), "n": 2})["n"] == 2
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_files_reach_the_disk_before_they_get_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    fsync, replaced = os.fsync, Path.replace
+
+    def sync(handle: int) -> None:
+        order.append("sync")
+        fsync(handle)
+
+    def rename(self: Path, target: Any) -> Path:
+        order.append(Path(target).suffix)
+        return replaced(self, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", rename)
+    _bundle.write(tmp_path, "thing", torch.ones(1))
+    assert order == ["sync", ".safetensors", "sync", "sync", ".json", "sync"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda head, tensors: head.unlink(), "there is no thing.json in"),
+        (lambda head, tensors: tensors.unlink(), "is missing beside .*; copy both files together"),
+        (lambda head, tensors: tensors.write_bytes(tensors.read_bytes()[:-1]), "was changed or damaged"),
+        (lambda head, tensors: tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x01"), "was changed or damaged"),
+        (lambda head, tensors: tensors.write_bytes(b""), "was changed or damaged"),
+        (lambda head, tensors: head.write_bytes(head.read_bytes()[:-3]), "is not JSON"),
+        (lambda head, tensors: head.write_bytes(b"\xff\xfe\x00"), "is not JSON"),
+        (lambda head, tensors: head.write_text("[1, 2]"), "was not written by minimaxopt"),
+        (lambda head, tensors: head.write_text('{"format": 1}'), "was not written by minimaxopt"),
+        (
+            lambda head, tensors: head.write_text(head.read_text().replace('"format": 1', '"format": 99')),
+            "is not of format 1; load it with the version",
+        ),
+    ],
+)
+def test_damage_is_told(damage: Any, message: str, tmp_path: Path) -> None:
+    head = _bundle.write(tmp_path, "thing", torch.zeros(2))
+    assert _bundle.read(head).tolist() == [0, 0]
+    damage(head, next(tmp_path.glob("*.safetensors")))
+    with pytest.raises(ResumeError, match=f"path: .*{message}"):
+        _bundle.read(head)
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResumeError, match="give the folder that save"):
+        _bundle.read(tmp_path / "file" / "thing.json")
