@@ -11,7 +11,7 @@ from typing import Any
 from .adapter import bench
 
 GAMES = ["convex-concave", "minimax-not-nash", "bilinear", "saddle", "unbounded-leader"]
-SOLVERS = ["sensitivity", "extragradient", "follow-the-ridge", "alternating-gda", "competitive-gradient"]
+SOLVERS = ["sensitivity", "extragradient", "follow-the-ridge", "alternating-gda", "optimistic"]
 
 
 def numbers() -> dict[str, Any]:
