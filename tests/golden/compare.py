@@ -18,10 +18,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PARTS = ("core", "privacy", "bench", "study", "study in float32")
+PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "core": ("core", {}),
+    "privacy": ("privacy", {"draws": True}),
+    "bench": ("bench", {}),
+    "study": ("study", {}),
+    "study in float32": ("study", {"dtype": "float32"}),
+}
+"""The module whose ``numbers`` are computed, with its arguments."""
 SHOWN = 40
 
 
@@ -33,7 +41,7 @@ def main() -> int:
     parser.add_argument("--parts", default=",".join(PARTS), help="some of these, separated by commas; by default all")
     arguments = parser.parse_args()
     parts = [part.strip() for part in arguments.parts.split(",")]
-    if unknown := set(parts) - set(PARTS):
+    if unknown := set(parts) - PARTS.keys():
         parser.error(f"--parts: there is no {', '.join(sorted(unknown))}; choose some of {', '.join(PARTS)}")
     before, after = (_played(source, parts) for source in (arguments.before, arguments.after))
     lines = [line for part in parts for line in _differences(part, before[part], after[part])]
@@ -100,9 +108,8 @@ def play(tree: str, out: str, parts: list[str]) -> None:
     torch.set_num_threads(1)
     numbers: dict[str, dict[str, str]] = {}
     for part in parts:
-        name, _, dtype = part.partition(" in ")
+        name, arguments = PARTS[part]
         try:
-            arguments = {"dtype": getattr(torch, dtype)} if dtype else {}
             numbers[part] = exact(import_module(f"golden.{name}").numbers(**arguments))
         except Exception as error:  # noqa: BLE001 - a part that cannot be played is a difference, the others are compared
             traceback.print_exc()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,17 @@ def perturbed(numbers: Mapping[str, Any], by: float = 1e-6) -> Iterator[tuple[st
     paths = [path for path, number in numbers.items() if isinstance(number, float)]
     for path in paths[:: max(1, len(paths) // 20)]:
         yield path, {**numbers, path: numbers[path] + by * max(1.0, abs(numbers[path]))}
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make new networks of this type, and leave the caller's default as it was."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _leaves(value: Any, of_tensor: Any, path: str = "") -> Iterator[tuple[str, Any]]:

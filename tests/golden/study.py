@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import torch
 from minimaxopt import solve_many
 
 from .adapter import study
+from .pinning import default_dtype
 
 _MNIST = """
 name = "golden"
@@ -89,13 +89,14 @@ _CIFAR10 = (
 )
 
 
-def numbers(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+def numbers(dtype: Literal["float32", "float64"] = "float64") -> dict[str, Any]:
     """Return values of every task, tables and claims of both studies, trained in ``dtype``."""
+    precision: torch.dtype = getattr(torch, dtype)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {
-            "mnist": _play(folder / "mnist", _MNIST.replace("AUTOATTACK", "2"), None, dtype),
-            "cifar10": _play(folder / "cifar10", _CIFAR10, _write_images(folder / "data"), dtype),
+            "mnist": _play(folder / "mnist", _MNIST.replace("AUTOATTACK", "2"), None, precision),
+            "cifar10": _play(folder / "cifar10", _CIFAR10, _write_images(folder / "data"), precision),
         }
 
 
@@ -137,7 +138,7 @@ def _chosen(graph: Any) -> Iterator[Any]:
 def _compute(task: Any, store: Any, images: Any, dtype: torch.dtype) -> Any:
     """Compute one task with networks and images of one type."""
     cast = replace(images, x_train=images.x_train.to(dtype), x_test=images.x_test.to(dtype))
-    with _default_dtype(dtype):
+    with default_dtype(dtype):
         outcome = study.function(task.kind)(task, study.workspace(store, lambda: cast, store.folder / "scratch"))
         return outcome.finish(solve_many([outcome.run])[0]) if hasattr(outcome, "run") else outcome
 
@@ -157,17 +158,6 @@ def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _timeless(item) for key, item in value.items() if "seconds" not in str(key)}
     return [_timeless(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Make new networks of this type, and leave the caller's default as it was."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _write_images(folder: Path, count: int = 20) -> Path:
