@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Tensors
-from minimaxopt.calculus.spectrum import Operator, random_like
-from minimaxopt.game.trees import add, dot, squared_norm
+from minimaxopt.calculus.conjugate_gradient import Operator
+from minimaxopt.calculus.spectrum import random_like
+from minimaxopt.calculus.vectors import add, dot, squared_norm
 from minimaxopt.results.certificate import Constraint
 
 _DENSE = 64

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import OptimizerFactory, Player, Point
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import FlatRisk, Gradients, PenalizedGradient, operator, penalized_gradient
 from minimaxopt.errors import ArgumentError, MinimaxoptError
 from minimaxopt.execution.compiled_derivatives import Compiled
 from minimaxopt.execution.cuda_graph import (
@@ -23,7 +23,8 @@ from minimaxopt.execution.cuda_graph import (
     refuse_elsewhere,
     refuse_settings,
 )
-from minimaxopt.game.game import Game, devices_of
+from minimaxopt.game.game import Game
+from minimaxopt.game.players import devices_of
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.solvers import AlternatingGDA, Ascent, Context, Descent, Sensitivity, SimultaneousGDA
 from minimaxopt.solvers.player_optimizer import default_optimizer
@@ -120,10 +121,8 @@ def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
         )
 
 
-def _derived(
-    risk: calculus.FlatRisk, point: Point, players: tuple[Player, ...] | None
-) -> calculus.Gradients | calculus.Penalised:
-    return calculus.penalised(risk, point, 1.0) if players is None else calculus.operator(risk, point, players)
+def _derived(risk: FlatRisk, point: Point, players: tuple[Player, ...] | None) -> Gradients | PenalizedGradient:
+    return penalized_gradient(risk, point, 1.0) if players is None else operator(risk, point, players)
 
 
 def _wanted(solver: Any, *, responding: bool) -> list[tuple[Player, ...] | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import function
 from torch.overrides import TorchFunctionMode
 
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import gradients, scalar
 from minimaxopt.errors import DataError, DoubleBackwardError, MinimaxoptError, RiskError
 from minimaxopt.game.game import Flipped
 from minimaxopt.game.trees import leaves_with_names
@@ -51,9 +51,9 @@ def probe(ctx: Context, *, twice: bool) -> None:
             value = risk(ctx.point.u, v)
     finally:
         ctx.batch, ctx.gradient_evaluations = before, spent
-    calculus.scalar(value)
+    scalar(value)
     if not value.requires_grad:
-        calculus.gradients(value, {"u": ctx.point.u})  # raises with the reasons
+        gradients(value, {"u": ctx.point.u})  # raises with the reasons
     if twice:
         _refuse_once_differentiable(value)
 

@@ -20,14 +20,16 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record, Tree
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import operator
+from minimaxopt.calculus.vectors import finite, of, squared_norm
 from minimaxopt.errors import ArgumentError, DivergenceWarning, ResumeError
 from minimaxopt.game.data_source import Exhausted
-from minimaxopt.game.trees import finite, squared_norm
-from minimaxopt.loop.callbacks import Begins, Callback, Checkpoint, JSONLLog, Stateful
+from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin, SupportsState
 from minimaxopt.loop.progress_bar import Bar
-from minimaxopt.results import storage as _bundle
-from minimaxopt.results.solution import History, Solution, Status, check_names, digest, environment, without_addresses
+from minimaxopt.results import storage
+from minimaxopt.results.environment import digest, environment, without_addresses
+from minimaxopt.results.history import History
+from minimaxopt.results.solution import Solution, Status, check_names
 from minimaxopt.solvers import Context
 
 _BLOCK_SECONDS = 0.25  # how long the values may go unchecked; also how often the progress bar moves
@@ -56,7 +58,7 @@ class _NotFinite(Exception):  # noqa: N818 - an event, not a failure
 
 
 @final
-class Playing:
+class SolveLoop:
     """A running solve; callbacks see it as ``Progress``."""
 
     def __init__(
@@ -79,7 +81,7 @@ class Playing:
         self._called = [-1] * len(self._callbacks)
         self._looked = 0
         for callback in self._callbacks:
-            if isinstance(callback, Begins):
+            if isinstance(callback, SupportsBegin):
                 callback.begin()
         self._state = solver.init(ctx)
         self._recorded: set[str] = set()
@@ -132,7 +134,7 @@ class Playing:
     # -- resuming ------------------------------------------------------------------------------------------------------
 
     def resume(self, folder: Path) -> None:
-        saved = _bundle.read(folder / f"{Checkpoint.NAME}.json")
+        saved = storage.read(folder / f"{Checkpoint.NAME}.json")
         captured, then, now = saved["run"], saved["manifest"], self._manifest
         for key in self._settings:
             if then.get(key) != now[key]:
@@ -181,9 +183,9 @@ class Playing:
             found[f"{self._name[player]}_scheduler"] = schedule
         return found
 
-    def _memories(self) -> list[tuple[str, Stateful]]:
+    def _memories(self) -> list[tuple[str, SupportsState]]:
         """Return the callbacks that remember, each by its type and its number among those of the type."""
-        held = [c for c in self._callbacks if isinstance(c, Stateful)]
+        held = [c for c in self._callbacks if isinstance(c, SupportsState)]
         kinds = [type(c).__name__ for c in held]
         return [(f"{kind} {kinds[:i].count(kind)}", c) for i, (kind, c) in enumerate(zip(kinds, held, strict=True))]
 
@@ -232,7 +234,7 @@ class Playing:
             try:
                 safe_next = self._make_block(block)
             except (Exception, KeyboardInterrupt) as event:
-                self._retrace(safe, first)
+                self.replay_block(safe, first)
                 if not isinstance(event, Exhausted):
                     raise
                 reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
@@ -256,7 +258,7 @@ class Playing:
         before_the_last = self._safe()
         self._state, record = ctx.advance(self._solver, self._state)
         columns = _columns([*records, record])
-        if self._offender(columns):
+        if self.first_nonfinite(columns):
             raise _NotFinite(
                 f"a value ceased to be finite before step {self.step}, but not when the steps were repeated: f or the "
                 "device is not deterministic."
@@ -299,13 +301,13 @@ class Playing:
         ctx = self._ctx
         if ctx.responding:
             z, risk = ctx.respond()
-            found = calculus.operator(risk, Point(ctx.point.u, z), ("u",))
+            found = operator(risk, Point(ctx.point.u, z), ("u",))
             ctx.gradient_evaluations += 1
         else:
             found = ctx.gradients(players=tuple(ctx.movers))
         total = 0.0
         for player, mover in ctx.movers.items():
-            slope = calculus.of(Point(found.u, found.v), player)
+            slope = of(Point(found.u, found.v), player)
             there = ctx.project(player, {n: t.detach() - slope[n] for n, t in mover.tensors.items()})
             total += float(squared_norm(mover.tensors[n].detach() - x for n, x in there.items()))
         return math.sqrt(total)
@@ -326,7 +328,7 @@ class Playing:
         self._ctx.reinstate(safe.captured, source=False)
         self._state = _moved(safe.state, None)
 
-    def _offender(self, columns: _Columns) -> str:
+    def first_nonfinite(self, columns: _Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""
         live = [(f"{self._name['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._ctx.live()]
         named = [(name, values) for name, (_, values) in columns.items()] + live
@@ -334,7 +336,7 @@ class Playing:
             return ""
         return next((name for name, tensor in named if not bool(finite([tensor]))), "")
 
-    def _retrace(self, safe: _Safe, first: int) -> None:
+    def replay_block(self, safe: _Safe, first: int) -> None:
         """Play the block that began at step ``first`` again from ``safe``, up to the step at which it broke off.
 
         Raises ``_NotFinite`` at the last point where all was finite, if a value ceases to be finite on the way: that is
@@ -350,7 +352,7 @@ class Playing:
                 before, here, at = here, self._safe(), self.step
                 self._state, record = self._ctx.advance(self._solver, self._state)
                 columns = _columns([record])
-                bad = self._offender(columns)
+                bad = self.first_nonfinite(columns)
                 if bad in record:  # formed at the step's opening point, which is then not a good place to end either
                     here = before
                 elif not bad and at >= first:

@@ -13,12 +13,12 @@ import torch
 from minimaxopt._types import OptimizerFactory, SchedulerFactory
 from minimaxopt.errors import ArgumentError, MinimaxoptError, ResumeError
 from minimaxopt.execution.compile import default_for, prepare, rehearse
-from minimaxopt.game.data_source import Batches
+from minimaxopt.game.batches import Batches
 from minimaxopt.game.game import Game
-from minimaxopt.game.random_streams import undisturbed
+from minimaxopt.game.random_streams import preserve_rng_state
 from minimaxopt.loop.callbacks import Callback, Checkpoint
 from minimaxopt.loop.first_evaluation import probe
-from minimaxopt.loop.loop import Playing
+from minimaxopt.loop.loop import SolveLoop
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.results.solution import Solution
 from minimaxopt.solvers import SOLVERS, Context
@@ -155,8 +155,8 @@ def solve(
         )
     )
     with ExitStack() as stack:
-        stack.enter_context(undisturbed(prepared.ctx.devices))
-        stack.callback(prepared.untie)
+        stack.enter_context(preserve_rng_state(prepared.ctx.devices))
+        stack.callback(prepared.break_reference_cycle)
         playing = prepared.begin()
         bar = stack.enter_context(Bar(prepared.solver.name, steps, done=playing.step, shown=progress))
         return playing.play(bar)
@@ -204,10 +204,10 @@ class Prepared:
         if not self.ctx.source.exact and any(isinstance(c, Checkpoint) for c in self.callbacks):
             raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {self.ctx.source.why_not}")
 
-    def begin(self) -> Playing:
+    def begin(self) -> SolveLoop:
         """Return the run as it begins or goes on; its risk has been evaluated once. Draws random numbers."""
         run = self._run
-        playing = Playing(
+        playing = SolveLoop(
             self.ctx,
             self.solver,
             run.steps,
@@ -226,7 +226,7 @@ class Prepared:
                 rehearse(self.ctx, self.solver)
         return playing
 
-    def untie(self) -> None:
+    def break_reference_cycle(self) -> None:
         """Open the ring of optimizer and schedule, so that moments and parameters are freed at once, not at some time.
 
         A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.

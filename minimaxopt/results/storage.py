@@ -35,10 +35,10 @@ def write(folder: Path, name: str, content: Any) -> Path:
     packed = save_tensors(tensors)
     digest = hashlib.sha256(packed).hexdigest()
     tensor_file = f"{name}-{digest[:16]}.safetensors"
-    replace(folder / tensor_file, packed)
+    write_atomically(folder / tensor_file, packed)
     head = {"format": FORMAT, "tensors": tensor_file, "sha256": digest, "content": plain}
     path = folder / f"{name}.json"
-    replace(path, json.dumps(head, allow_nan=False).encode())
+    write_atomically(path, json.dumps(head, allow_nan=False).encode())
     # What an earlier write left, and what one left that was killed.
     for old in [*folder.glob(f"{name}-*.safetensors"), *folder.glob(f".{name}*.partial")]:
         if old.name != tensor_file:
@@ -77,7 +77,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> Any:
     return _decode(head["content"], tensors)
 
 
-def replace(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that its old or its new content is there after a crash at any moment."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

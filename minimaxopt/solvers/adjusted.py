@@ -13,9 +13,10 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record
-from minimaxopt.calculus.gradients import Blocks, Gradients, negated
+from minimaxopt.calculus.gradients import Gradients
+from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.trees import add, dot
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 _ALIGNED_ENOUGH = 0.1  # epsilon of the published rule: in doubt the adjustment is added

@@ -8,8 +8,7 @@ from typing import Any, ClassVar, final
 import torch
 
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus.gradients import of
-from minimaxopt.game.trees import add
+from minimaxopt.calculus.vectors import add, of
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.extragradient import Moments, check_moments, gradients_ahead, proposals, reached
 

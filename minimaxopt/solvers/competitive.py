@@ -8,10 +8,9 @@ from typing import ClassVar, final
 import torch
 
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus.gradients import negated
-from minimaxopt.calculus.spectrum import conjugate_gradient
+from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
+from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.trees import add
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.implicit import check_system
 

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import OptimizerFactory, Player, Point, Projection, Record, SchedulerFactory, Tensors
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import Deriving, FlatRisk, Gradients, operator
+from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.vectors import squared_norm
 from minimaxopt.errors import ArgumentError, DataError
-from minimaxopt.execution.compiled_derivatives import Deriving
 from minimaxopt.game.data_source import Source, source_of
 from minimaxopt.game.functional import Functional
-from minimaxopt.game.game import Game, devices_of
+from minimaxopt.game.game import Game
+from minimaxopt.game.players import devices_of
 from minimaxopt.game.random_streams import replay, stream
-from minimaxopt.game.trees import leaves_with_names, shell_of, squared_norm, tensors_of
-from minimaxopt.solvers.player_optimizer import Mover, make_mover
+from minimaxopt.game.trees import leaves_with_names, shell_of, tensors_of
+from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
 
 State = TypeVar("State")
 
@@ -129,8 +131,8 @@ class Context:
         self._closing: dict[Player, Tensors] | None = None
         self._last_buffers: dict[Player, Tensors] = self._opening
         factories = {"u": (u_optimizer, u_scheduler), "v": (v_optimizer, v_scheduler)}
-        self.movers: dict[Player, Mover] = {
-            player: make_mover(player, self.functional.parameters[player], *factories[player])
+        self.movers: dict[Player, PlayerOptimizer] = {
+            player: make_player_optimizer(player, self.functional.parameters[player], *factories[player])
             for player in movers
             if not (player == "v" and game.responding)
         }
@@ -185,14 +187,14 @@ class Context:
 
     # -- derivatives --------------------------------------------------------------------------------------------------
 
-    def risk(self, *, substep: int = 0, batch: tuple[Any, ...] | None = None) -> calculus.FlatRisk:
+    def risk(self, *, substep: int = 0, batch: tuple[Any, ...] | None = None) -> FlatRisk:
         """Return ``f`` as a function of flat tensors, on the step's batch, buffers and random draw.
 
         Every call replays the draw of ``substep``, so that all evaluations of one substep see the same dropout masks.
         """
         return self._risk(self.batch if batch is None else batch, substep)
 
-    def _risk(self, batch: tuple[Any, ...], substep: int, spec: Any = None) -> calculus.FlatRisk:
+    def _risk(self, batch: tuple[Any, ...], substep: int, spec: Any = None) -> FlatRisk:
         """Return the risk; ``spec`` is the form of a responding follower's answer, whose leaves it then takes."""
         draw = stream(self.seed, self.step, "risk", substep)
 
@@ -221,7 +223,7 @@ class Context:
         *,
         substep: int = 0,
         batch: tuple[Any, ...] | None = None,
-    ) -> calculus.Gradients:
+    ) -> Gradients:
         """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)``, at ``point`` or where we are.
 
         The buffers that the last evaluation for ``u`` leaves become the game's when the step ends.
@@ -232,7 +234,7 @@ class Context:
                 "the game a follower with parameters"
             )
         self.gradient_evaluations += 1
-        found = calculus.operator(self.risk(substep=substep, batch=batch), point or self.point, players)
+        found = operator(self.risk(substep=substep, batch=batch), point or self.point, players)
         self.note_buffers(players)
         return found
 
@@ -243,12 +245,12 @@ class Context:
         players: tuple[Player, ...] = ("u", "v"),
         substep: int = 0,
         batch: tuple[Any, ...] | None = None,
-    ) -> calculus.Blocks:
+    ) -> Blocks:
         """Return the gradients at ``point`` or where we are, with Hessian blocks times vectors at one pass each.
 
         ``players`` are those whose move it serves, as for ``gradients``: the evaluation's buffers are kept for ``u``.
         """
-        found = calculus.Blocks(self.risk(substep=substep, batch=batch), point or self.point, self._count)
+        found = Blocks(self.risk(substep=substep, batch=batch), point or self.point, self._count)
         self.note_buffers(players)
         return found
 
@@ -260,7 +262,7 @@ class Context:
     def _count(self) -> None:
         self.gradient_evaluations += 1
 
-    def respond(self) -> tuple[Tensors, calculus.FlatRisk]:
+    def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
         self._seed(stream(self.seed, self.step, "respond"))
         answer = self.functional.respond(self.point.u, self.batch, self._opening)
@@ -306,7 +308,7 @@ class Context:
 
     def snapshot(self, players: tuple[Player, ...] = ("u", "v")) -> Snapshot:
         """Return a copy of the parameters and moments of those of ``players`` who move."""
-        movers: dict[Player, Mover] = {p: m for p, m in self.movers.items() if p in players}
+        movers: dict[Player, PlayerOptimizer] = {p: m for p, m in self.movers.items() if p in players}
         parameters: dict[Player, Tensors] = {
             p: {n: t.detach().clone() for n, t in m.tensors.items()} for p, m in movers.items()
         }
@@ -422,7 +424,7 @@ class Context:
         return named + [(f"{p}.{n}", t) for p, held in self._opening.items() for n, t in held.items()]
 
 
-def sensitivity_of(gradients: calculus.Gradients) -> Record:
+def sensitivity_of(gradients: Gradients) -> Record:
     """Return the record of a step: the risk, and ``||grad_v f||^2`` where the follower's gradient is at hand."""
     record = {"risk": gradients.risk}
     return {**record, "sensitivity": squared_norm(gradients.v.values())} if gradients.v else record

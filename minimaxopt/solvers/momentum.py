@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus.gradients import of
+from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus.gradients import Blocks, negated
-from minimaxopt.calculus.spectrum import conjugate_gradient
-from minimaxopt.game.trees import add
+from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
+from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.implicit import check_system, follower_system, solve_record
 

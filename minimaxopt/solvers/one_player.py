@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from minimaxopt._types import Player, Point, Record
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import operator
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 
@@ -41,7 +41,7 @@ class Descent:
         """Make one step of ``u``."""
         if ctx.responding:
             z, risk = ctx.respond()
-            found = calculus.operator(risk, Point(ctx.point.u, z), ("u",))
+            found = operator(risk, Point(ctx.point.u, z), ("u",))
             ctx.gradient_evaluations += 1
             ctx.note_buffers(("u",))
         else:

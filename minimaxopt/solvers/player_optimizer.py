@@ -15,7 +15,7 @@ from minimaxopt.errors import ArgumentError
 
 @final
 @dataclass
-class Mover:
+class PlayerOptimizer:
     """A player's tensors, the optimizer that moves them and the schedule of its rate."""
 
     tensors: Tensors
@@ -30,9 +30,9 @@ class Mover:
             tensor.grad = direction[name].clone() if self.writes else direction[name]
 
 
-def make_mover(
+def make_player_optimizer(
     player: Player, tensors: Tensors, factory: OptimizerFactory | None, schedule: SchedulerFactory | None
-) -> Mover:
+) -> PlayerOptimizer:
     """Build a player's optimizer and schedule, or say why it cannot be."""
     name = f"{player}_optimizer"
     if not tensors:
@@ -72,7 +72,7 @@ def make_mover(
             "all of it, such as lambda tensors: torch.optim.Adam(tensors, lr=1e-3)"
         )
     scheduler = None if schedule is None else _make_scheduler(f"{player}_scheduler", schedule, optimizer)
-    return Mover(tensors, optimizer, scheduler, _writes(optimizer))
+    return PlayerOptimizer(tensors, optimizer, scheduler, _writes(optimizer))
 
 
 def _writes(optimizer: torch.optim.Optimizer) -> bool:

@@ -11,8 +11,9 @@ import torch
 
 from minimaxopt._types import Player, Point
 from minimaxopt.calculus.gradients import operator
+from minimaxopt.calculus.vectors import finite
 from minimaxopt.errors import DivergenceWarning
-from minimaxopt.game.trees import finite, leaves_with_names
+from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.loop.callbacks import Evaluate
 from minimaxopt.loop.solve import solve
 from minimaxopt.plugins.problem import Problem

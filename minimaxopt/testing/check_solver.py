@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from minimaxopt._types import OptimizerFactory, Player
 from minimaxopt.constraints import Box
 from minimaxopt.errors import ArgumentError, DivergenceWarning, RiskError
-from minimaxopt.game.data_source import Batches
-from minimaxopt.game.game import Game, is_responding
+from minimaxopt.game.batches import Batches
+from minimaxopt.game.game import Game
+from minimaxopt.game.players import is_responding
 from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.loop.callbacks import Checkpoint
 from minimaxopt.loop.solve import solve

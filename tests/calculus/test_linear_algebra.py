@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from minimaxopt._types import Tensors
-from minimaxopt.calculus.spectrum import conjugate_gradient, random_like, smallest_eigenvalue
+from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
+from minimaxopt.calculus.spectrum import random_like, smallest_eigenvalue
 
 EXACT = 1e-9
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import Box, Game, certify
-from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.results.certificate import Certificate
 
@@ -193,7 +193,7 @@ def test_the_standard_error_is_right_for_batches_of_any_sizes() -> None:
     squares, claimed = 0.0, 0.0
     for _ in range(1500):
         data = [(torch.randn(n, generator=generator, dtype=torch.float64),) for n in (12, 2, 1)]
-        mean = Measured(game, data, 0).risk()
+        mean = DatasetRisk(game, data, 0).risk()
         assert mean.error is not None
         squares, claimed = squares + mean.value**2, claimed + mean.error**2
     assert squares / 1500 == pytest.approx(1 / 15, rel=0.15)

@@ -12,12 +12,12 @@ import torch
 
 from minimaxopt import AlternatingGDA, Box, Context, Game, SimultaneousGDA, solve
 from minimaxopt.solvers.anchored import AnchoredExtragradient
-from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
-from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
-from minimaxopt.solvers.lookahead import Lookahead
+from minimaxopt.solvers.best_response import BestResponse
+from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.momentum import NegativeMomentum
-from minimaxopt.solvers.optimistic import Optimistic
 from minimaxopt.solvers.smoothed import SmoothedGDA
+from minimaxopt.solvers.wrappers import Lookahead
 from tests.solvers import hand
 from tests.solvers.first_order import ROWS
 from tests.solvers.test_table import EXACT, play

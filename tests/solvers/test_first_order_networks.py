@@ -17,16 +17,15 @@ import pytest
 import torch
 
 from minimaxopt import Checkpoint, Context, SimultaneousGDA, Status
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from minimaxopt.solvers.anchored import AnchoredExtragradient
-from minimaxopt.solvers.averaged import Averaged
-from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
-from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
+from minimaxopt.solvers.best_response import BestResponse
+from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.kbeam import KBeam
-from minimaxopt.solvers.lookahead import Lookahead
 from minimaxopt.solvers.momentum import NegativeMomentum
-from minimaxopt.solvers.optimistic import Optimistic
 from minimaxopt.solvers.smoothed import SmoothedGDA
+from minimaxopt.solvers.wrappers import Averaged, Lookahead
 from tests.trainings import batches, fingerprint, network_game, play
 
 SOLVERS: dict[str, Any] = {
@@ -143,7 +142,7 @@ def test_a_killed_run_of_several_followers_is_continued_to_the_bit(tmp_path: Pat
     child.kill()
     _, errors = child.communicate()
     assert child.returncode == -signal.SIGKILL, errors.decode()
-    reached = _bundle.read(tmp_path / "run" / "checkpoint.json")["run"]["step"]
+    reached = storage.read(tmp_path / "run" / "checkpoint.json")["run"]["step"]
     assert HALF <= reached < STEPS
     resumed = train("k-beam in lookahead", resume=tmp_path / "run")
     assert fingerprint(resumed) == fingerprint(train("k-beam in lookahead"))

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from minimaxopt import Context, Game, SimultaneousGDA, Status
-from minimaxopt.solvers.averaged import Averaged
-from minimaxopt.solvers.lookahead import Lookahead
+from minimaxopt.solvers.wrappers import Averaged, Lookahead
 from tests.solvers.test_first_order import length, run, xy
 from tests.solvers.test_table import EXACT
 

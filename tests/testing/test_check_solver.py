@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from minimaxopt import Sensitivity
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import operator, penalized_gradient
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers import SOLVERS
 from minimaxopt.testing import check_solver
@@ -272,7 +272,7 @@ class Bufferless(Theirs):
     """Evaluates by itself and does not note what that left in the buffers."""
 
     def step(self, ctx: Any, state: Any) -> Any:
-        here = calculus.operator(ctx.risk(), ctx.point)
+        here = operator(ctx.risk(), ctx.point)
         ctx.gradient_evaluations += 1
         ctx.apply("u", here.u)
         ctx.apply("v", here.v)
@@ -284,7 +284,7 @@ class Secretive(Theirs):
     """Differentiates twice without a word."""
 
     def step(self, ctx: Any, state: Any) -> Any:
-        found = calculus.penalised(ctx.risk(), ctx.point, 0.5)
+        found = penalized_gradient(ctx.risk(), ctx.point, 0.5)
         ctx.note_buffers(("u",))
         ctx.gradient_evaluations += 2
         ctx.apply("v", found.v)
@@ -305,7 +305,7 @@ class Deaf(Theirs):
         return {"count": 0, "before": None}
 
     def step(self, ctx: Any, state: Any) -> Any:
-        found = calculus.operator(ctx.risk(), ctx.point)
+        found = operator(ctx.risk(), ctx.point)
         ctx.gradient_evaluations += 1
         ctx.note_buffers(("u", "v"))
         ctx.apply("u", found.u)
