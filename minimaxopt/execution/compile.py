@@ -132,7 +132,7 @@ def _wanted(solver: Any, *, responding: bool) -> list[tuple[Player, ...] | None]
         return [*first, ("u", "v") if solver.gamma == 0 else None]
     if isinstance(solver, AlternatingGDA):
         return [("u",), ("v",)]
-    return [solver.movers]
+    return [solver.players]
 
 
 @contextmanager

@@ -201,7 +201,7 @@ def refuse_draws(spent: list[int], allowed: int) -> None:
 
 def refuse_settings(ctx: Context, solver: Any) -> None:
     """Refuse what would be captured as it is at one step and then never change, or wait for the device."""
-    for player, mover in ctx.movers.items():
+    for player, mover in ctx.optimizers.items():
         if mover.scheduler is not None:
             raise ArgumentError(
                 f"{player}_scheduler: a CUDA graph keeps the learning rate of the step at which it was captured; leave "

@@ -104,8 +104,8 @@ class SolveLoop:
         return (v, u) if self._flipped else (u, v)
 
     def rates(self) -> dict[str, float]:
-        movers = {self._name[player]: mover for player, mover in self._ctx.movers.items()}
-        return {player: float(movers[player].optimizer.param_groups[0]["lr"]) for player in sorted(movers)}
+        optimizers = {self._name[player]: optimizer for player, optimizer in self._ctx.optimizers.items()}
+        return {player: float(optimizers[player].optimizer.param_groups[0]["lr"]) for player in sorted(optimizers)}
 
     def log(self, name: str, value: float) -> None:
         if name in self._recorded:
@@ -148,7 +148,7 @@ class SolveLoop:
             )
         for player, held in self._ctx.functional.buffers.items():
             check_names(self._name[player], held, captured["buffers"].get(player, {}))
-        for player, mover in self._ctx.movers.items():
+        for player, mover in self._ctx.optimizers.items():
             check_names(self._name[player], mover.tensors, captured["parameters"].get(player, {}))
         if saved["frozen"] != self._digest_of_the_frozen():
             raise ResumeError(
@@ -175,7 +175,7 @@ class SolveLoop:
     def _movers(self) -> dict[str, str]:
         """Return what the moving players' optimizers and schedules were built as."""
         found: dict[str, str] = {}
-        for player, mover in self._ctx.movers.items():
+        for player, mover in self._ctx.optimizers.items():
             options = mover.optimizer.defaults.items()
             given = ", ".join(f"{k}={without_addresses(x)}" for k, x in options if x is not None and x is not False)
             found[f"{self._name[player]}_optimizer"] = f"{type(mover.optimizer).__name__}({given})"
@@ -191,7 +191,7 @@ class SolveLoop:
 
     def _digest_of_the_frozen(self) -> str:
         parameters = self._ctx.functional.parameters
-        return digest({self._name[p]: tensors for p, tensors in parameters.items() if p not in self._ctx.movers})
+        return digest({self._name[p]: tensors for p, tensors in parameters.items() if p not in self._ctx.optimizers})
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -304,9 +304,9 @@ class SolveLoop:
             found = operator(risk, Point(ctx.point.u, z), ("u",))
             ctx.gradient_evaluations += 1
         else:
-            found = ctx.gradients(players=tuple(ctx.movers))
+            found = ctx.gradients(players=tuple(ctx.optimizers))
         total = 0.0
-        for player, mover in ctx.movers.items():
+        for player, mover in ctx.optimizers.items():
             slope = of(Point(found.u, found.v), player)
             there = ctx.project(player, {n: t.detach() - slope[n] for n, t in mover.tensors.items()})
             total += float(squared_norm(mover.tensors[n].detach() - x for n, x in there.items()))

@@ -49,7 +49,7 @@ class Plane:
             if tree is None or (player == "v" and game.responding):
                 what = "is missing" if tree is None else "is computed afresh at each step"
                 raise ArgumentError(f"game: {player} {what}; give a game whose two players hold values of their own")
-        self._ctx = Context(game, movers=())
+        self._ctx = Context(game, players=())
         self._ctx.batch = () if batch is None else (batch,)
         self._base: dict[Player, Tensors] = {}
         self._axes: dict[Player, Tensors] = {}

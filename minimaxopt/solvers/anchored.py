@@ -50,7 +50,7 @@ class AnchoredExtragradient:
     moments: Moments = "both"
 
     name: ClassVar[str] = "anchored-extragradient"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         check_moments(self.moments)
@@ -58,7 +58,7 @@ class AnchoredExtragradient:
     def init(self, ctx: Context) -> dict[str, Any]:
         """Put the anchor where we are."""
         require_parametric(ctx, self.name)
-        anchor = {player: {n: t.detach().clone() for n, t in of(ctx.point, player).items()} for player in self.movers}
+        anchor = {player: {n: t.detach().clone() for n, t in of(ctx.point, player).items()} for player in self.players}
         return {"anchor": anchor, "steps": 0}
 
     def step(self, ctx: Context, state: dict[str, Any]) -> tuple[dict[str, Any], Record]:
@@ -66,7 +66,7 @@ class AnchoredExtragradient:
         here = ctx.gradients()
         pull = self._pull(ctx, state)
         proposed = proposals(ctx, here, self.moments)
-        ahead = gradients_ahead(ctx, reached(ctx, {p: add(pull[p], proposed[p]) for p in self.movers}))
+        ahead = gradients_ahead(ctx, reached(ctx, {p: add(pull[p], proposed[p]) for p in self.players}))
         ctx.move("u", add(pull["u"], ctx.propose("u", ahead.u)))
         ctx.move("v", add(pull["v"], ctx.propose("v", ahead.v)))
         return {**state, "steps": state["steps"] + 1}, sensitivity_of(here)
@@ -77,5 +77,5 @@ class AnchoredExtragradient:
                 player: {
                     n: (state["anchor"][player][n] - t) / (state["steps"] + 2) for n, t in of(ctx.point, player).items()
                 }
-                for player in self.movers
+                for player in self.players
             }

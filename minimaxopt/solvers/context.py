@@ -33,7 +33,7 @@ class Solver(Protocol[State]):
     """
 
     name: ClassVar[str]
-    movers: ClassVar[tuple[Player, ...]]
+    players: ClassVar[tuple[Player, ...]]
     """The players that it moves; the others stay frozen."""
 
     def init(self, ctx: Context) -> State:
@@ -69,7 +69,7 @@ class Context:
 
     Args:
         game: the game; its players are copied.
-        movers: the players that move; the others are frozen.
+        players: those that move; the others are frozen.
         data: as in ``solve``.
         seed: of every random draw.
         u_optimizer: factory of the leader's optimizer, as in ``solve``.
@@ -96,7 +96,7 @@ class Context:
         self,
         game: Game,
         *,
-        movers: tuple[Player, ...] = ("u", "v"),
+        players: tuple[Player, ...] = ("u", "v"),
         data: Any = None,
         seed: int = 0,
         u_optimizer: OptimizerFactory | None = None,
@@ -131,12 +131,12 @@ class Context:
         self._closing: dict[Player, Tensors] | None = None
         self._last_buffers: dict[Player, Tensors] = self._opening
         factories = {"u": (u_optimizer, u_scheduler), "v": (v_optimizer, v_scheduler)}
-        self.movers: dict[Player, PlayerOptimizer] = {
+        self.optimizers: dict[Player, PlayerOptimizer] = {
             player: make_player_optimizer(player, self.functional.parameters[player], *factories[player])
-            for player in movers
+            for player in players
             if not (player == "v" and game.responding)
         }
-        for player in self.movers:
+        for player in self.optimizers:
             self._project(player)
 
     # -- where we are -------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Context:
 
     def rates(self) -> dict[Player, float]:
         """Return the present learning rate of each moving player: lambda for ``u``, sigma for ``v``."""
-        return {player: self._rate(player) for player in self.movers}
+        return {player: self._rate(player) for player in self.optimizers}
 
     def samples(self) -> int:
         """Return N, the number of samples in the batch: the first dimension that all its tensors share."""
@@ -178,7 +178,7 @@ class Context:
             self.seeding(draw)
 
     def _rate(self, player: Player) -> float:
-        rates = {float(group["lr"]) for group in self.movers[player].optimizer.param_groups}
+        rates = {float(group["lr"]) for group in self.optimizers[player].optimizer.param_groups}
         if len(rates) != 1:
             raise ArgumentError(
                 f"{player}_optimizer: has parameter groups of different rates {sorted(rates)}; give gamma as a number"
@@ -256,7 +256,7 @@ class Context:
 
     def note_buffers(self, players: tuple[Player, ...]) -> None:
         """Keep the buffers that the latest evaluation left, to be committed at the end of the step."""
-        if "u" in players or self._closing is None or "u" not in self.movers:
+        if "u" in players or self._closing is None or "u" not in self.optimizers:
             self._closing = self._last_buffers
 
     def _count(self) -> None:
@@ -286,7 +286,7 @@ class Context:
 
     def propose(self, player: Player, direction: Tensors) -> Tensors:
         """Return the displacement that the optimizer would make along ``direction``; only its moments advance."""
-        tensors = self.movers[player].tensors
+        tensors = self.optimizers[player].tensors
         before = {name: t.detach().clone() for name, t in tensors.items()}
         self._optimize(player, direction)
         with torch.no_grad():
@@ -298,7 +298,7 @@ class Context:
     def move(self, player: Player, displacement: Tensors) -> None:
         """Add ``displacement`` to the player's tensors, then project."""
         with torch.no_grad():
-            for name, tensor in self.movers[player].tensors.items():
+            for name, tensor in self.optimizers[player].tensors.items():
                 tensor.add_(displacement[name])
         self._project(player)
 
@@ -308,13 +308,13 @@ class Context:
 
     def snapshot(self, players: tuple[Player, ...] = ("u", "v")) -> Snapshot:
         """Return a copy of the parameters and moments of those of ``players`` who move."""
-        movers: dict[Player, PlayerOptimizer] = {p: m for p, m in self.movers.items() if p in players}
+        moving: dict[Player, PlayerOptimizer] = {p: m for p, m in self.optimizers.items() if p in players}
         parameters: dict[Player, Tensors] = {
-            p: {n: t.detach().clone() for n, t in m.tensors.items()} for p, m in movers.items()
+            p: {n: t.detach().clone() for n, t in m.tensors.items()} for p, m in moving.items()
         }
         moments: dict[Player, list[dict[str, Any]]] = {
             p: [copy.deepcopy(dict(m.optimizer.state.get(t, {}))) for t in m.tensors.values()]
-            for p, m in movers.items()
+            for p, m in moving.items()
         }
         return Snapshot(parameters, moments)
 
@@ -325,26 +325,26 @@ class Context:
         """
         with torch.no_grad():
             for player, parameters in snapshot.parameters.items():
-                mover = self.movers[player]
-                for name, tensor in mover.tensors.items():
+                optimizer = self.optimizers[player]
+                for name, tensor in optimizer.tensors.items():
                     tensor.copy_(parameters[name])
                 if moments:
-                    mover.optimizer.state.clear()
-                    for tensor, state in zip(mover.tensors.values(), snapshot.moments[player], strict=True):
+                    optimizer.optimizer.state.clear()
+                    for tensor, state in zip(optimizer.tensors.values(), snapshot.moments[player], strict=True):
                         if state:
-                            mover.optimizer.state[tensor] = copy.deepcopy(state)
+                            optimizer.optimizer.state[tensor] = copy.deepcopy(state)
 
     def _optimize(self, player: Player, direction: Tensors) -> None:
-        mover = self.movers[player]
-        mover.give(direction)
-        mover.optimizer.step()
-        for tensor in mover.tensors.values():
+        optimizer = self.optimizers[player]
+        optimizer.give(direction)
+        optimizer.optimizer.step()
+        for tensor in optimizer.tensors.values():
             tensor.grad = None
 
     def _project(self, player: Player) -> None:
         if self._projections[player] is None:
             return
-        tensors = self.movers[player].tensors
+        tensors = self.optimizers[player].tensors
         with torch.no_grad():
             for name, value in self.project(player, {n: t.detach() for n, t in tensors.items()}).items():
                 tensors[name].copy_(value)
@@ -365,10 +365,10 @@ class Context:
             state, record = self.captured.step(self, solver, state)
         if self._closing is not None:
             # A frozen player keeps its running statistics.
-            self._opening = {p: self._closing[p] if p in self.movers else self._opening[p] for p in self._opening}
-        for mover in self.movers.values():
-            if mover.scheduler is not None:
-                mover.scheduler.step()
+            self._opening = {p: self._closing[p] if p in self.optimizers else self._opening[p] for p in self._opening}
+        for optimizer in self.optimizers.values():
+            if optimizer.scheduler is not None:
+                optimizer.scheduler.step()
         self.step += 1
         return state, record
 
@@ -380,7 +380,7 @@ class Context:
         """Write the moving players' buffers, as the step leaves them, over those it opened with."""
         closing, self._closing = self._closing, None
         if closing is not None:
-            for player in self.movers:
+            for player in self.optimizers:
                 for name, tensor in self._opening[player].items():
                     tensor.copy_(closing[player][name])
 
@@ -390,12 +390,14 @@ class Context:
             "step": self.step,
             "source": self.source.state(),
             "parameters": {
-                p: {n: t.detach().clone() for n, t in self.functional.parameters[p].items()} for p in self.movers
+                p: {n: t.detach().clone() for n, t in self.functional.parameters[p].items()} for p in self.optimizers
             },
             "buffers": {p: {n: t.clone() for n, t in held.items()} for p, held in self._opening.items()},
-            "optimizers": {p: copy.deepcopy(m.optimizer.state_dict()) for p, m in self.movers.items()},
+            "optimizers": {p: copy.deepcopy(m.optimizer.state_dict()) for p, m in self.optimizers.items()},
             "schedulers": {
-                p: copy.deepcopy(m.scheduler.state_dict()) for p, m in self.movers.items() if m.scheduler is not None
+                p: copy.deepcopy(m.scheduler.state_dict())
+                for p, m in self.optimizers.items()
+                if m.scheduler is not None
             },
             "gradient_evaluations": self.gradient_evaluations,
         }
@@ -407,12 +409,12 @@ class Context:
         self.reinstated += 1
         self.step, self.gradient_evaluations = captured["step"], captured["gradient_evaluations"]
         with torch.no_grad():
-            for player, mover in self.movers.items():
-                for name, tensor in mover.tensors.items():
+            for player, optimizer in self.optimizers.items():
+                for name, tensor in optimizer.tensors.items():
                     tensor.copy_(captured["parameters"][player][name])
-                mover.optimizer.load_state_dict(copy.deepcopy(captured["optimizers"][player]))
-                if mover.scheduler is not None:
-                    mover.scheduler.load_state_dict(copy.deepcopy(captured["schedulers"][player]))
+                optimizer.optimizer.load_state_dict(copy.deepcopy(captured["optimizers"][player]))
+                if optimizer.scheduler is not None:
+                    optimizer.scheduler.load_state_dict(copy.deepcopy(captured["schedulers"][player]))
         self._opening = {
             p: {n: captured["buffers"][p][n].to(t.device, copy=True) for n, t in held.items()}
             for p, held in self._opening.items()
@@ -420,7 +422,7 @@ class Context:
 
     def live(self) -> list[tuple[str, Tensor]]:
         """Return every value that the run depends on and that might cease to be finite, by name."""
-        named = [(f"{p}.{n}", t) for p, m in self.movers.items() for n, t in m.tensors.items()]
+        named = [(f"{p}.{n}", t) for p, m in self.optimizers.items() for n, t in m.tensors.items()]
         return named + [(f"{p}.{n}", t) for p, held in self._opening.items() for n, t in held.items()]
 
 

@@ -55,7 +55,7 @@ class Extragradient:
     stretch: float = 1.0
 
     name: ClassVar[str] = "extragradient"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         check_moments(self.moments)
@@ -110,7 +110,7 @@ class PastExtragradient:
     stretch: float = 1.0
 
     name: ClassVar[str] = "past-extragradient"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         check_moments(self.moments)
@@ -207,7 +207,7 @@ class Optimistic:
     strength: float = 1.0
 
     name: ClassVar[str] = "optimistic"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):

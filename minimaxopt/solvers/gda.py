@@ -35,7 +35,7 @@ class SimultaneousGDA:
     """
 
     name: ClassVar[str] = "simultaneous-gda"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
@@ -82,7 +82,7 @@ class AlternatingGDA:
     ascent_steps: int = 1
 
     name: ClassVar[str] = "alternating-gda"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if self.first not in ("u", "v"):
@@ -161,7 +161,7 @@ class TwoTimescale:
     power: float = 0.0
 
     name: ClassVar[str] = "two-timescale"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < float("inf"):

@@ -121,8 +121,8 @@ class Stackelberg:
     cg_tolerance: float = 1e-6
 
     name: ClassVar[str] = "stackelberg"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_system(self.cg_steps, self.cg_tolerance, self.damping)
@@ -197,8 +197,8 @@ class FollowTheRidge:
     cg_tolerance: float = 1e-6
 
     name: ClassVar[str] = "follow-the-ridge"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_system(self.cg_steps, self.cg_tolerance, self.damping)

@@ -58,8 +58,8 @@ class NewtonFollower:
     cg_tolerance: float = 1e-6
 
     name: ClassVar[str] = "newton-follower"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_system(self.cg_steps, self.cg_tolerance, self.damping)
@@ -120,8 +120,8 @@ class CompleteNewton:
     cg_tolerance: float = 1e-6
 
     name: ClassVar[str] = "complete-newton"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_system(self.cg_steps, self.cg_tolerance, self.damping)

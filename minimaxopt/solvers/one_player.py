@@ -32,7 +32,7 @@ class Descent:
     """
 
     name: ClassVar[str] = "descent"
-    movers: ClassVar[tuple[Player, ...]] = ("u",)
+    players: ClassVar[tuple[Player, ...]] = ("u",)
 
     def init(self, ctx: Context) -> None:
         """Nothing is carried from step to step."""
@@ -72,7 +72,7 @@ class Ascent:
     """
 
     name: ClassVar[str] = "ascent"
-    movers: ClassVar[tuple[Player, ...]] = ("v",)
+    players: ClassVar[tuple[Player, ...]] = ("v",)
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""

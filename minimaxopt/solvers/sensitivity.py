@@ -71,7 +71,7 @@ class Sensitivity:
     projected: bool = False
 
     name: ClassVar[str] = "sensitivity"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if isinstance(self.gamma, str) and self.gamma != "sigma":
@@ -82,7 +82,7 @@ class Sensitivity:
             _check_weight(self.gamma)
 
     @property
-    def twice(self) -> bool:
+    def second_order(self) -> bool:
         """Whether the risk is differentiated twice."""
         return self.gamma != 0
 
@@ -156,7 +156,7 @@ class Sensitivity:
         if not self.projected:
             return part
         # Adam's rate is no step along the gradient, but any positive one tells the blocked directions.
-        rate = max(float(group["lr"]) for group in ctx.movers["v"].optimizer.param_groups)
+        rate = max(float(group["lr"]) for group in ctx.optimizers["v"].optimizer.param_groups)
         ahead = {n: (t + rate * slope[n]).detach().requires_grad_() for n, t in ctx.point.v.items()}
         landed = ctx.project("v", ahead)
         along = dot([landed[name] for name in part], part.values())

@@ -534,7 +534,7 @@ class Waits(TorchDispatchMode):
 def waits(solver: Any, steps: int) -> int:
     """Return how often ``steps`` steps within one block wait."""
     game = networks()
-    settings: dict[str, Any] = {"data": samples(), "movers": solver.movers}
+    settings: dict[str, Any] = {"data": samples(), "players": solver.players}
     ctx = Context(game, **settings)
     state = solver.init(ctx)
     state, _ = ctx.advance(solver, state)  # the optimizer's first step makes its moments
@@ -568,7 +568,7 @@ class Peeking:
     """A solver that takes the risk to the host at each step."""
 
     name = "peeking"
-    movers = ("u", "v")
+    players = ("u", "v")
 
     def init(self, ctx: Context) -> None: ...
 

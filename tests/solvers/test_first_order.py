@@ -140,7 +140,7 @@ def test_how_often_the_moments_advance(solver: Any, counts: list[int]) -> None:
     state, found = solver.init(ctx), []
     for _ in counts:
         state, _ = ctx.advance(solver, state)
-        found.append([int(next(iter(m.optimizer.state.values()))["step"]) for m in ctx.movers.values()])
+        found.append([int(next(iter(m.optimizer.state.values()))["step"]) for m in ctx.optimizers.values()])
     assert found == [[n, n] for n in counts]
 
 
