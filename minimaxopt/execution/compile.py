@@ -56,10 +56,10 @@ def prepare(ctx: Context, solver: Any) -> None:
     kinds = {place.type for place in ctx.devices}
     if kinds <= {"cpu"}:
         _need_compiler()
-        ctx.compiled = Compiled(ctx.functional)
+        ctx.evaluation.compiled = Compiled(ctx.functional)
     elif kinds == {"cuda"} and len(ctx.devices) == 1:
         refuse_settings(ctx, solver)
-        ctx.captured = CapturedStep(Cuda(ctx.devices[0]))
+        ctx.step_form = CapturedStep(Cuda(ctx.devices[0]))
     else:
         places = ", ".join(str(place) for place in ctx.devices)
         raise ArgumentError(
@@ -78,8 +78,8 @@ def rehearse(ctx: Context, solver: Any) -> None:
     ctx.batch = ctx.source.take()
     ctx.source.rewind(position)
     try:
-        if isinstance(ctx.captured, CapturedStep):
-            _rehearse_capture(ctx, ctx.captured, solver)
+        if isinstance(ctx.step_form, CapturedStep):
+            _rehearse_capture(ctx, ctx.step_form, solver)
         else:
             _rehearse_derivatives(ctx, solver)
     finally:
@@ -174,21 +174,21 @@ def _refuse_difference(found: Iterable[tuple[str, Tensor, Tensor]]) -> None:
 def _rehearse_capture(ctx: Context, form: CapturedStep, solver: Any) -> None:
     device = ctx.devices[0]
     refuse_elsewhere(ctx.batch, device)
-    start = ctx.capture()
+    start = ctx.state_dict()
     try:
         _watched(ctx, solver, device)
-        once = ctx.capture()
+        once = ctx.state_dict()
         with _told():
             _step(ctx, solver)
-        captured = {name: t.detach().clone() for name, t in ctx.live()}
+        captured = {name: t.detach().clone() for name, t in ctx.checked_tensors()}
         if not form.recordings:
             raise ArgumentError(f"compile: the step was not captured; {_WITHOUT}")
-        ctx.reinstate(once, source=False)
+        ctx.load_state_dict(once, source=False)
         _step(ctx, solver)  # made as usual, since the run went back
-        _refuse_difference((name, captured[name], t) for name, t in ctx.live() if t.is_floating_point())
+        _refuse_difference((name, captured[name], t) for name, t in ctx.checked_tensors() if t.is_floating_point())
     finally:
-        ctx.seeding = None
-        ctx.reinstate(start, source=False)
+        ctx.evaluation.seeding = None
+        ctx.load_state_dict(start, source=False)
 
 
 def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
@@ -199,7 +199,7 @@ def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
 
     draws = Draws(generators, lambda draw: replay(draw, ctx.devices))
     allowed = stream(ctx.seed, ctx.step, "risk")
-    ctx.seeding = draws
+    ctx.evaluation.seeding = draws
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -207,7 +207,7 @@ def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
             _step(ctx, solver)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-        ctx.seeding = None
+        ctx.evaluation.seeding = None
     draws.close()
     refuse_draws(draws.spent, allowed)
 

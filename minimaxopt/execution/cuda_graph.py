@@ -53,7 +53,7 @@ class CapturedStep:
         default_factory=dict[Hashable, Any]
     )
     _costs: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
-    _reinstated: int = -1
+    _rewinds: int = -1
 
     @property
     def recordings(self) -> int:
@@ -62,11 +62,11 @@ class CapturedStep:
 
     def step(self, ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]:
         """Make one step, with the outcome of ``solver.step``."""
-        if self._reinstated != ctx.reinstated:
+        if self._rewinds != ctx.rewinds:
             self._recordings.clear()
             self._costs.clear()
-            self._reinstated = ctx.reinstated
-            ctx.own_buffers()
+            self._rewinds = ctx.rewinds
+            ctx.evaluation.own_buffers()
         key, before = form_of(ctx.batch), ctx.gradient_evaluations
         if key not in self._costs:
             state, record = self.recorder.warm(lambda: _plain(ctx, solver, state))
@@ -86,18 +86,18 @@ class CapturedStep:
 
         def function() -> Record:
             batch, ctx.batch = ctx.batch, held
-            ctx.seeding = _leave_it
+            ctx.evaluation.seeding = _leave_it
             try:
                 return _plain(ctx, solver, state)[1]
             finally:
-                ctx.batch, ctx.seeding = batch, None
+                ctx.batch, ctx.evaluation.seeding = batch, None
 
         return held, self.recorder.record(function)
 
 
 def _plain(ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]:
     state, record = solver.step(ctx, state)
-    ctx.commit_in_place()
+    ctx.evaluation.commit_in_place(ctx.optimizers)
     return state, record
 
 

@@ -89,8 +89,8 @@ class SolveLoop:
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **self._movers()}
-        form = "no" if ctx.compiled is None else "derivatives"
-        form = form if ctx.captured is None else "steps"
+        form = "no" if ctx.evaluation.compiled is None else "derivatives"
+        form = form if ctx.step_form is None else "steps"
         self._manifest = {**self._settings, **environment(ctx.devices), "compile": form}
 
     # -- what callbacks see --------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class SolveLoop:
     def checkpoint(self) -> dict[str, Any]:
         self._frozen = self._frozen or self._digest_of_the_frozen()
         return {
-            "run": self._ctx.capture(),
+            "run": self._ctx.state_dict(),
             "frozen": self._frozen,
             "state": self._state,
             "history": self.history.to_tensors(),
@@ -163,7 +163,7 @@ class SolveLoop:
         if differing:
             text = f"resume: the values will not be those of an uninterrupted run to the bit: {'; '.join(differing)}"
             warnings.warn(text, stacklevel=4)
-        self._ctx.reinstate(captured)
+        self._ctx.load_state_dict(captured)
         self._state = _moved(saved["state"], self._ctx.devices)
         self.history = History(saved["history"])
         self._seconds_before = float(saved["seconds"])
@@ -321,16 +321,16 @@ class SolveLoop:
     # -- finite or stop ------------------------------------------------------------------------------------------------
 
     def _safe(self) -> _Safe:
-        return _Safe(self._ctx.capture(), _moved(self._state, None), self._ctx.source.position)
+        return _Safe(self._ctx.state_dict(), _moved(self._state, None), self._ctx.source.position)
 
     def _go_back(self, safe: _Safe) -> None:
         self._ctx.source.rewind(safe.position)
-        self._ctx.reinstate(safe.captured, source=False)
+        self._ctx.load_state_dict(safe.captured, source=False)
         self._state = _moved(safe.state, None)
 
     def first_nonfinite(self, columns: _Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""
-        live = [(f"{self._name['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._ctx.live()]
+        live = [(f"{self._name['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._ctx.checked_tensors()]
         named = [(name, values) for name, (_, values) in columns.items()] + live
         if bool(finite(tensor for _, tensor in named)):
             return ""

@@ -384,7 +384,7 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
     recorder = Rehearsal()
 
     def prepare(ctx: Context, solver: Any) -> None:
-        ctx.captured = CapturedStep(recorder)
+        ctx.step_form = CapturedStep(recorder)
 
     monkeypatch.setattr("minimaxopt.loop.solve.prepare", prepare)
     monkeypatch.setattr("minimaxopt.loop.solve.rehearse", lambda ctx, solver: None)

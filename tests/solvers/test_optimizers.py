@@ -154,6 +154,6 @@ def test_only_who_may_write_gets_copies(factory: Any, writes: bool) -> None:
     weights = torch.tensor([0.25, 0.75])
     ctx = Context(Game(lambda u, v: u @ v, weights, weights.clone()), u_optimizer=factory, v_optimizer=factory)
     given = {"value": torch.ones(2)}
-    ctx.optimizers["u"].give(given)
+    ctx.optimizers["u"].set_gradients(given)
     assert (ctx.point.u["value"].grad is given["value"]) is not writes
     assert torch.equal(ctx.point.u["value"].grad, given["value"])  # type: ignore[arg-type] - just given
