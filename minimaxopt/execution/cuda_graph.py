@@ -22,7 +22,7 @@ from minimaxopt.game.trees import tensors_of
 
 if TYPE_CHECKING:
     from minimaxopt._types import Record
-    from minimaxopt.solvers import Context
+    from minimaxopt.solvers.context import Context, StepDerivatives
 
 _CAPTURABLE = "give partial(torch.optim.Adam, lr=1e-3, capturable=True), or SGD"
 
@@ -199,7 +199,7 @@ def refuse_draws(spent: list[int], allowed: int) -> None:
         )
 
 
-def refuse_settings(ctx: Context, solver: Any) -> None:
+def refuse_settings(ctx: Context, declared: StepDerivatives) -> None:
     """Refuse what would be captured as it is at one step and then never change, or wait for the device."""
     for player, mover in ctx.optimizers.items():
         if mover.scheduler is not None:
@@ -213,12 +213,12 @@ def refuse_settings(ctx: Context, solver: Any) -> None:
                 f"{player}_optimizer: {kind.__name__} counts its steps outside the device, which a CUDA graph cannot "
                 f"repeat; {_CAPTURABLE}"
             )
-    if callable(getattr(solver, "gamma", None)):
+    if declared.scheduled:
         raise ArgumentError(
-            "gamma: a CUDA graph keeps the weight of the step at which it was captured; give a number, or leave "
-            "compile out"
+            f"{declared.scheduled}: a CUDA graph keeps its value of the step at which it was captured; give a number, or "
+            "leave compile out"
         )
-    if ctx.fresh_ascent and getattr(solver, "ascent_steps", 1) > 1:
+    if ctx.fresh_ascent and declared.batches > 1:
         raise ArgumentError(
             "ascent_batches: a CUDA graph cannot take batches within a step; give 'same', or leave compile out"
         )

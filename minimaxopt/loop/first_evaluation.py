@@ -19,7 +19,7 @@ from minimaxopt.game.trees import leaves_with_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from minimaxopt.solvers import Context
+    from minimaxopt.solvers.context import Context
 
 
 def probe(ctx: Context, *, second_order: bool) -> None:

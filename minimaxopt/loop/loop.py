@@ -30,7 +30,7 @@ from minimaxopt.results import storage
 from minimaxopt.results.environment import digest, environment, without_addresses
 from minimaxopt.results.history import History
 from minimaxopt.results.solution import Solution, Status, check_names
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 
 _BLOCK_SECONDS = 0.25  # how long the values may go unchecked; also how often the progress bar moves
 _BLOCK_STEPS = 1000

@@ -13,7 +13,7 @@ from minimaxopt.calculus.gradients import operator
 from minimaxopt.calculus.vectors import add, dot, negated, of, squared_norm
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 
 if TYPE_CHECKING:
     from minimaxopt.game.game import Game

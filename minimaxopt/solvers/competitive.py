@@ -9,10 +9,10 @@ import torch
 
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
+from minimaxopt.calculus.newton_systems import check_system
 from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
-from minimaxopt.solvers.implicit import check_system
 
 
 @final

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, final
 from minimaxopt._types import Player, Record
 from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, StepDerivatives, require_parametric, sensitivity_of
 
 
 @final
@@ -40,6 +40,11 @@ class SimultaneousGDA:
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
@@ -95,6 +100,11 @@ class AlternatingGDA:
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((("u",), ("v",)), batches=self.ascent_steps)
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of the leader and ``ascent_steps`` of the follower."""

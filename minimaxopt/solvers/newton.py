@@ -8,9 +8,9 @@ from typing import ClassVar, final
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
 from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.newton_systems import check_system, follower_system, solve_record
 from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
-from minimaxopt.solvers.implicit import check_system, follower_system, solve_record
 
 
 @final

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from minimaxopt._types import Player, Point, Record
 from minimaxopt.calculus.gradients import operator
-from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, StepDerivatives, require_parametric, sensitivity_of
 
 
 @final
@@ -36,6 +36,11 @@ class Descent:
 
     def init(self, ctx: Context) -> None:
         """Nothing is carried from step to step."""
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of ``u``."""
@@ -77,6 +82,11 @@ class Ascent:
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of ``v``."""

@@ -14,7 +14,7 @@ from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalize
 from minimaxopt.calculus.vectors import dot, negated
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
-from minimaxopt.solvers.context import Context
+from minimaxopt.solvers.context import Context, StepDerivatives
 
 
 @final
@@ -109,6 +109,17 @@ class Sensitivity:
                     "projected: project_v returns values that carry no gradient; write it with torch operations, or "
                     "leave projected out"
                 )
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        for setting in ("split", "projected"):
+            if getattr(self, setting):
+                raise ArgumentError(
+                    f"compile: there is no compiled form with {setting}; leave {setting} out, or compile"
+                )
+        first: tuple[tuple[Player, ...], ...] = (("v",),) if self.alternate and not responding else ()
+        scheduled = "gamma" if callable(self.gamma) else ""
+        return StepDerivatives((*first, ("u", "v") if self.gamma == 0 else None), scheduled)
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of Alg. 1."""

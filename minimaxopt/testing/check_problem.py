@@ -17,7 +17,7 @@ from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.loop.callbacks import Evaluate
 from minimaxopt.loop.solve import solve
 from minimaxopt.plugins.problem import Problem
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 from minimaxopt.testing.check_solver import contents_of, result_of
 
 _OWN = ("steps", "callbacks", "progress", "resume")

@@ -24,7 +24,7 @@ from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.loop.callbacks import Checkpoint
 from minimaxopt.loop.solve import solve
 from minimaxopt.results.solution import Solution, Status
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 
 _STEPS = 20
 

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from minimaxopt import AlternatingGDA, Box, Context, Game, SimultaneousGDA, solve
-from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.best_response import BestResponse
-from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
 from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.momentum import NegativeMomentum
 from minimaxopt.solvers.smoothed import SmoothedGDA
