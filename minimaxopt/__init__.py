@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 from minimaxopt.certificates.certify import certify
 from minimaxopt.constraints import Box, L1Ball, L2Ball, LInfBall, Product, Simplex
 from minimaxopt.constraints.mirror import ExponentiatedGradient
-from minimaxopt.game.data_source import Batches
+from minimaxopt.game.batches import Batches
 from minimaxopt.game.game import Game
 from minimaxopt.loop.callbacks import Checkpoint, EarlyStop, Evaluate, JSONLLog
 from minimaxopt.loop.solve import Run, solve
@@ -18,7 +18,8 @@ from minimaxopt.loop.solve_many import solve_many
 from minimaxopt.plugins.hookspecs import hookimpl
 from minimaxopt.plugins.problem import Problem, load_problem
 from minimaxopt.results.certificate import Certificate
-from minimaxopt.results.solution import History, Solution, Status
+from minimaxopt.results.history import History
+from minimaxopt.results.solution import Solution, Status
 from minimaxopt.solvers import (
     AlternatingGDA,
     AnchoredExtragradient,

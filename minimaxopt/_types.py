@@ -38,3 +38,6 @@ class Point(NamedTuple):
 
     u: Tensors
     v: Tensors
+
+
+Buffers: TypeAlias = dict[Player, Tensors]

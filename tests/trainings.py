@@ -102,7 +102,7 @@ def play(case: str, steps: int = STEPS, **changes: Any) -> Solution:
     return solve(network_game(), steps=steps, **{**settings, **changes})
 
 
-class Stateful:
+class SupportsState:
     """A loader that can say where it is, with a generator of its own."""
 
     def __init__(self, tensors: tuple[torch.Tensor, ...]) -> None:

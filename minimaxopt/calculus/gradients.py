@@ -12,17 +12,17 @@ used.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, final
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.errors import DoubleBackwardError, RiskError
-from minimaxopt.game.trees import dot, squared_norm
+from minimaxopt._types import Buffers, Player, Point, Tensors
+from minimaxopt.calculus.double_backward import explain_double_backward_errors
+from minimaxopt.calculus.vectors import negated, of, squared_norm
+from minimaxopt.errors import RiskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Gradients(NamedTuple):
     v: Tensors
 
 
-class Penalised(NamedTuple):
+class PenalizedGradient(NamedTuple):
     """The penalised gradient: the risk, both components of the direction, and ``||grad_v f||^2``."""
 
     risk: Tensor
@@ -49,7 +49,7 @@ class Penalised(NamedTuple):
 
 
 class OwnDerivatives(ABC):
-    """A risk that forms its derivatives itself, as compiled code; ``operator`` and ``penalised`` ask it for them."""
+    """A risk that forms its derivatives itself, as compiled code; ``operator`` and ``penalized_gradient`` ask it for them."""
 
     @abstractmethod
     def __call__(self, u: Tensors, v: Tensors) -> Tensor:
@@ -60,8 +60,8 @@ class OwnDerivatives(ABC):
         """Return what the function ``operator`` returns."""
 
     @abstractmethod
-    def penalised(self, point: Point, gamma: float | Tensor) -> Penalised:
-        """Return what the function ``penalised`` returns."""
+    def penalized_gradient(self, point: Point, gamma: float | Tensor) -> PenalizedGradient:
+        """Return what the function ``penalized_gradient`` returns."""
 
 
 def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v")) -> Gradients:
@@ -95,7 +95,7 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
     return Gradients(value.detach(), found.get("u", {}), negated(found.get("v", {})))
 
 
-def penalised(risk: FlatRisk, point: Point, gamma: float | Tensor) -> Penalised:
+def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> PenalizedGradient:
     """Return the leader's gradient of the sensitivity-penalised risk, and the follower's own, from one evaluation.
 
     ``grad_u [f + (gamma / 2) ||grad_v f||^2] = grad_u f + gamma (d2f / du dv) grad_v f``
@@ -112,125 +112,18 @@ def penalised(risk: FlatRisk, point: Point, gamma: float | Tensor) -> Penalised:
     Source: Hamm and Mehra 2018, Alg. 1 and Eq. 16 (Eq. 8 for a responding follower).
     """
     if isinstance(risk, OwnDerivatives):
-        return risk.penalised(point, gamma)
+        return risk.penalized_gradient(point, gamma)
     at = track(point, ("u", "v"))
     value = scalar(risk(at.u, at.v))
     if not isinstance(gamma, Tensor) and gamma == 0:
         first = gradients(value, {"u": at.u, "v": at.v})
-        return Penalised(value.detach(), first["u"], negated(first["v"]), squared_norm(first["v"].values()))
+        return PenalizedGradient(value.detach(), first["u"], negated(first["v"]), squared_norm(first["v"].values()))
     g_v = gradients(value, {"v": at.v}, create_graph=True)["v"]
     sensitivity = squared_norm(g_v.values())
     g_u = gradients(value + (gamma / 2) * sensitivity, {"u": at.u}, second=True)["u"]
-    return Penalised(value.detach(), g_u, negated({n: g.detach() for n, g in g_v.items()}), sensitivity.detach())
-
-
-def hvp(risk: FlatRisk, point: Point, vector: Tensors, *, row: Player, column: Player) -> Tensors:
-    """Return a block of the Hessian times a vector, by reverse over reverse in torch.func.
-
-    ``(d2f / d row d column) vector``
-
-    The product carries no graph of its own.
-
-    Args:
-        risk: the risk of flat tensors.
-        point: where.
-        vector: tensors of the form of player ``column``.
-        row: the player whose form the product has. ``row="u", column="v"`` is the mixed product of Eq. 15.
-        column: the player with whose form the vector is contracted.
-
-    Raises:
-        DoubleBackwardError: as for ``penalised``.
-        RiskError: if ``f`` itself calls ``torch.autograd.grad`` or an old-style ``autograd.Function``, which
-            ``torch.func`` cannot transform.
-
-    Examples:
-        >>> import torch
-        >>> from minimaxopt._types import Point
-        >>> at = Point({"x": torch.tensor(2.0)}, {"y": torch.tensor(3.0)})
-        >>> hvp(lambda u, v: u["x"] ** 2 * v["y"], at, {"y": torch.tensor(1.0)}, row="u", column="v")["x"].item()
-        4.0
-
-    Source: Pearlmutter 1994.
-    """
-    index = {"u": 0, "v": 1}
-    # Live tensors require gradients, and ordinary autograd would record both passes for a third that nobody makes.
-    still = track(point, ())
-
-    def along(moving: Tensors) -> Tensor:
-        at = still._replace(**{row: moving})
-        slope = torch.func.grad(risk, argnums=index[column])(at.u, at.v)
-        return dot(slope.values(), [vector[name].detach() for name in slope])
-
-    with _second_derivatives():
-        return torch.func.grad(along)(of(still, row))
-
-
-@final
-class Blocks:
-    """The gradients at a point with their graph kept, and blocks of the Hessian times vectors from that graph.
-
-    ``(d2f / d row d column) vector = d / d row <grad_column f, vector>``, one backward pass each
-
-    The point is copied, so that the players may move while products are still wanted.
-
-    Args:
-        risk: the risk of flat tensors.
-        point: where.
-        count: called at each evaluation, the first and every product, by whoever counts them.
-
-    Attributes:
-        gradients: the operator at the point, as ``operator`` returns it.
-
-    Raises:
-        DoubleBackwardError: by ``product``, as ``penalised`` does.
-        RiskError: as ``operator`` does.
-
-    Examples:
-        >>> import torch
-        >>> from minimaxopt._types import Point
-        >>> at = Point({"x": torch.tensor(2.0)}, {"y": torch.tensor(3.0)})
-        >>> blocks = Blocks(lambda u, v: u["x"] ** 2 * v["y"], at)
-        >>> blocks.gradients.v["y"].item(), blocks.product({"y": torch.tensor(1.0)}, row="u", column="v")["x"].item()
-        (-4.0, 4.0)
-
-    Source: Pearlmutter 1994.
-    """
-
-    def __init__(self, risk: FlatRisk, point: Point, count: Callable[[], None] = lambda: None) -> None:
-        self._count = count
-        self._count()
-        self._at = Point(*({n: t.detach().clone().requires_grad_() for n, t in held.items()} for held in point))
-        value = scalar(risk(self._at.u, self._at.v))
-        self._slopes = gradients(value, {"u": self._at.u, "v": self._at.v}, create_graph=True)
-        cut = {p: {n: g.detach() for n, g in slope.items()} for p, slope in self._slopes.items()}
-        self.gradients = Gradients(value.detach(), cut["u"], negated(cut["v"]))
-
-    def product(self, vector: Tensors, *, row: Player, column: Player) -> Tensors:
-        """Return ``(d2f / d row d column) vector``, of the form of player ``row``, without a graph of its own."""
-        return self._pull({column: vector}, (row,))[row]
-
-    def whole(self, vector: Point) -> Point:
-        """Return the whole Hessian of ``f`` times a vector of both players' forms, in one pass."""
-        found = self._pull({"u": vector.u, "v": vector.v}, ("u", "v"))
-        return Point(found["u"], found["v"])
-
-    def _pull(self, vectors: dict[Player, Tensors], rows: tuple[Player, ...]) -> dict[Player, Tensors]:
-        self._count()
-        slopes = [g for column in vectors for g in self._slopes[column].values()]
-        along = dot(slopes, [vector[n].detach() for c, vector in vectors.items() for n in self._slopes[c]])
-        at: dict[Player, Tensors] = {row: of(self._at, row) for row in rows}
-        if not along.requires_grad:  # linear in the columns' players, with a constant slope
-            return {row: {n: torch.zeros_like(t) for n, t in held.items()} for row, held in at.items()}
-        flat = [t for held in at.values() for t in held.values()]
-        with _second_derivatives():
-            found: Iterator[Tensor | None] = iter(
-                torch.autograd.grad(along, flat, retain_graph=True, allow_unused=True)
-            )
-        result: dict[Player, Tensors] = {}
-        for row, held in at.items():
-            parts: dict[str, Any] = {name: next(found) for name in held}
-            result[row] = {name: torch.zeros_like(held[name]) if g is None else g for name, g in parts.items()}
-        return result
+    return PenalizedGradient(
+        value.detach(), g_u, negated({n: g.detach() for n, g in g_v.items()}), sensitivity.detach()
+    )
 
 
 def gradients(
@@ -243,7 +136,7 @@ def gradients(
             "not use the players that are to move; return the tensor itself"
         )
     flat = [tensor for tensors in groups.values() for tensor in tensors.values()]
-    with _second_derivatives(second):
+    with explain_double_backward_errors(second):
         # torch's stubs leave the None of unused tensors out.
         found: Iterator[Tensor | None] = iter(
             torch.autograd.grad(value, flat, create_graph=create_graph, allow_unused=True)
@@ -283,56 +176,15 @@ def track(point: Point, players: Sequence[Player]) -> Point:
     return Point(one("u", point.u), one("v", point.v))
 
 
-def negated(tensors: Tensors) -> Tensors:
-    return {name: -tensor for name, tensor in tensors.items()}
+class Deriving(Protocol):
+    """What forms a risk's derivatives in autograd's place."""
 
-
-def of(point: Point, player: Player) -> Tensors:
-    return point.u if player == "u" else point.v
-
-
-_DERIVATIVE = re.compile(r"derivative for '?(?:aten::)?(\w+?)'? is not implemented")
-_REMEDIES = {
-    "scaled_dot_product": "wrap it in torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
-    "embedding_bag": "use torch.nn.functional.embedding and reduce its output",
-    "dist": "write the distances by broadcasting, (x[:, None] - y).square().sum(-1).sqrt()",
-    "ctc_loss": "choose a loss with a second derivative",
-    "rnn": "turn the fused layer off, with torch.backends.cudnn.flags(False) or torch.backends.mkldnn.flags(False)",
-}
-
-
-class _second_derivatives:  # noqa: N801 - reads as a statement
-    """Turn torch's report of a missing second derivative into one that names the operation and the remedy."""
-
-    def __init__(self, active: bool = True) -> None:
-        self._active = active
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not self._active or not isinstance(error, RuntimeError):
-            return
-        text = str(error)
-        if "functorch transform" in text:
-            raise RiskError(
-                "f: cannot be transformed by torch.func; inside f use torch.func.grad instead of torch.autograd.grad "
-                "and requires_grad_, and give an autograd.Function a setup_context"
-            ) from error
-        named = _DERIVATIVE.search(text)
-        if named:
-            operation = named.group(1).strip("_").removesuffix("_backward")
-            remedy = next(
-                (r for part, r in _REMEDIES.items() if part in operation), "replace it by differentiable operations"
-            )
-        elif "does not currently support double backward" in text:
-            operation, remedy = "torch.compile", "give the module as it was before torch.compile"
-        elif "once_differentiable" in text:
-            operation = "an autograd.Function marked once_differentiable"
-            remedy = "write its backward with differentiable operations"
-        else:
-            return
-        raise DoubleBackwardError(
-            f"f: {operation} cannot be differentiated twice, as this solver needs; {remedy}, or use a first-order "
-            "solver such as 'alternating-gda'"
-        ) from error
+    def risk(
+        self,
+        eager: FlatRisk,
+        batch: tuple[Any, ...],
+        buffers: Buffers,
+        seeded: Callable[[], None],
+        note: Callable[[Buffers], None],
+        shell: Any = None,
+    ) -> OwnDerivatives: ...

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt._types import OptimizerFactory, Player, Point, Tensors, Tree
-from minimaxopt.calculus import gradients as calculus
-from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.calculus.vectors import add, of, squared_norm
+from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.certificates.fresh_players import can_be_fresh, fresh
 from minimaxopt.certificates.given_players import allowed, require_form, same_architecture
 from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.functional import Functional
-from minimaxopt.game.game import Game, is_responding
-from minimaxopt.game.trees import add, squared_norm
+from minimaxopt.game.game import Game
+from minimaxopt.game.players import is_responding
 from minimaxopt.loop.solve import solve
-from minimaxopt.results.certificate import How, Quantity
+from minimaxopt.results.certificate import Accuracy, Quantity
 from minimaxopt.results.solution import Status
 from minimaxopt.solvers import Ascent, Descent
 
@@ -70,7 +70,7 @@ class Search:
         self._game = replace(game, u=_in_mode(game.u, training=False), v=_in_mode(game.v, training=False))
         self._data, self._fit_data = data, fit_data
         self._steps, self._seed, self._device, self._optimizers = steps, seed, device, optimizers
-        self._how: How = "exact" if data is None else "estimate"
+        self._accuracy: Accuracy = "exact" if data is None else "estimate"
         self._tolerance = tolerance
         self.foreign: set[str] = set()
         self.gradients = self.evaluations = 0
@@ -161,7 +161,7 @@ class Search:
         if math.isnan(found.value):
             return _numbered(found, sign)
         if self._endless(measured, player, first, found.value, sign):
-            return Quantity(sign * math.inf, found.how, None, "grows without end along a ray")
+            return Quantity(sign * math.inf, found.accuracy, None, "grows without end along a ray")
         return replace(found, note="its training diverged" if status is Status.DIVERGED else "")
 
     def _train(self, game: Game, player: Player, seed: int) -> tuple[Status, Tree]:
@@ -187,21 +187,21 @@ class Search:
         self.gradients += solution.gradient_evaluations
         return solution.status, solution.v if player == "v" else solution.u
 
-    def _score(self, game: Game) -> tuple[Quantity, Measured]:
-        measured = Measured(game, self._data, self._seed, self._device)
+    def _score(self, game: Game) -> tuple[Quantity, DatasetRisk]:
+        measured = DatasetRisk(game, self._data, self._seed, self._device)
         mean = measured.risk()
         self.evaluations += 1
-        return Quantity(mean.value, self._how, mean.error), measured
+        return Quantity(mean.value, self._accuracy, mean.error), measured
 
-    def _endless(self, measured: Measured, player: Player, first: Tensors, reached: float, sign: float) -> bool:
+    def _endless(self, measured: DatasetRisk, player: Player, first: Tensors, reached: float, sign: float) -> bool:
         """Whether the risk keeps growing on a ray from where the training ended: onwards, or along the gradient."""
         if math.isinf(reached):
             return sign * reached > 0
-        last = calculus.of(measured.point, player)
+        last = of(measured.point, player)
         onwards = {n: t.detach() for n, t in add(last, first, -1.0).items()}
         if self._grows(measured, player, onwards, reached, sign):
             return True
-        slope = calculus.of(measured.slopes(measured.point, (player,)), player)
+        slope = of(measured.slopes(measured.point, (player,)), player)
         self.gradients += 1
         steep = float(squared_norm([t.detach() for t in slope.values()]).sqrt())
         if not 0 < steep < math.inf:
@@ -211,8 +211,8 @@ class Search:
         uphill = {n: -far / steep * t for n, t in slope.items()}
         return self._grows(measured, player, uphill, reached, sign)
 
-    def _grows(self, measured: Measured, player: Player, way: Tensors, reached: float, sign: float) -> bool:
-        last = calculus.of(measured.point, player)
+    def _grows(self, measured: DatasetRisk, player: Player, way: Tensors, reached: float, sign: float) -> bool:
+        last = of(measured.point, player)
         before = 0.0
         for k in range(_DOUBLINGS):
             there = measured.project(player, add(last, way, 2.0**k))

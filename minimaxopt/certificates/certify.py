@@ -12,18 +12,20 @@ import torch
 from torch import nn
 
 from minimaxopt._types import OptimizerFactory, Player, Tree
+from minimaxopt.calculus.vectors import add, squared_norm
 from minimaxopt.certificates.best_responses import OWN, Search
-from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.certificates.fresh_players import require_fresh
 from minimaxopt.certificates.given_players import allowed, require_form
 from minimaxopt.certificates.local_type import Local, classify
 from minimaxopt.errors import ArgumentError, DataError
-from minimaxopt.game.game import Game, devices_of, is_responding
-from minimaxopt.game.random_streams import undisturbed
-from minimaxopt.game.trees import add, squared_norm
-from minimaxopt.loop.solve import usable_device
-from minimaxopt.results.certificate import Certificate, How, Quantity
-from minimaxopt.results.solution import Solution, environment
+from minimaxopt.game.devices import devices_of, usable_device
+from minimaxopt.game.game import Game
+from minimaxopt.game.players import is_responding
+from minimaxopt.game.random_streams import preserve_rng_state
+from minimaxopt.results.certificate import Accuracy, Certificate, Quantity
+from minimaxopt.results.environment import environment
+from minimaxopt.results.solution import Solution
 
 
 def certify(
@@ -103,7 +105,7 @@ def certify(
     place = usable_device(device)
     fit = data if fit_data is None else fit_data
     optimizers: dict[Player, OptimizerFactory | None] = {"u": u_optimizer, "v": v_optimizer}
-    with undisturbed(devices_of((u, v))), torch.inference_mode(False), torch.enable_grad():
+    with preserve_rng_state(devices_of((u, v))), torch.inference_mode(False), torch.enable_grad():
         at = Game(game.f, u, v, project_u=game.project_u, project_v=game.project_v)
         limit = _tolerance(at, tolerance)
         at = allowed("solution: its {player}", at, limit, place)
@@ -111,7 +113,7 @@ def certify(
         # What others wrote comes first, so that its errors do.
         answers = {player: search.exactly(player, answer) for player, answer in _exact(exact)}
         reached = search.named(named)
-        measured = Measured(at, data, seed, place)
+        measured = DatasetRisk(at, data, seed, place)
         risk = measured.risk()
         local = _local_type(measured, limit)
         spent = measured.gradients, measured.evaluations
@@ -123,7 +125,7 @@ def certify(
     above = {name: found for name, found in followers_reached.items() if found.value > highest.value}
     worst = _extreme(above, None, 1.0) if above else highest
     best = _extreme(leaders_reached, answers.get("u"), -1.0)
-    both = highest.how == best.how == "exact"
+    both = highest.accuracy == best.accuracy == "exact"
     return Certificate(
         kind=local.kind,
         reason=local.reason,
@@ -218,7 +220,7 @@ def _tolerance(game: Game, given: float | None) -> float:
     return 1e-5 if dtypes == {torch.float64} else 1e-3
 
 
-def _local_type(measured: Measured, tolerance: float) -> Local:
+def _local_type(measured: DatasetRisk, tolerance: float) -> Local:
     if not measured.game.responding:
         return classify(measured, tolerance)
     slopes = measured.slopes(measured.point, ("u",))
@@ -259,9 +261,9 @@ def _extreme(reached: Mapping[str, Quantity], exactly: Quantity | None, sign: fl
     near = 1e-9 * max(1.0, abs(found.value))
     if exactly is not None and math.isfinite(exactly.value) and sign * exactly.value >= sign * found.value - near:
         return exactly
-    how: How = "lower bound" if sign > 0 else "upper bound"
+    accuracy: Accuracy = "lower bound" if sign > 0 else "upper bound"
     wrong = "; the exact response given is worse" if exactly is not None else ""
-    return Quantity(found.value, how, found.error, f"{name}{wrong}")
+    return Quantity(found.value, accuracy, found.error, f"{name}{wrong}")
 
 
 def _gap(highest: Quantity, lowest: Quantity, both: bool, without: list[str]) -> Quantity:

@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Projection, Tensors
-from minimaxopt.calculus import gradients as calculus
-from minimaxopt.calculus.spectrum import Operator
+from minimaxopt.calculus.conjugate_gradient import Operator
+from minimaxopt.calculus.gradients import FlatRisk, operator, scalar
+from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError
-from minimaxopt.game.data_source import Seekable, source_of
+from minimaxopt.game.batches import Seekable
+from minimaxopt.game.data_source import source_of
+from minimaxopt.game.devices import devices_of
 from minimaxopt.game.functional import Functional
-from minimaxopt.game.game import Game, devices_of
+from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.trees import tensors_of
 
@@ -28,7 +32,7 @@ class Mean(NamedTuple):
 
 
 @final
-class Measured:
+class DatasetRisk:
     """A game's risk as a function of flat tensors, the mean over all batches of ``data``.
 
     Every evaluation of a batch replays one random draw, so that the risk is a function and not a random variable.
@@ -55,7 +59,7 @@ class Measured:
                 "list of batches or a DataLoader"
             )
         self._batches = data
-        self._blocks: tuple[Point, calculus.Blocks] | None = None
+        self._blocks: tuple[Point, Blocks] | None = None
         self.gradients = self.evaluations = 0
 
     # -- values --------------------------------------------------------------------------------------------------------
@@ -68,7 +72,7 @@ class Measured:
         weights: list[float] = []
         for f, weight, batch in self._each():
             v = self._answer(at.u, batch) if self.game.responding else at.v
-            values.append(float(calculus.scalar(f(at.u, v)).detach()))
+            values.append(float(scalar(f(at.u, v)).detach()))
             weights.append(weight)
         total = sum(weights)
         mean = sum(w * x for w, x in zip(weights, values, strict=True)) / total
@@ -92,12 +96,12 @@ class Measured:
         for f, weight, batch in self._each():
             if self.game.responding:
                 answer = self._answer(point.u, batch)
-                found = calculus.operator(lambda u, _, f=f, z=answer: f(u, z), Point(point.u, {}), ("u",))
+                found = operator(lambda u, _, f=f, z=answer: f(u, z), Point(point.u, {}), ("u",))
             else:
-                found = calculus.operator(f, point, players)
+                found = operator(f, point, players)
             samples += weight
             for player in players:
-                _accumulate(calculus.of(total, player), calculus.of(Point(found.u, found.v), player), weight)
+                _accumulate(of(total, player), of(Point(found.u, found.v), player), weight)
         return Point(*({n: t / samples for n, t in held.items()} for held in total))
 
     def block(self, point: Point, row: Player, column: Player) -> Operator:
@@ -111,19 +115,19 @@ class Measured:
             self.gradients += 1
             for f, weight, _ in self._each():
                 samples += weight
-                _accumulate(total, calculus.Blocks(f, point).product(x, row=row, column=column), weight)
+                _accumulate(total, Blocks(f, point).product(x, row=row, column=column), weight)
             return {name: tensor / samples for name, tensor in total.items()}
 
         return product
 
-    def _kept(self, point: Point) -> calculus.Blocks | None:
+    def _kept(self, point: Point) -> Blocks | None:
         """Return the point's gradients with their graph where there is one batch; more graphs would fill the memory."""
         if self._several:
             return None
         if self._blocks is None or self._blocks[0] is not point:
             self._blocks = None  # frees the old graph first
             ((f, _, _),) = self._each()
-            self._blocks = (point, calculus.Blocks(f, point, self._count))
+            self._blocks = (point, Blocks(f, point, self._count))
         return self._blocks[1]
 
     def forget(self) -> None:
@@ -142,7 +146,7 @@ class Measured:
         except TypeError:  # an iterable of unknown length
             return True
 
-    def _each(self) -> Iterator[tuple[calculus.FlatRisk, float, tuple[Any, ...]]]:
+    def _each(self) -> Iterator[tuple[FlatRisk, float, tuple[Any, ...]]]:
         """Yield each batch's risk, its number of samples and the batch."""
         held: Any = [None] if self._batches is None else self._batches
         if isinstance(self._batches, Seekable) and hasattr(self._batches, "__len__"):
@@ -158,7 +162,7 @@ class Measured:
         if not any_at_all:
             raise DataError("data: has no batches; give at least one")
 
-    def _of_batch(self, batch: tuple[Any, ...], index: int) -> calculus.FlatRisk:
+    def _of_batch(self, batch: tuple[Any, ...], index: int) -> FlatRisk:
         draw = stream(self._seed, index, "risk")
 
         def f(u: Tensors, v: Any) -> Tensor:

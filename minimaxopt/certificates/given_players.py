@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt._types import Player, Projection, Tree
+from minimaxopt.calculus.vectors import add, squared_norm
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.functional import Functional
-from minimaxopt.game.game import Game, is_responding
-from minimaxopt.game.trees import add, leaves_with_names, squared_norm
+from minimaxopt.game.game import Game
+from minimaxopt.game.players import is_responding
+from minimaxopt.game.trees import leaves_with_names
 
 
 def require_form(what: str, given: Tree, like: Tree) -> None:

@@ -9,10 +9,9 @@ from typing import final
 import torch
 
 from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus import gradients as calculus
 from minimaxopt.calculus.spectrum import random_like
-from minimaxopt.certificates.dataset_risk import Measured
-from minimaxopt.game.trees import add, squared_norm
+from minimaxopt.calculus.vectors import add, of, squared_norm
+from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.results.certificate import Move
 
 _SHORTEST = 1e-8  # of the trial moves; the longest is as long as the point
@@ -38,7 +37,7 @@ class Moves:
         noise: the difference of two values of the risk that may be rounding.
     """
 
-    def __init__(self, measured: Measured, point: Point, tolerance: float) -> None:
+    def __init__(self, measured: DatasetRisk, point: Point, tolerance: float) -> None:
         self._measured, self._point, self._tolerance = measured, point, tolerance
         self.risk = measured.value(point)
         self.eps = max(torch.finfo(t.dtype).eps for tensors in point for t in tensors.values())
@@ -46,7 +45,7 @@ class Moves:
 
     def size(self, player: Player) -> float:
         """Return the length of the player's values, at least 1."""
-        return max(1.0, float(squared_norm(calculus.of(self._point, player).values()).sqrt()))
+        return max(1.0, float(squared_norm(of(self._point, player).values()).sqrt()))
 
     def shaken(self, seed: int) -> Point:
         """Return the point with the last digits of its values changed."""
@@ -98,7 +97,7 @@ class Moves:
         unanswered: float,
     ) -> Move | None:
         """Return the best move of growing lengths, from the shortest whose gain shows on while it grows."""
-        x = calculus.of(self._point, player)
+        x = of(self._point, player)
         norm = float(squared_norm(direction.values()).sqrt())
         size = self.size(player)
         longest = size if player == "v" else size / 10  # the leader's answer is sought nearby

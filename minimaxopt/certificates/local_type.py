@@ -17,23 +17,21 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.conjugate_gradient import Operator, conjugate_gradient
 from minimaxopt.calculus.spectrum import (
     DENSE,
     Eigenpair,
-    Operator,
-    conjugate_gradient,
     matrix_of,
     random_like,
     shaped,
     smallest_eigenvalue,
     spectrum_end,
 )
-from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.calculus.vectors import add, negated, of, squared_norm
+from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.certificates.improving_moves import Moves
 from minimaxopt.certificates.nonsmoothness import kink
 from minimaxopt.certificates.tangent_space import Tangent
-from minimaxopt.game.trees import add, squared_norm
 from minimaxopt.results.certificate import Constraint, Kind, Move, Quantity
 
 PLAYERS: tuple[Player, Player] = ("u", "v")
@@ -56,7 +54,7 @@ class Local:
     constraints: dict[str, Constraint] = field(default_factory=dict[str, Constraint])
 
 
-def classify(measured: Measured, tolerance: float) -> Local:
+def classify(measured: DatasetRisk, tolerance: float) -> Local:
     """Return the local type of the measured point.
 
     Args:
@@ -68,7 +66,7 @@ def classify(measured: Measured, tolerance: float) -> Local:
 
 @final
 class _Classification:
-    def __init__(self, measured: Measured, tolerance: float) -> None:
+    def __init__(self, measured: DatasetRisk, tolerance: float) -> None:
         self.measured, self.tolerance = measured, tolerance
         self.found = Local()
         given = measured.point
@@ -77,7 +75,7 @@ class _Classification:
         self.found.stationarity = {p: Quantity(r, "exact") for p, r in self.residuals.items()}
         there = {player: self._onto(player, given, slopes) for player in PLAYERS}
         self.point, self.slopes = given, slopes
-        if any(there[player] is not calculus.of(given, player) for player in PLAYERS):
+        if any(there[player] is not of(given, player) for player in PLAYERS):
             self.point = Point(there["u"], there["v"])
             self.slopes = measured.slopes(self.point)
         self.tangents = {player: self._tangent(player, self.point, self.slopes) for player in PLAYERS}
@@ -91,7 +89,7 @@ class _Classification:
 
     def _tangent(self, player: Player, point: Point, slopes: Point) -> Tangent:
         project = partial(self.measured.project, player) if self.measured.constrained(player) else None
-        return Tangent(project, calculus.of(point, player), calculus.of(slopes, player), self.tolerance)
+        return Tangent(project, of(point, player), of(slopes, player), self.tolerance)
 
     def _onto(self, player: Player, given: Point, slopes: Point) -> Tensors:
         """Return the player's values brought onto the constraints that hold it.
@@ -99,7 +97,7 @@ class _Classification:
         A player that stands beside a bound by less than the tolerance, and presses on it, stands on it: one step along
         the gradient and back by the projection leads there, and what the projection took away is the bound's force.
         """
-        x, slope = calculus.of(given, player), calculus.of(slopes, player)
+        x, slope = of(given, player), of(slopes, player)
         if not self.measured.constrained(player) or not self.residuals[player] <= self.tolerance:
             return x
         project = partial(self.measured.project, player)
@@ -217,7 +215,7 @@ class _Classification:
         )
 
     def _leaves_by_gradient(self, player: Player) -> bool:
-        up = calculus.negated(calculus.of(self.slopes, player))
+        up = negated(of(self.slopes, player))
         if player == "v":
             move = self.moves.of_follower(up, "its gradient", (1.0,))
         else:
@@ -250,7 +248,7 @@ class _Classification:
         tangent = self.tangents[player]
         if not tangent.constraint.active:
             return 1.0
-        probe = random_like(calculus.of(self.point, player), 5)
+        probe = random_like(of(self.point, player), 5)
         image = tangent.form(self._own(player), 0.0)(probe)
         # Where the matrix is formed a large number does no harm; Lanczos' precision is relative to it.
         factor = 1e3 if tangent.constraint.dimension <= DENSE else 10.0
@@ -261,7 +259,7 @@ class _Classification:
         tangent = self.tangents[player]
         if not tangent.decidable or (tangent.constraint.free < 0.5 and not tangent.constraint.weak):
             return None
-        form, like = self._form(player), calculus.of(self.point, player)
+        form, like = self._form(player), of(self.point, player)
         if roughly:
             pair = smallest_eigenvalue(form, like, max_steps=30)
         else:
@@ -270,7 +268,7 @@ class _Classification:
                 self._gentlest = max(pair.value, self.tolerance)
                 self._factor = None if matrix is None else _factored(matrix)
         sign = 1.0 if player == "u" else -1.0
-        self.found.eigenvalues[player] = Quantity(sign * pair.value, pair.how, pair.error)
+        self.found.eigenvalues[player] = Quantity(sign * pair.value, pair.accuracy, pair.error)
         return pair
 
     def _schur(self) -> Eigenpair:
@@ -278,7 +276,7 @@ class _Classification:
         pair, _ = _settled(self._schur_product, self.point.u, self.tolerance)
         # By the optimality of conjugate gradients the form is too small, by at most this.
         pair = pair._replace(error=pair.error + self._unsolved / self._gentlest)
-        self.found.eigenvalues["schur"] = Quantity(pair.value, pair.how, pair.error)
+        self.found.eigenvalues["schur"] = Quantity(pair.value, pair.accuracy, pair.error)
         return pair
 
     def _schur_product(self, x: Tensors) -> Tensors:
@@ -311,14 +309,14 @@ class _Classification:
         tangent = self.tangents["v"]
         if not tangent.decidable or tangent.constraint.weak:
             return None
-        return lambda slope: tangent.free(self._solve(tangent.free(calculus.negated(slope)))[0])
+        return lambda slope: tangent.free(self._solve(tangent.free(negated(slope)))[0])
 
     # -- the way to the point itself -----------------------------------------------------------------------------------
 
     def _residual(self, point: Point, slopes: Point, player: Player) -> float:
         """Return ``||x - P(x - F(x))||``."""
-        x = calculus.of(point, player)
-        there = self.measured.project(player, add(x, calculus.of(slopes, player), -1.0))
+        x = of(point, player)
+        there = self.measured.project(player, add(x, of(slopes, player), -1.0))
         return _norm(add(x, there, -1.0))
 
     def _length(self, point: Point, slopes: Point) -> float:
@@ -333,12 +331,10 @@ class _Classification:
             self.found.distance = math.hypot(*onto)
             return True
         free_u, free_v = self.tangents["u"].free, self.tangents["v"].free
-        answer, _ = self._solve(calculus.negated(free_v(self.slopes.v)))
+        answer, _ = self._solve(negated(free_v(self.slopes.v)))
         total = free_u(add(self.slopes.u, self._to_leader(answer)))
         steps = min(4 * sum(t.numel() for t in total.values()) + 10, 200)
-        newton = conjugate_gradient(
-            self._schur_product, calculus.negated(total), tolerance=self.cg_tolerance, max_steps=steps
-        )
+        newton = conjugate_gradient(self._schur_product, negated(total), tolerance=self.cg_tolerance, max_steps=steps)
         du = free_u(newton.x)
         dv = free_v(add(answer, self._solve(self._to_follower(du))[0]))
         there = Point(

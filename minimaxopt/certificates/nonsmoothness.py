@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus import gradients as calculus
 from minimaxopt.calculus.spectrum import random_like
-from minimaxopt.certificates.dataset_risk import Measured
-from minimaxopt.game.trees import add, squared_norm
+from minimaxopt.calculus.vectors import add, negated, of, squared_norm
+from minimaxopt.certificates.dataset_risk import DatasetRisk
 
 _PLAYERS: tuple[Player, Player] = ("u", "v")
 _DIRECTIONS = 2
@@ -25,7 +24,7 @@ class Kink(NamedTuple):
     """The follower's gradient of ``f`` on either side."""
 
 
-def kink(measured: Measured, point: Point, reach: float, tolerance: float) -> Kink | None:
+def kink(measured: DatasetRisk, point: Point, reach: float, tolerance: float) -> Kink | None:
     """Return the jump of the gradient across a point, where there is one longer than the tolerance.
 
     Of a smooth risk the gradients at two opposite points near by differ by as much less as the points are nearer. What
@@ -43,7 +42,7 @@ def kink(measured: Measured, point: Point, reach: float, tolerance: float) -> Ki
         for k in range(3):
             above, below = (_side(measured, point, sign * reach / _SHORTER**k, seed) for sign in (1.0, -1.0))
             gaps.append(_gap(above, below))
-            ascents = calculus.negated(above.v), calculus.negated(below.v)
+            ascents = negated(above.v), negated(below.v)
         first, second = (_extrapolated(gaps[k], gaps[k + 1]) for k in range(2))
         length = _norm(second)
         if length > tolerance and _norm(add(first, second, -1.0)) <= _ALIKE * length:
@@ -51,11 +50,11 @@ def kink(measured: Measured, point: Point, reach: float, tolerance: float) -> Ki
     return None
 
 
-def _side(measured: Measured, point: Point, reach: float, seed: int) -> Point:
+def _side(measured: DatasetRisk, point: Point, reach: float, seed: int) -> Point:
     """Return both players' slopes on one side of the point, at the nearest allowed point."""
 
     def moved(player: Player) -> Tensors:
-        x = calculus.of(point, player)
+        x = of(point, player)
         way = random_like(x, 1000 * (seed + 1) + (player == "v"))
         return measured.project(player, add(x, way, reach * max(1.0, _norm(x))))
 
@@ -63,7 +62,7 @@ def _side(measured: Measured, point: Point, reach: float, seed: int) -> Point:
 
 
 def _gap(above: Point, below: Point) -> Tensors:
-    return {f"{p}.{n}": t - calculus.of(below, p)[n] for p in _PLAYERS for n, t in calculus.of(above, p).items()}
+    return {f"{p}.{n}": t - of(below, p)[n] for p in _PLAYERS for n, t in of(above, p).items()}
 
 
 def _extrapolated(far: Tensors, near: Tensors) -> Tensors:

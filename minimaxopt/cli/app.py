@@ -1,33 +1,40 @@
 """The command line: ``minimaxopt plugins|problems|solvers|solve|certify``, and whatever commands the plugins add."""
 
 # No `from __future__ import annotations`: typer reads the annotations of the commands at run time.
-import functools
 import inspect
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from typer.core import TyperGroup
 
+from minimaxopt.cli.tables import (
+    brief_repr,
+    console,
+    docstring_of,
+    first_line,
+    new_table,
+    option_table,
+    print_table,
+    print_title,
+    until_sections,
+)
 from minimaxopt.errors import ArgumentError, MinimaxoptError
+from minimaxopt.plugins.commands import DIVERGED, INTERRUPTED, REFUSED
 from minimaxopt.plugins.host import plugin_host
-from minimaxopt.plugins.options import Option, describe_options, describe_settings
+from minimaxopt.plugins.options import describe_options, describe_settings
 from minimaxopt.plugins.problem import load_problem
 from minimaxopt.solvers import SOLVERS
 
-REFUSED, DIVERGED, INTERRUPTED = 2, 3, 130
 _HELP = f"""Minimax optimisation on PyTorch: min over u, max over v of f(u, v).
 
 Exit codes: 0 done; {REFUSED} refused, with the reason in one line; {DIVERGED} diverged; {INTERRUPTED} interrupted;
 1 anything unexpected, with its traceback.
 """
-_WIDTH_OF_A_FILE = 120  # a pipe or file has no width; 80 columns would break lines that a search should find whole
 
 
 class _Group(TyperGroup):
@@ -38,7 +45,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except MinimaxoptError as error:
             reason = " ".join(str(error).split())
-            _console(stderr=True).print(f"[red]Error: {escape(reason)}[/red]", soft_wrap=True, highlight=False)
+            console(stderr=True).print(f"[red]Error: {escape(reason)}[/red]", soft_wrap=True, highlight=False)
             raise typer.Exit(REFUSED) from error
 
 
@@ -76,11 +83,6 @@ def _stage() -> typer.Typer:
     return stage
 
 
-def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, _WIDTH_OF_A_FILE))
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"minimaxopt {metadata.version('minimaxopt')}")
@@ -97,7 +99,7 @@ def _root(
 
 def plugins() -> None:
     """List the installed plugins, what each brings, and why a failed one failed."""
-    table = _table("name", "distribution", "version", "status", "brings, or why it failed")
+    table = new_table("name", "distribution", "version", "status", "brings, or why it failed")
     for record in plugin_host().records:
         kinds = ("problems", "solvers", "callbacks", "commands")
         brought = [f"{kind}: {', '.join(names)}" for kind in kinds if (names := getattr(record, kind))]
@@ -112,7 +114,7 @@ def plugins() -> None:
             f"[{colour}]{record.status}[/]",
             f"[red]{escape(reason)}[/]" if reason else escape("\n".join(brought)),
         )
-    _print_table(table, empty="No plugins are installed.")
+    print_table(table, empty="No plugins are installed.")
 
 
 def problems(context: typer.Context) -> None:
@@ -121,30 +123,30 @@ def problems(context: typer.Context) -> None:
         return
     host = plugin_host()
     origin = {name: record.distribution for record in host.records for name in record.problems}
-    table = _table("name", "problem", "distribution")
+    table = new_table("name", "problem", "distribution")
     for name, build in sorted(host.problems.items()):
-        table.add_row(escape(name), escape(_first_line(build)), escape(origin[name]))
-    _print_table(table, empty="No plugin brings a problem.")
+        table.add_row(escape(name), escape(first_line(build)), escape(origin[name]))
+    print_table(table, empty="No plugin brings a problem.")
     failed = [record.name for record in host.records if record.status == "failed"]
     if failed:
-        _console().print(f"[yellow]Not loaded: {escape(', '.join(failed))}; 'minimaxopt plugins' says why.[/]")
+        console().print(f"[yellow]Not loaded: {escape(', '.join(failed))}; 'minimaxopt plugins' says why.[/]")
 
 
 def show_problem(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")]) -> None:
     """Describe a problem: its options, and the settings that it brings for the solve."""
     build = plugin_host().find("problem", name)
-    _print_title(name, _doc(build))
-    _print_table(_option_table(describe_options(build)), empty="It has no options.")
+    print_title(name, docstring_of(build))
+    print_table(option_table(describe_options(build)), empty="It has no options.")
     typer.echo()
     try:
         settings = load_problem(name).settings
     except MinimaxoptError as error:  # for want of data, say; what stands above is true all the same
-        _console().print(f"[yellow]Its settings for the solve are not known: {escape(str(error))}[/]", highlight=False)
+        console().print(f"[yellow]Its settings for the solve are not known: {escape(str(error))}[/]", highlight=False)
         return
-    table = _table("setting of solve", "value")
+    table = new_table("setting of solve", "value")
     for key, value in settings.items():
-        table.add_row(escape(key), escape(_brief(value)))
-    _print_table(table, empty="It brings no settings for the solve.")
+        table.add_row(escape(key), escape(brief_repr(value)))
+    print_table(table, empty="It brings no settings for the solve.")
 
 
 def solvers(context: typer.Context) -> None:
@@ -153,17 +155,17 @@ def solvers(context: typer.Context) -> None:
         return
     host = plugin_host()
     origin = {name: record.distribution for record in host.records for name in record.solvers}
-    table = _table("name", "solver", "distribution")
+    table = new_table("name", "solver", "distribution")
     for name, build in sorted({**host.solvers, **SOLVERS}.items()):
-        table.add_row(escape(name), escape(_first_line(build)), escape(origin.get(name, "minimaxopt")))
-    _print_table(table, empty="")
+        table.add_row(escape(name), escape(first_line(build)), escape(origin.get(name, "minimaxopt")))
+    print_table(table, empty="")
 
 
 def show_solver(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt solvers'.")]) -> None:
     """Describe a solver: its update, and its settings with their defaults."""
     build = plugin_host().find("solver", name)
-    _print_title(name, _until_sections(_doc(build)))
-    _print_table(_option_table(describe_settings(build)), empty="It has no settings.")
+    print_title(name, until_sections(docstring_of(build)))
+    print_table(option_table(describe_settings(build)), empty="It has no settings.")
 
 
 def solve(
@@ -208,10 +210,10 @@ def solve(
     settings = {key: value for key, value in given.items() if value is not None}
     outcome = launch(Request(problem, options, solver, solver_settings, settings, out, resume, quiet))
     if not quiet:
-        table = _table("result", "value")
+        table = new_table("result", "value")
         for key, value in outcome.rows:
             table.add_row(escape(key), escape(value))
-        _print_table(table, empty="")
+        print_table(table, empty="")
     code = {Status.DIVERGED: DIVERGED, Status.INTERRUPTED: INTERRUPTED}.get(outcome.solution.status, 0)
     raise typer.Exit(code)
 
@@ -255,62 +257,5 @@ def _assignments(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     return options, settings
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print_title(name: str, doc: str) -> None:
-    _console().print(f"[bold]{escape(name)}[/]\n{escape(doc)}\n", soft_wrap=True, highlight=False)
-
-
-def _print_table(table: Table, *, empty: str) -> None:
-    _console().print(table if table.row_count else empty, highlight=False)
-
-
-def _option_table(options: Sequence[Option]) -> Table:
-    helpful = any(option.help for option in options)
-    table = _table("name", "type", "default", *(["help"] if helpful else []))
-    for option in options:
-        kind = "" if option.type is Any else option.type_name
-        row = [option.name, kind, _brief(option.default), *([option.help] if helpful else [])]
-        table.add_row(*map(escape, row))
-    return table
-
-
-def _doc(build: Callable[..., object]) -> str:
-    build = build.func if isinstance(build, functools.partial) else build
-    return inspect.getdoc(build) or ""
-
-
-def _first_line(build: Callable[..., object]) -> str:
-    return _doc(build).partition("\n")[0]
-
-
-def _until_sections(doc: str) -> str:
-    """The sentence and the update equation, which stand before the first section of a docstring."""
-    heads = (
-        "Args:",
-        "Arguments:",
-        "Attributes:",
-        "Returns:",
-        "Raises:",
-        "Example:",
-        "Examples:",
-        "Example::",
-        "Source:",
-    )
-    lines = doc.splitlines()
-    end = next((i for i, line in enumerate(lines) if line.startswith(heads)), len(lines))
-    return "\n".join(lines[:end]).rstrip()
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, functools.partial):
-        given = [*map(_brief, value.args), *(f"{key}={_brief(item)}" for key, item in value.keywords.items())]
-        return f"{_brief(value.func)}({', '.join(given)})"
-    if inspect.isroutine(value) or isinstance(value, type):
-        return value.__name__
-    return repr(value)
+if __name__ == "__main__":
+    main()

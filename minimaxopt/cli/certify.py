@@ -11,7 +11,7 @@ from minimaxopt.certificates.certify import certify
 from minimaxopt.cli.solve import NOTE
 from minimaxopt.errors import ArgumentError, ResumeError
 from minimaxopt.plugins.problem import Problem, load_problem
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from minimaxopt.results.certificate import Certificate
 from minimaxopt.results.solution import Solution
 
@@ -37,7 +37,7 @@ def judge(folder: Path, settings: Mapping[str, Any]) -> tuple[Certificate, Path]
     found = certify(game, point, data, fit_data=problem.data, followers=followers, **optimizers, **settings)
     solution.save(folder, certificate=found)
     path = folder / _FILE
-    _bundle.replace(path, json.dumps(found.to_dict(), indent=2, allow_nan=False).encode())
+    storage.write_atomically(path, json.dumps(found.to_dict(), indent=2, allow_nan=False).encode())
     return found, path
 
 

@@ -20,7 +20,7 @@ from minimaxopt.loop.solve import solve
 from minimaxopt.plugins.host import load_solver, plugin_host
 from minimaxopt.plugins.options import Option, check_names, describe_options, describe_settings, from_text
 from minimaxopt.plugins.problem import Problem, load_problem
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from minimaxopt.results.solution import Solution
 from minimaxopt.solvers import SOLVERS
 
@@ -80,7 +80,7 @@ def launch(request: Request) -> Outcome:
     if request.out is not None and resume is None:
         request.out.mkdir(parents=True, exist_ok=True)
         note = {"problem": request.problem, "options": effective, "given": dict(request.options)}
-        _bundle.replace(request.out / NOTE, json.dumps(note, indent=2).encode())
+        storage.write_atomically(request.out / NOTE, json.dumps(note, indent=2).encode())
     settings.setdefault("progress", False if request.quiet else None)
     settings.setdefault("data", problem.data)
     with warnings.catch_warnings():

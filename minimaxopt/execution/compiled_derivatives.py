@@ -8,37 +8,22 @@ derivatives and the buffers after. The seeds are set outside, before each call, 
 from __future__ import annotations
 
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus.gradients import FlatRisk, Gradients, OwnDerivatives, Penalised, negated
+from minimaxopt._types import Buffers, Player, Point, Tensors
+from minimaxopt.calculus.gradients import FlatRisk, Gradients, OwnDerivatives, PenalizedGradient
+from minimaxopt.calculus.vectors import negated, squared_norm
 from minimaxopt.errors import ArgumentError
 from minimaxopt.execution.inductor_backend import inductor
-from minimaxopt.game.trees import rebuilt, squared_norm
+from minimaxopt.game.trees import rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from minimaxopt.game.functional import Functional
-
-Buffers: TypeAlias = dict[Player, Tensors]
-
-
-class Deriving(Protocol):
-    """What forms a risk's derivatives in autograd's place."""
-
-    def risk(
-        self,
-        eager: FlatRisk,
-        batch: tuple[Any, ...],
-        buffers: Buffers,
-        seeded: Callable[[], None],
-        note: Callable[[Buffers], None],
-        shell: Any = None,
-    ) -> OwnDerivatives: ...
 
 
 @final
@@ -79,13 +64,13 @@ class Compiled:
         found = dict(zip(players, slopes, strict=True))
         return Gradients(value, found.get("u", {}), found.get("v", {})), after
 
-    def penalised(
+    def penalized_gradient(
         self, half: Tensor, shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
-    ) -> tuple[Penalised, Buffers]:
-        """Return what ``calculus.penalised`` does for twice the weight ``half``, and the buffers after."""
-        function = self._function(("penalised",), shell, penalised_of)
+    ) -> tuple[PenalizedGradient, Buffers]:
+        """Return what ``calculus.penalized_gradient`` does for twice the weight ``half``, and the buffers after."""
+        function = self._function(("penalised",), shell, penalized_gradient_of)
         value, g_u, g_v, sensitivity, after = _called(function, u, v, batch, buffers, half)
-        return Penalised(value, g_u, g_v, sensitivity), after
+        return PenalizedGradient(value, g_u, g_v, sensitivity), after
 
     def _function(self, kind: Any, shell: Any, derive: Callable[[Any], Any]) -> Callable[..., Any]:
         key = (*kind, None if shell is None else repr(shell))
@@ -128,14 +113,14 @@ class CompiledRisk(OwnDerivatives):
         self._note(after)
         return found
 
-    def penalised(self, point: Point, gamma: float | Tensor) -> Penalised:
+    def penalized_gradient(self, point: Point, gamma: float | Tensor) -> PenalizedGradient:
         """Return the penalised gradient."""
         if not isinstance(gamma, Tensor) and gamma == 0:
             first = self.operator(point, ("u", "v"))
-            return Penalised(*first, squared_norm(first.v.values()))
+            return PenalizedGradient(*first, squared_norm(first.v.values()))
         # A tensor, since a number would be compiled in; 0-d, so that it changes no type.
         half = gamma / 2 if isinstance(gamma, Tensor) else torch.tensor(gamma / 2, dtype=torch.float64)
-        found, after = self._compiled.penalised(half, self._shell, *self._arguments(point))
+        found, after = self._compiled.penalized_gradient(half, self._shell, *self._arguments(point))
         self._note(after)
         return found
 
@@ -156,7 +141,7 @@ def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
     return derivatives
 
 
-def penalised_of(risk: Any) -> Any:
+def penalized_gradient_of(risk: Any) -> Any:
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers, half: Tensor) -> Any:
         def total(moving: Tensors) -> tuple[Tensor, Any]:
             slope, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.game import Game, is_responding
+from minimaxopt.game.game import Game
+from minimaxopt.game.players import is_responding
 from minimaxopt.game.trees import leaves_with_names, rebuilt, shell_of, tensors_of, to_device
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ def replay(seed: int, devices: Iterable[torch.device] = ()) -> None:
 
 
 @contextmanager
-def undisturbed(devices: Iterable[torch.device] = ()) -> Generator[None]:
+def preserve_rng_state(devices: Iterable[torch.device] = ()) -> Generator[None]:
     """Leave the global random state as it was found, whatever happens inside."""
     held = list(devices)
     cuda = sorted({_cuda_index(device) for device in held if device.type == "cuda"})

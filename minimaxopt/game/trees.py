@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from minimaxopt._types import Tensors, Tree
+    from minimaxopt._types import Tree
 
 
 def leaves_with_names(tree: Tree) -> list[tuple[str, object]]:
@@ -63,26 +63,3 @@ def to_device(tree: Tree, device: torch.device | None) -> Tree:
         return leaf.to(device) if isinstance(leaf, Tensor) else leaf
 
     return optree.tree_map(move, tree)
-
-
-def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
-    """Return the inner product of two lists of tensors, as a 0-d tensor."""
-    products = [(x * y).sum() for x, y in zip(a, b, strict=True)]
-    return products[0] if len(products) == 1 else torch.stack(products).sum()
-
-
-def squared_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Return the squared Euclidean norm of a list of tensors, as a 0-d tensor."""
-    held = list(tensors)
-    return dot(held, held)
-
-
-def add(a: Tensors, b: Tensors, scale: float | Tensor = 1.0) -> Tensors:
-    """Return ``a + scale * b`` by name."""
-    return {name: tensor + scale * b[name] for name, tensor in a.items()}
-
-
-def finite(tensors: Iterable[Tensor]) -> Tensor:
-    """Return a 0-d boolean: whether every value is finite, without waiting for the device."""
-    flags = [torch.isfinite(t).all() for t in tensors if t.is_floating_point() or t.is_complex()]
-    return torch.stack(flags).all() if flags else torch.tensor(True)

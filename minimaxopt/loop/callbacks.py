@@ -14,8 +14,8 @@ from torch import nn
 from minimaxopt._types import Tree
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.trees import leaves_with_names
-from minimaxopt.results import storage as _bundle
-from minimaxopt.results.solution import History
+from minimaxopt.results import storage
+from minimaxopt.results.history import History
 
 
 class Progress(Protocol):
@@ -59,7 +59,7 @@ class Callback(Protocol):
 
 
 @runtime_checkable
-class Stateful(Protocol):
+class SupportsState(Protocol):
     """A callback with a memory, which a checkpoint keeps."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -67,7 +67,7 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
-class Begins(Protocol):
+class SupportsBegin(Protocol):
     """A callback that is told when a solve begins, so that it can serve several; a resumed run's memory comes after."""
 
     def begin(self) -> None: ...
@@ -282,7 +282,7 @@ class Checkpoint:
 
     def __call__(self, run: Progress) -> None:
         """Save the run."""
-        _bundle.write(self.path, self.NAME, run.checkpoint())
+        storage.write(self.path, self.NAME, run.checkpoint())
 
     @classmethod
     def latest(cls, path: str | Path) -> Path | None:

@@ -20,15 +20,17 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record, Tree
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import operator
+from minimaxopt.calculus.vectors import finite, of, squared_norm
 from minimaxopt.errors import ArgumentError, DivergenceWarning, ResumeError
 from minimaxopt.game.data_source import Exhausted
-from minimaxopt.game.trees import finite, squared_norm
-from minimaxopt.loop.callbacks import Begins, Callback, Checkpoint, JSONLLog, Stateful
+from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin, SupportsState
 from minimaxopt.loop.progress_bar import Bar
-from minimaxopt.results import storage as _bundle
-from minimaxopt.results.solution import History, Solution, Status, check_names, digest, environment, without_addresses
-from minimaxopt.solvers import Context
+from minimaxopt.results import storage
+from minimaxopt.results.environment import digest, environment, without_addresses
+from minimaxopt.results.history import History
+from minimaxopt.results.solution import Solution, Status, check_names
+from minimaxopt.solvers.context import Context
 
 _BLOCK_SECONDS = 0.25  # how long the values may go unchecked; also how often the progress bar moves
 _BLOCK_STEPS = 1000
@@ -56,7 +58,7 @@ class _NotFinite(Exception):  # noqa: N818 - an event, not a failure
 
 
 @final
-class Playing:
+class SolveLoop:
     """A running solve; callbacks see it as ``Progress``."""
 
     def __init__(
@@ -79,7 +81,7 @@ class Playing:
         self._called = [-1] * len(self._callbacks)
         self._looked = 0
         for callback in self._callbacks:
-            if isinstance(callback, Begins):
+            if isinstance(callback, SupportsBegin):
                 callback.begin()
         self._state = solver.init(ctx)
         self._recorded: set[str] = set()
@@ -87,8 +89,8 @@ class Playing:
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **self._movers()}
-        form = "no" if ctx.compiled is None else "derivatives"
-        form = form if ctx.captured is None else "steps"
+        form = "no" if ctx.evaluation.compiled is None else "derivatives"
+        form = form if ctx.step_form is None else "steps"
         self._manifest = {**self._settings, **environment(ctx.devices), "compile": form}
 
     # -- what callbacks see --------------------------------------------------------------------------------------------
@@ -102,8 +104,8 @@ class Playing:
         return (v, u) if self._flipped else (u, v)
 
     def rates(self) -> dict[str, float]:
-        movers = {self._name[player]: mover for player, mover in self._ctx.movers.items()}
-        return {player: float(movers[player].optimizer.param_groups[0]["lr"]) for player in sorted(movers)}
+        optimizers = {self._name[player]: optimizer for player, optimizer in self._ctx.optimizers.items()}
+        return {player: float(optimizers[player].optimizer.param_groups[0]["lr"]) for player in sorted(optimizers)}
 
     def log(self, name: str, value: float) -> None:
         if name in self._recorded:
@@ -116,7 +118,7 @@ class Playing:
     def checkpoint(self) -> dict[str, Any]:
         self._frozen = self._frozen or self._digest_of_the_frozen()
         return {
-            "run": self._ctx.capture(),
+            "run": self._ctx.state_dict(),
             "frozen": self._frozen,
             "state": self._state,
             "history": self.history.to_tensors(),
@@ -132,7 +134,7 @@ class Playing:
     # -- resuming ------------------------------------------------------------------------------------------------------
 
     def resume(self, folder: Path) -> None:
-        saved = _bundle.read(folder / f"{Checkpoint.NAME}.json")
+        saved = storage.read(folder / f"{Checkpoint.NAME}.json")
         captured, then, now = saved["run"], saved["manifest"], self._manifest
         for key in self._settings:
             if then.get(key) != now[key]:
@@ -146,7 +148,7 @@ class Playing:
             )
         for player, held in self._ctx.functional.buffers.items():
             check_names(self._name[player], held, captured["buffers"].get(player, {}))
-        for player, mover in self._ctx.movers.items():
+        for player, mover in self._ctx.optimizers.items():
             check_names(self._name[player], mover.tensors, captured["parameters"].get(player, {}))
         if saved["frozen"] != self._digest_of_the_frozen():
             raise ResumeError(
@@ -161,7 +163,7 @@ class Playing:
         if differing:
             text = f"resume: the values will not be those of an uninterrupted run to the bit: {'; '.join(differing)}"
             warnings.warn(text, stacklevel=4)
-        self._ctx.reinstate(captured)
+        self._ctx.load_state_dict(captured)
         self._state = _moved(saved["state"], self._ctx.devices)
         self.history = History(saved["history"])
         self._seconds_before = float(saved["seconds"])
@@ -173,7 +175,7 @@ class Playing:
     def _movers(self) -> dict[str, str]:
         """Return what the moving players' optimizers and schedules were built as."""
         found: dict[str, str] = {}
-        for player, mover in self._ctx.movers.items():
+        for player, mover in self._ctx.optimizers.items():
             options = mover.optimizer.defaults.items()
             given = ", ".join(f"{k}={without_addresses(x)}" for k, x in options if x is not None and x is not False)
             found[f"{self._name[player]}_optimizer"] = f"{type(mover.optimizer).__name__}({given})"
@@ -181,15 +183,15 @@ class Playing:
             found[f"{self._name[player]}_scheduler"] = schedule
         return found
 
-    def _memories(self) -> list[tuple[str, Stateful]]:
+    def _memories(self) -> list[tuple[str, SupportsState]]:
         """Return the callbacks that remember, each by its type and its number among those of the type."""
-        held = [c for c in self._callbacks if isinstance(c, Stateful)]
+        held = [c for c in self._callbacks if isinstance(c, SupportsState)]
         kinds = [type(c).__name__ for c in held]
         return [(f"{kind} {kinds[:i].count(kind)}", c) for i, (kind, c) in enumerate(zip(kinds, held, strict=True))]
 
     def _digest_of_the_frozen(self) -> str:
         parameters = self._ctx.functional.parameters
-        return digest({self._name[p]: tensors for p, tensors in parameters.items() if p not in self._ctx.movers})
+        return digest({self._name[p]: tensors for p, tensors in parameters.items() if p not in self._ctx.optimizers})
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -232,7 +234,7 @@ class Playing:
             try:
                 safe_next = self._make_block(block)
             except (Exception, KeyboardInterrupt) as event:
-                self._retrace(safe, first)
+                self.replay_block(safe, first)
                 if not isinstance(event, Exhausted):
                     raise
                 reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
@@ -256,7 +258,7 @@ class Playing:
         before_the_last = self._safe()
         self._state, record = ctx.advance(self._solver, self._state)
         columns = _columns([*records, record])
-        if self._offender(columns):
+        if self.first_nonfinite(columns):
             raise _NotFinite(
                 f"a value ceased to be finite before step {self.step}, but not when the steps were repeated: f or the "
                 "device is not deterministic."
@@ -299,13 +301,13 @@ class Playing:
         ctx = self._ctx
         if ctx.responding:
             z, risk = ctx.respond()
-            found = calculus.operator(risk, Point(ctx.point.u, z), ("u",))
+            found = operator(risk, Point(ctx.point.u, z), ("u",))
             ctx.gradient_evaluations += 1
         else:
-            found = ctx.gradients(players=tuple(ctx.movers))
+            found = ctx.gradients(players=tuple(ctx.optimizers))
         total = 0.0
-        for player, mover in ctx.movers.items():
-            slope = calculus.of(Point(found.u, found.v), player)
+        for player, mover in ctx.optimizers.items():
+            slope = of(Point(found.u, found.v), player)
             there = ctx.project(player, {n: t.detach() - slope[n] for n, t in mover.tensors.items()})
             total += float(squared_norm(mover.tensors[n].detach() - x for n, x in there.items()))
         return math.sqrt(total)
@@ -319,22 +321,22 @@ class Playing:
     # -- finite or stop ------------------------------------------------------------------------------------------------
 
     def _safe(self) -> _Safe:
-        return _Safe(self._ctx.capture(), _moved(self._state, None), self._ctx.source.position)
+        return _Safe(self._ctx.state_dict(), _moved(self._state, None), self._ctx.source.position)
 
     def _go_back(self, safe: _Safe) -> None:
         self._ctx.source.rewind(safe.position)
-        self._ctx.reinstate(safe.captured, source=False)
+        self._ctx.load_state_dict(safe.captured, source=False)
         self._state = _moved(safe.state, None)
 
-    def _offender(self, columns: _Columns) -> str:
+    def first_nonfinite(self, columns: _Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""
-        live = [(f"{self._name['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._ctx.live()]
+        live = [(f"{self._name['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._ctx.checked_tensors()]
         named = [(name, values) for name, (_, values) in columns.items()] + live
         if bool(finite(tensor for _, tensor in named)):
             return ""
         return next((name for name, tensor in named if not bool(finite([tensor]))), "")
 
-    def _retrace(self, safe: _Safe, first: int) -> None:
+    def replay_block(self, safe: _Safe, first: int) -> None:
         """Play the block that began at step ``first`` again from ``safe``, up to the step at which it broke off.
 
         Raises ``_NotFinite`` at the last point where all was finite, if a value ceases to be finite on the way: that is
@@ -350,7 +352,7 @@ class Playing:
                 before, here, at = here, self._safe(), self.step
                 self._state, record = self._ctx.advance(self._solver, self._state)
                 columns = _columns([record])
-                bad = self._offender(columns)
+                bad = self.first_nonfinite(columns)
                 if bad in record:  # formed at the step's opening point, which is then not a good place to end either
                     here = before
                 elif not bad and at >= first:

@@ -13,12 +13,13 @@ import torch
 from minimaxopt._types import OptimizerFactory, SchedulerFactory
 from minimaxopt.errors import ArgumentError, MinimaxoptError, ResumeError
 from minimaxopt.execution.compile import default_for, prepare, rehearse
-from minimaxopt.game.data_source import Batches
+from minimaxopt.game.batches import Batches
+from minimaxopt.game.devices import usable_device
 from minimaxopt.game.game import Game
-from minimaxopt.game.random_streams import undisturbed
+from minimaxopt.game.random_streams import preserve_rng_state
 from minimaxopt.loop.callbacks import Callback, Checkpoint
 from minimaxopt.loop.first_evaluation import probe
-from minimaxopt.loop.loop import Playing
+from minimaxopt.loop.loop import SolveLoop
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.results.solution import Solution
 from minimaxopt.solvers import SOLVERS, Context
@@ -155,8 +156,8 @@ def solve(
         )
     )
     with ExitStack() as stack:
-        stack.enter_context(undisturbed(prepared.ctx.devices))
-        stack.callback(prepared.untie)
+        stack.enter_context(preserve_rng_state(prepared.ctx.devices))
+        stack.callback(prepared.break_reference_cycle)
         playing = prepared.begin()
         bar = stack.enter_context(Bar(prepared.solver.name, steps, done=playing.step, shown=progress))
         return playing.play(bar)
@@ -189,7 +190,7 @@ class Prepared:
         with _named_as_played(self.flipped):
             self.ctx = Context(
                 run.game.flip() if self.flipped else run.game,
-                movers=self.solver.movers,
+                players=self.solver.players,
                 data=run.data,
                 seed=run.seed,
                 u_optimizer=optimizers[0],
@@ -204,10 +205,10 @@ class Prepared:
         if not self.ctx.source.exact and any(isinstance(c, Checkpoint) for c in self.callbacks):
             raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {self.ctx.source.why_not}")
 
-    def begin(self) -> Playing:
+    def begin(self) -> SolveLoop:
         """Return the run as it begins or goes on; its risk has been evaluated once. Draws random numbers."""
         run = self._run
-        playing = Playing(
+        playing = SolveLoop(
             self.ctx,
             self.solver,
             run.steps,
@@ -220,18 +221,18 @@ class Prepared:
             playing.resume(Path(run.resume))
         elif run.steps:
             with _named_as_played(self.flipped):
-                probe(self.ctx, twice=bool(getattr(self.solver, "twice", False)))
+                probe(self.ctx, second_order=bool(getattr(self.solver, "second_order", False)))
         if run.compile and run.steps > self.ctx.step:
             with _named_as_played(self.flipped):
                 rehearse(self.ctx, self.solver)
         return playing
 
-    def untie(self) -> None:
+    def break_reference_cycle(self) -> None:
         """Open the ring of optimizer and schedule, so that moments and parameters are freed at once, not at some time.
 
         A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.
         """
-        for mover in self.ctx.movers.values():
+        for mover in self.ctx.optimizers.values():
             if mover.scheduler is not None:
                 vars(mover.optimizer).pop("step", None)
 
@@ -256,7 +257,7 @@ def _solver(solver: Any) -> Any:
         return load_solver(solver)
     if isinstance(solver, type):
         raise ArgumentError(f"solver: {solver.__name__} is a class; give an instance, {solver.__name__}()")
-    if not all(hasattr(solver, part) for part in ("name", "movers", "init", "step")):
+    if not all(hasattr(solver, part) for part in ("name", "players", "init", "step")):
         raise ArgumentError(
             f"solver: {type(solver).__name__} is no solver; give one such as Sensitivity(), or a name among "
             f"{sorted(SOLVERS)}"
@@ -297,22 +298,6 @@ def _check(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any) -> None
     number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
     if tolerance is not None and not (number and tolerance >= 0):
         raise ArgumentError(f"tolerance: {tolerance!r} can never be met; give a non-negative number")
-
-
-def usable_device(device: torch.device | str | None) -> torch.device | None:
-    """Return the device that a text names, or raise with torch's reason why there is none."""
-    if device is None:
-        return None
-    try:
-        place = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch's own ways to say that it has no such device
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ArgumentError(f"device: {device!r} cannot be used ({reason}); give one of this machine's") from error
-    if place.type == "meta":
-        raise ArgumentError(
-            "device: 'meta' holds shapes without values, so that nothing can be played there; give 'cpu'"
-        )
-    return place
 
 
 def _described(data: Any) -> str:

@@ -11,7 +11,8 @@ from minimaxopt._types import Tree
 from minimaxopt.errors import ArgumentError
 from minimaxopt.plot.plane import PLAYERS, Array, Field, Plane
 from minimaxopt.plot.trajectory import Trajectory
-from minimaxopt.results.solution import History, Solution
+from minimaxopt.results.history import History
+from minimaxopt.results.solution import Solution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

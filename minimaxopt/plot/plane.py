@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from minimaxopt._types import Player, Point, Tensors, Tree
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import operator
+from minimaxopt.calculus.vectors import add, dot, negated, of, squared_norm
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.random_streams import undisturbed
-from minimaxopt.game.trees import add, dot, squared_norm
-from minimaxopt.solvers import Context
+from minimaxopt.game.random_streams import preserve_rng_state
+from minimaxopt.solvers.context import Context
 
 if TYPE_CHECKING:
     from minimaxopt.game.game import Game
@@ -49,12 +49,12 @@ class Plane:
             if tree is None or (player == "v" and game.responding):
                 what = "is missing" if tree is None else "is computed afresh at each step"
                 raise ArgumentError(f"game: {player} {what}; give a game whose two players hold values of their own")
-        self._ctx = Context(game, movers=())
+        self._ctx = Context(game, players=())
         self._ctx.batch = () if batch is None else (batch,)
         self._base: dict[Player, Tensors] = {}
         self._axes: dict[Player, Tensors] = {}
         for place, player in enumerate(PLAYERS):
-            tensors = {n: t.detach() for n, t in calculus.of(self._ctx.point, player).items()}
+            tensors = {n: t.detach() for n, t in of(self._ctx.point, player).items()}
             if directions is None:
                 if (count := sum(t.numel() for t in tensors.values())) != 1:
                     raise ArgumentError(
@@ -84,13 +84,13 @@ class Plane:
         """Return risk and velocity at every point of the grid ``us`` x ``vs``, which must be allowed."""
         values = np.full((3, len(vs), len(us)), np.nan)
         steps: dict[Player, float] = {"u": _SHORT * abs(us[1] - us[0]), "v": _SHORT * abs(vs[1] - vs[0])}
-        with undisturbed(self._ctx.devices):
+        with preserve_rng_state(self._ctx.devices):
             for i, b in enumerate(vs):
                 for j, a in enumerate(us):
                     point = Point(self._at("u", float(a)), self._at("v", float(b)))
-                    found = calculus.operator(self._ctx.risk(), point)
+                    found = operator(self._ctx.risk(), point)
                     slopes = Point(found.u, found.v)
-                    speeds = [self._speed(p, calculus.of(point, p), calculus.of(slopes, p), steps[p]) for p in PLAYERS]
+                    speeds = [self._speed(p, of(point, p), of(slopes, p), steps[p]) for p in PLAYERS]
                     values[:, i, j] = float(found.risk), *speeds
         return Field(*values)
 
@@ -132,7 +132,7 @@ class Plane:
     def _speed(self, player: Player, tensors: Tensors, slope: Tensors, step: float) -> float:
         axis = self._axes[player]
         square, steepness = squared_norm(axis.values()), squared_norm(slope.values()).sqrt()
-        velocity = calculus.negated(slope)
+        velocity = negated(slope)
         if float(steepness) > 0:
             short = step * square.sqrt() / steepness
             ahead = add(tensors, velocity, short)
@@ -149,7 +149,7 @@ class Plane:
 
     def _read(self, argument: str, player: Player, tree: Tree) -> Tensors:
         remedy = f"give the structure of {player}, in which a module stands as the dictionary of its parameters"
-        expected = calculus.of(self._ctx.point, player)
+        expected = of(self._ctx.point, player)
         try:
             found = self._ctx.functional.flat(player, tree)
         except (ValueError, TypeError, AttributeError) as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from minimaxopt.errors import unknown_name
-from minimaxopt.game.random_streams import undisturbed
+from minimaxopt.game.random_streams import preserve_rng_state
 from minimaxopt.plot.plane import Array, flattened
 from minimaxopt.solvers import SOLVERS, Context
 
@@ -76,7 +76,7 @@ def trajectory(
         solver = SOLVERS[solver]()
     ctx = Context(
         game,
-        movers=solver.movers,
+        players=solver.players,
         data=data,
         seed=seed,
         u_optimizer=u_optimizer,
@@ -94,7 +94,7 @@ def trajectory(
         rows.append(found)
         return True
 
-    with undisturbed(ctx.devices):
+    with preserve_rng_state(ctx.devices):
         state = solver.init(ctx)
         keep()
         for _ in range(steps):

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import bisect
-import hashlib
-import platform
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from minimaxopt._types import Player, Tensors, Tree
 from minimaxopt.errors import ResumeError
 from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from minimaxopt.results.certificate import Certificate
+from minimaxopt.results.history import History
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 class Status(StrEnum):
@@ -37,114 +32,6 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
     DATA_ENDED = "data ended"
     FAILED = "failed"
-
-
-@final
-class History:
-    """Columns of numbers over the steps. A column may have a value at each step, or at some.
-
-    Examples:
-        >>> history = History()
-        >>> history.extend("risk", [0, 1, 2], [3.0, 2.0, 1.5])
-        >>> history["risk"], history.steps("risk")
-        (array([3. , 2. , 1.5]), array([0, 1, 2]))
-    """
-
-    def __init__(self, columns: Mapping[str, tuple[Any, Any]] | None = None) -> None:
-        self._columns: dict[str, tuple[list[int], list[float]]] = {
-            name: (_listed(steps), _listed(values)) for name, (steps, values) in (columns or {}).items()
-        }
-
-    @property
-    def names(self) -> list[str]:
-        """The columns."""
-        return list(self._columns)
-
-    def __getitem__(self, name: str) -> NDArray[np.float64]:
-        return np.asarray(self._column(name)[1], dtype=np.float64)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._columns
-
-    def steps(self, name: str) -> NDArray[np.int64]:
-        """Return the steps at which the column has values."""
-        return np.asarray(self._column(name)[0], dtype=np.int64)
-
-    def last(self, name: str) -> float:
-        """Return the column's latest value."""
-        return self._column(name)[1][-1]
-
-    def last_step(self, name: str) -> int:
-        """Return the step of the column's latest value."""
-        return self._column(name)[0][-1]
-
-    def record(self, name: str, step: int, value: float) -> None:
-        """Append a value to a column, or replace the one that the step has there already."""
-        steps, values = self._columns.setdefault(name, ([], []))
-        if steps and steps[-1] == step:
-            values[-1] = value
-        else:
-            steps.append(step)
-            values.append(value)
-
-    def extend(self, name: str, steps: list[int], values: list[float]) -> None:
-        """Append values to a column."""
-        column = self._columns.setdefault(name, ([], []))
-        column[0].extend(steps)
-        column[1].extend(values)
-
-    def rows(self, since: int = 0) -> list[tuple[int, dict[str, float]]]:
-        """Return ``(step, values by column)`` for the steps from ``since`` on."""
-        found: dict[int, dict[str, float]] = {}
-        for name, (steps, values) in self._columns.items():
-            first = bisect.bisect_left(steps, since)
-            for step, value in zip(steps[first:], values[first:], strict=True):
-                found.setdefault(step, {})[name] = value
-        return sorted(found.items())
-
-    def until(self, step: int) -> History:
-        """Return the history of the first ``step`` steps.
-
-        Values that callbacks record after step ``k`` carry the number ``k``.
-        """
-        kept: dict[str, tuple[list[int], list[float]]] = {}
-        for name, (steps, values) in self._columns.items():
-            end = bisect.bisect_left(steps, step)
-            if end:
-                kept[name] = (steps[:end], values[:end])
-        return History(kept)
-
-    def to_dict(self) -> dict[str, tuple[list[int], list[float]]]:
-        """Return the columns as plain lists."""
-        return {name: (list(steps), list(values)) for name, (steps, values) in self._columns.items()}
-
-    def to_tensors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Return the columns as tensors, the form that is quick to store."""
-        return {
-            name: (torch.tensor(steps, dtype=torch.int64), torch.tensor(values, dtype=torch.float64))
-            for name, (steps, values) in self._columns.items()
-        }
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a data frame with one row a step and NaN where a column has no value.
-
-        Raises:
-            ImportError: if pandas is not installed.
-        """
-        import pandas as pd
-
-        series = {
-            name: pd.Series(values, index=steps, dtype="float64") for name, (steps, values) in self._columns.items()
-        }
-        return pd.DataFrame(series).rename_axis("step")
-
-    def _column(self, name: str) -> tuple[list[int], list[float]]:
-        try:
-            return self._columns[name]
-        except KeyError:
-            raise KeyError(
-                f"history: there is no column {name!r}; it has {', '.join(self._columns) or 'none'}"
-            ) from None
 
 
 @final
@@ -219,7 +106,7 @@ class Solution:
         held_with_it = certificate or self.certificate
         if held_with_it is not None:
             content["certificate"] = held_with_it.to_dict()
-        return _bundle.write(Path(path), "solution", content).parent
+        return storage.write(Path(path), "solution", content).parent
 
     @classmethod
     def load(cls, path: str | Path, game: Game) -> Solution:
@@ -228,7 +115,7 @@ class Solution:
         Raises:
             ResumeError: if nothing is there, the files were changed, or the game's players have other names or shapes.
         """
-        content = _bundle.read(Path(path) / "solution.json")
+        content = storage.read(Path(path) / "solution.json")
         held = Functional(game)
         fill(held, content["parameters"], content["buffers"])
         u, v = held.players(held.buffers)
@@ -236,10 +123,6 @@ class Solution:
         if content.get("certificate") is not None:
             rest["certificate"] = Certificate.from_dict(content["certificate"])
         return cls(u=u, v=v, status=Status(content["status"]), history=History(content["history"]), **rest)
-
-
-def _listed(values: Any) -> list[Any]:
-    return values.tolist() if isinstance(values, torch.Tensor) else list(values)
 
 
 def fill(held: Functional, parameters: Mapping[Player, Tensors], buffers: Mapping[Player, Tensors]) -> None:
@@ -264,35 +147,6 @@ def check_names(player: Player, here: Tensors, saved: Mapping[str, Any]) -> None
         then, now = (f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (saved[name], tensor))
         if then != now:
             raise ResumeError(f"{player}.{name}: was saved as {then}, but is {now} here; give the game that was saved")
-
-
-def environment(devices: list[torch.device]) -> dict[str, Any]:
-    """Return versions, device and threads: what a result depends on beside its settings."""
-    from minimaxopt import __version__
-
-    return {
-        "minimaxopt": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "devices": [str(d) for d in devices],
-        "threads": torch.get_num_threads(),
-    }
-
-
-def digest(players: Mapping[Player, Tensors]) -> str:
-    """Return a hash of players' tensors, names and values."""
-    found = hashlib.sha256()
-    for player, tensors in players.items():
-        for name, tensor in tensors.items():
-            found.update(f"{player}.{name}".encode())
-            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
-
-
-def without_addresses(value: Any) -> str:
-    """Return the representation without the addresses of functions, which another process has elsewhere."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def _unused(*_: Any) -> Any:

@@ -5,24 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
-from minimaxopt.solvers.anchored import AnchoredExtragradient
-from minimaxopt.solvers.averaged import Averaged
-from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
+from minimaxopt.solvers.best_response import BestResponse
 from minimaxopt.solvers.competitive import CompetitiveGradient
 from minimaxopt.solvers.context import Context, Solver
-from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
-from minimaxopt.solvers.gda import AlternatingGDA, SimultaneousGDA
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.gda import AlternatingGDA, SimultaneousGDA, TwoTimescale
+from minimaxopt.solvers.implicit import FollowTheRidge, Stackelberg
 from minimaxopt.solvers.kbeam import KBeam
-from minimaxopt.solvers.lookahead import Lookahead
 from minimaxopt.solvers.momentum import NegativeMomentum
 from minimaxopt.solvers.newton import CompleteNewton, NewtonFollower
 from minimaxopt.solvers.one_player import Ascent, Descent
-from minimaxopt.solvers.optimistic import Optimistic
-from minimaxopt.solvers.ridge import FollowTheRidge
 from minimaxopt.solvers.sensitivity import Sensitivity
 from minimaxopt.solvers.smoothed import SmoothedGDA
-from minimaxopt.solvers.stackelberg import Stackelberg
 from minimaxopt.solvers.unrolled import Unrolled
+from minimaxopt.solvers.wrappers import Averaged, Lookahead
 
 _FIRST_ORDER: tuple[type[Any], ...] = (
     SimultaneousGDA, AlternatingGDA, TwoTimescale, BestResponse, NegativeMomentum, SmoothedGDA,

@@ -13,9 +13,10 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record
-from minimaxopt.calculus.gradients import Blocks, Gradients, negated
+from minimaxopt.calculus.gradients import Gradients
+from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.trees import add, dot
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 _ALIGNED_ENOUGH = 0.1  # epsilon of the published rule: in doubt the adjustment is added
@@ -64,8 +65,8 @@ class SymplecticAdjustment:
     align: bool = True
 
     name: ClassVar[str] = "symplectic-adjustment"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_weight("weight", self.weight)
@@ -131,8 +132,8 @@ class Consensus:
     gamma: float = 1.0
 
     name: ClassVar[str] = "consensus"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_weight("gamma", self.gamma)
@@ -182,8 +183,8 @@ class Hamiltonian:
     """
 
     name: ClassVar[str] = "hamiltonian"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, final
 from minimaxopt._types import Player, Record
 from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, StepDerivatives, require_parametric, sensitivity_of
 
 
 @final
@@ -35,11 +35,16 @@ class SimultaneousGDA:
     """
 
     name: ClassVar[str] = "simultaneous-gda"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
@@ -82,7 +87,7 @@ class AlternatingGDA:
     ascent_steps: int = 1
 
     name: ClassVar[str] = "alternating-gda"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if self.first not in ("u", "v"):
@@ -95,6 +100,11 @@ class AlternatingGDA:
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((("u",), ("v",)), batches=self.ascent_steps)
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of the leader and ``ascent_steps`` of the follower."""
@@ -123,3 +133,60 @@ class AlternatingGDA:
         found = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
         ctx.apply("v", found.v)
         return found
+
+
+@final
+@dataclass(frozen=True)
+class TwoTimescale:
+    """Move both players at once, the leader more slowly by a factor that may grow (TTUR).
+
+    ``v <- P(v + d_v)``, ``u <- P(u + d_u / (ratio (1 + i)^power))`` at step ``i = 0, 1, ...``; with SGD ``d_u = -lambda
+    grad_u f(u, v)`` and ``d_v = sigma grad_v f(u, v)``
+
+    The optimizers propose the displacements, so that with equal optimizers ``ratio`` is sigma / lambda whatever they
+    are. A follower that is fast enough makes the limits of gradient descent-ascent the local minimax points; with
+    ``power > 0`` and schedules of Robbins and Monro's kind the leader sees an equilibrated follower in the limit.
+
+    Args:
+        ratio: how much slower the leader is at the first step, positive.
+        power: how fast the ratio grows with the step, not negative.
+
+    Raises:
+        ArgumentError: if ``ratio`` is not positive or ``power`` is negative, or if the follower responds.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Game, TwoTimescale, solve
+        >>> sgd = partial(torch.optim.SGD, lr=0.5)
+        >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(1.0))
+        >>> solution = solve(game, TwoTimescale(ratio=4.0), steps=1, u_optimizer=sgd, v_optimizer=sgd)
+        >>> solution.u.item(), solution.v.item()
+        (0.875, 1.5)
+
+    Source: Borkar 1997; Heusel et al. 2017; Lin, Jin and Jordan 2020; Jin, Netrapalli and Jordan 2020 (limits).
+    """
+
+    ratio: float = 10.0
+    power: float = 0.0
+
+    name: ClassVar[str] = "two-timescale"
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < float("inf"):
+            raise ArgumentError(f"ratio: {self.ratio} is no ratio of rates; give a positive number")
+        if not 0 <= self.power < float("inf"):
+            raise ArgumentError(f"power: {self.power} would let the leader outrun the follower; give 0 or more")
+
+    def init(self, ctx: Context) -> None:
+        """Check that the follower can move."""
+        require_parametric(ctx, self.name)
+
+    def step(self, ctx: Context, state: None) -> tuple[None, Record]:
+        """Make one step of both players."""
+        found = ctx.gradients()
+        slowness = self.ratio * (1 + ctx.step) ** self.power
+        ctx.move("u", {name: d / slowness for name, d in ctx.propose("u", found.u).items()})
+        ctx.apply("v", found.v)
+        return None, sensitivity_of(found)

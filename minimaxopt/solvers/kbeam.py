@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record, Tensors, Tree
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import Gradients, gradients, scalar, track
+from minimaxopt.calculus.vectors import squared_norm
 from minimaxopt.constraints.mirror import ExponentiatedGradient
 from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.random_streams import replay, stream
-from minimaxopt.game.trees import squared_norm
 from minimaxopt.solvers.context import Context, Snapshot, require_parametric
 
 Draw = Callable[[Tree, torch.Generator], Tree]
@@ -84,7 +84,7 @@ class KBeam:
     vectorise: bool = True
 
     name: ClassVar[str] = "k-beam"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if self.followers < 1:
@@ -120,7 +120,7 @@ class KBeam:
     def _drawn(self, ctx: Context, given: Tensors, generator: torch.Generator) -> Tensors:
         draw = self.draw or getattr(ctx.game.project_v, "draw", None)
         if draw is None:
-            if ctx.game.project_v is None and isinstance(ctx.movers["v"].optimizer, ExponentiatedGradient):
+            if ctx.game.project_v is None and isinstance(ctx.optimizers["v"].optimizer, ExponentiatedGradient):
                 raise ArgumentError(
                     "draw: without one the followers begin with Gaussian noise, which leaves the simplex on which "
                     "ExponentiatedGradient moves; give the game project_v=Simplex(), or give draw=Simplex().draw"
@@ -176,39 +176,39 @@ class KBeam:
         if self.followers == 1:
             return torch.zeros((), dtype=torch.int64, device=next(iter(followers.values())).device)
         # Not under no_grad: f may take gradients of its own, as a penalty on a critic's slope does.
-        return self._risks(ctx, calculus.track(Point(ctx.point.u, followers), ()), 0, ctx.batch).detach().argmax()
+        return self._risks(ctx, track(Point(ctx.point.u, followers), ()), 0, ctx.batch).detach().argmax()
 
-    def _leader(self, ctx: Context, followers: Tensors, strongest: Tensor) -> calculus.Gradients:
+    def _leader(self, ctx: Context, followers: Tensors, strongest: Tensor) -> Gradients:
         best = Point(ctx.point.u, _row(followers, strongest))
         if self.epsilon == 0 or self.followers == 1:
             return ctx.gradients(best, players=("u",))
-        at = calculus.track(Point(ctx.point.u, followers), ("u",))
+        at = track(Point(ctx.point.u, followers), ("u",))
         risks = self._risks(ctx, at, 0, ctx.batch)
         highest = risks.detach().max()
         near = (risks.detach() >= highest - self.epsilon).to(risks.dtype)
         ctx.gradient_evaluations += self.followers
-        g_u = calculus.gradients((near * risks).sum() / near.sum(), {"u": at.u})["u"]
+        g_u = gradients((near * risks).sum() / near.sum(), {"u": at.u})["u"]
         # The strongest is evaluated once more for the buffers that it leaves.
-        still = calculus.track(best, ())
+        still = track(best, ())
         ctx.risk()(still.u, still.v)
         ctx.note_buffers(("u",))
-        return calculus.Gradients(highest, g_u, {})
+        return Gradients(highest, g_u, {})
 
     def _slopes(self, ctx: Context, followers: Tensors, substep: int, batch: tuple[Any, ...]) -> Tensors:
         """Return ``grad_v f`` of every follower: no follower's risk depends on another, so one sum serves all."""
-        at = calculus.track(Point(ctx.point.u, followers), ("v",))
+        at = track(Point(ctx.point.u, followers), ("v",))
         ctx.gradient_evaluations += self.followers
-        return calculus.gradients(self._risks(ctx, at, substep, batch).sum(), {"v": at.v})["v"]
+        return gradients(self._risks(ctx, at, substep, batch).sum(), {"v": at.v})["v"]
 
     def _risks(self, ctx: Context, at: Point, substep: int, batch: tuple[Any, ...]) -> Tensor:
         """Return the risk of every follower, all on one random draw."""
         if self.followers == 1 or not self.vectorise:
             risk = ctx.risk(substep=substep, batch=batch)
             rows = [{n: t[k] for n, t in at.v.items()} for k in range(self.followers)]
-            return torch.stack([calculus.scalar(risk(at.u, row)) for row in rows])
+            return torch.stack([scalar(risk(at.u, row)) for row in rows])
 
         def one(v: Tensors, buffers: dict[Player, Tensors]) -> Tensor:
-            return calculus.scalar(ctx.functional.pure(batch, buffers)(at.u, v))
+            return scalar(ctx.functional.pure(batch, buffers)(at.u, v))
 
         # Batch normalisation writes each follower's statistics, for which one set of buffers has no room.
         buffers: dict[Player, Tensors] = {

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus.gradients import of
+from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
@@ -53,7 +53,7 @@ class NegativeMomentum:
     alternate: bool = True
 
     name: ClassVar[str] = "negative-momentum"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if not -1 < self.beta <= 0:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record, Tensors
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalized_gradient, scalar, track
+from minimaxopt.calculus.vectors import dot, negated
 from minimaxopt.errors import ArgumentError, DataError
-from minimaxopt.game.trees import dot, tensors_of
-from minimaxopt.solvers.context import Context
+from minimaxopt.game.trees import tensors_of
+from minimaxopt.solvers.context import Context, StepDerivatives
 
 
 @final
@@ -70,7 +71,7 @@ class Sensitivity:
     projected: bool = False
 
     name: ClassVar[str] = "sensitivity"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if isinstance(self.gamma, str) and self.gamma != "sigma":
@@ -81,7 +82,7 @@ class Sensitivity:
             _check_weight(self.gamma)
 
     @property
-    def twice(self) -> bool:
+    def second_order(self) -> bool:
         """Whether the risk is differentiated twice."""
         return self.gamma != 0
 
@@ -109,12 +110,23 @@ class Sensitivity:
                     "leave projected out"
                 )
 
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        for setting in ("split", "projected"):
+            if getattr(self, setting):
+                raise ArgumentError(
+                    f"compile: there is no compiled form with {setting}; leave {setting} out, or compile"
+                )
+        first: tuple[tuple[Player, ...], ...] = (("v",),) if self.alternate and not responding else ()
+        scheduled = "gamma" if callable(self.gamma) else ""
+        return StepDerivatives((*first, ("u", "v") if self.gamma == 0 else None), scheduled)
+
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of Alg. 1."""
         gamma = self._weight(ctx)
         if ctx.responding:
             z, risk = ctx.respond()
-            found = calculus.penalised(risk, Point(ctx.point.u, z), gamma)
+            found = penalized_gradient(risk, Point(ctx.point.u, z), gamma)
         elif self.alternate:
             ctx.apply("v", ctx.gradients(players=("v",)).v)
             found = self._penalised(ctx, gamma)
@@ -135,32 +147,32 @@ class Sensitivity:
             gamma = float(self.gamma)
         return gamma * ctx.samples() if self.per_sample else gamma
 
-    def _penalised(self, ctx: Context, gamma: float) -> calculus.Penalised:
+    def _penalised(self, ctx: Context, gamma: float) -> PenalizedGradient:
         if not self.split and not self.projected:
-            return calculus.penalised(ctx.risk(), ctx.point, gamma)
+            return penalized_gradient(ctx.risk(), ctx.point, gamma)
         parts = _halves(ctx.batch) if self.split else (ctx.batch,)
-        at = calculus.track(ctx.point, ("u", "v"))
-        values = [calculus.scalar(ctx.risk(batch=part)(at.u, at.v)) for part in parts]
-        slopes = [calculus.gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
+        at = track(ctx.point, ("u", "v"))
+        values = [scalar(ctx.risk(batch=part)(at.u, at.v)) for part in parts]
+        slopes = [gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
         slope = {name: torch.stack([g[name].detach() for g in slopes]).mean(0) for name in at.v}
         counted = [self._counted(ctx, {n: g.detach() for n, g in part.items()}, slope) for part in slopes]
         # Each half's slope against the other's; a constant factor leaves the derivative of the square's half.
         products = [dot(g.values(), c.values()) for g, c in zip(slopes, reversed(counted), strict=True)]
         sensitivity, risk = torch.stack(products).mean(), torch.stack(values).mean()
-        g_u = calculus.gradients(risk + gamma * sensitivity, {"u": at.u}, second=True)["u"]
-        return calculus.Penalised(risk.detach(), g_u, calculus.negated(slope), sensitivity.detach())
+        g_u = gradients(risk + gamma * sensitivity, {"u": at.u}, second=True)["u"]
+        return PenalizedGradient(risk.detach(), g_u, negated(slope), sensitivity.detach())
 
     def _counted(self, ctx: Context, part: Tensors, slope: Tensors) -> Tensors:
         """Return what counts of a part's slope; the whole ``slope`` is where the follower is about to go."""
         if not self.projected:
             return part
         # Adam's rate is no step along the gradient, but any positive one tells the blocked directions.
-        rate = max(float(group["lr"]) for group in ctx.movers["v"].optimizer.param_groups)
+        rate = max(float(group["lr"]) for group in ctx.optimizers["v"].optimizer.param_groups)
         ahead = {n: (t + rate * slope[n]).detach().requires_grad_() for n, t in ctx.point.v.items()}
         landed = ctx.project("v", ahead)
         along = dot([landed[name] for name in part], part.values())
         # The derivative of a projection on a convex set is symmetric, so that one backward pass is its product.
-        return calculus.gradients(along, {"v": ahead})["v"]
+        return gradients(along, {"v": ahead})["v"]
 
 
 def _check_weight(gamma: float, when: str = "") -> float:

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, final
 from torch import Tensor
 
 from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import gradients, scalar, track
+from minimaxopt.calculus.vectors import add, negated, squared_norm
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.trees import add, squared_norm
 from minimaxopt.solvers.context import Context, require_parametric
 
 
@@ -49,8 +49,8 @@ class Unrolled:
     inner_lr: float | Literal["sigma"] = "sigma"
 
     name: ClassVar[str] = "unrolled"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -68,23 +68,23 @@ class Unrolled:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
         size = ctx.rates()["v"] if self.inner_lr == "sigma" else float(self.inner_lr)
-        at = calculus.track(ctx.point, ("u", "v"))
+        at = track(ctx.point, ("u", "v"))
         first: Tensors = {}
         record: dict[str, Tensor] = {}
         inner = at.v
         for k in range(self.steps):
             fresh = ctx.fresh_ascent and k > 0
             risk = ctx.risk(substep=k if fresh else 0, batch=ctx.fresh_batch() if fresh else None)
-            value = calculus.scalar(risk(at.u, inner))
-            slope = calculus.gradients(value, {"v": inner}, create_graph=True)["v"]
+            value = scalar(risk(at.u, inner))
+            slope = gradients(value, {"v": inner}, create_graph=True)["v"]
             if k == 0:
                 first = {name: g.detach() for name, g in slope.items()}
                 record["risk"], record["sensitivity"] = value.detach(), squared_norm(first.values())
             inner = ctx.project("v", add(inner, slope, size))
-        record["unrolled_risk"] = ahead = calculus.scalar(ctx.risk()(at.u, inner))
+        record["unrolled_risk"] = ahead = scalar(ctx.risk()(at.u, inner))
         ctx.note_buffers(("u",))
-        g_u = calculus.gradients(ahead, {"u": at.u}, second=True)["u"]
+        g_u = gradients(ahead, {"u": at.u}, second=True)["u"]
         ctx.gradient_evaluations += 2 * self.steps + 1
-        ctx.apply("v", calculus.negated(first))
+        ctx.apply("v", negated(first))
         ctx.apply("u", g_u)
         return None, {name: value.detach() for name, value in record.items()}

@@ -11,7 +11,8 @@ from torch import nn
 
 from minimaxopt import Context, Game
 from minimaxopt._types import Player, Point
-from minimaxopt.calculus.gradients import Blocks, hvp, operator
+from minimaxopt.calculus.gradients import operator
+from minimaxopt.calculus.hessian import Blocks, hvp
 from minimaxopt.calculus.spectrum import random_like
 from minimaxopt.errors import DoubleBackwardError
 from minimaxopt.game.functional import Functional

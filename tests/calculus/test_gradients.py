@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minimaxopt import Game, Sensitivity, solve
 from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus.gradients import gradients, hvp, operator, penalised, scalar
+from minimaxopt.calculus.gradients import gradients, operator, penalized_gradient, scalar
+from minimaxopt.calculus.hessian import hvp
 from minimaxopt.errors import DoubleBackwardError, RiskError
 from tests.derivatives import ENGINES, PLAYERS, close, drawn, in_double
 
@@ -93,7 +94,7 @@ def test_operator_of_one_player_leaves_the_other_empty(cubic: Any, player: Playe
 @pytest.mark.parametrize("gamma", [0, 0.0, 0.7, torch.tensor(0.7, dtype=torch.float64)])
 def test_penalised_is_the_gradient_of_the_penalised_risk(cubic: Any, gamma: Any) -> None:
     game, x, y, point = cubic
-    found = penalised(game.risk, point, gamma)
+    found = penalized_gradient(game.risk, point, gamma)
     g_u, g_v = game.slopes(x, y)
     expected = g_u + float(gamma) * game.block("u", "v", x, y) @ g_v
     assert close(found.u["x"], torch.from_numpy(expected), ENGINES)
@@ -221,10 +222,10 @@ def pair() -> Point:
 def test_an_operation_without_a_second_derivative_is_named_with_a_remedy_that_works(name: str) -> None:
     bad, good, message = TWICE[name]
     with pytest.raises(DoubleBackwardError, match=rf"^f: {message}.*first-order solver such as 'alternating-gda'"):
-        penalised(bad, pair(), 1.0)
+        penalized_gradient(bad, pair(), 1.0)
     assert operator(bad, pair()).u["x"].any()  # first-order solvers may use it
-    assert penalised(bad, pair(), 0.0).u["x"].any()
-    assert penalised(good, pair(), 1.0).u["x"].any()
+    assert penalized_gradient(bad, pair(), 0.0).u["x"].any()
+    assert penalized_gradient(good, pair(), 1.0).u["x"].any()
     if name != "torch.compile":  # torch.func looks through a compiled function
         with pytest.raises(DoubleBackwardError, match=rf"^f: {message}"):
             hvp(bad, pair(), pair().v, row="u", column="v")
@@ -238,7 +239,7 @@ def test_other_failures_keep_their_own_words() -> None:
     with pytest.raises(RuntimeError, match="^no disk$"):
         hvp(broken, pair(), pair().v, row="u", column="v")
     with pytest.raises(RuntimeError, match="^no disk$"):
-        penalised(broken, pair(), 1.0)
+        penalized_gradient(broken, pair(), 1.0)
 
 
 # -- bad risks --------------------------------------------------------------------------------------------------------

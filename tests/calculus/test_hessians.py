@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minimaxopt import Context, Game
 from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus.gradients import hvp, operator, penalised
+from minimaxopt.calculus.gradients import operator, penalized_gradient
+from minimaxopt.calculus.hessian import hvp
 from minimaxopt.errors import RiskError
 from tests.derivatives import DIFFERENCES, ENGINES, FORWARD_MODE, HESSIAN, PLAYERS, close, drawn, in_double, inner, like
 
@@ -180,7 +181,7 @@ def test_hvp_and_penalised_agree_with_the_dense_hessian(name: str) -> None:
             assert not found.requires_grad  # though the live tensors of the point do
             assert close(found, hessian[parts[row], parts[column]] @ joined(vector), HESSIAN), (row, column)
     ctx = context(case)
-    plain, weighted = (penalised(ctx.risk(), ctx.point, gamma) for gamma in (0, 0.8))
+    plain, weighted = (penalized_gradient(ctx.risk(), ctx.point, gamma) for gamma in (0, 0.8))
     expected = joined(plain.u) - 0.8 * hessian[parts["u"], parts["v"]] @ joined(plain.v)
     assert close(joined(weighted.u), expected, HESSIAN)
     assert hessian[parts["u"], parts["v"]].abs().max() > 1e-3  # so that there was something to get wrong
@@ -205,7 +206,7 @@ def test_both_engines_agree_to_rounding(name: str) -> None:
     assert close(joined(found.v), -joined(by_func[1]), ENGINES)
     # Alg. 1's direction from one engine, and from the other as gradient plus mixed Hessian-vector product.
     gamma = 0.6
-    whole = joined(penalised(eager.risk(), eager.point, gamma).u)
+    whole = joined(penalized_gradient(eager.risk(), eager.point, gamma).u)
     mixed = hvp(functional.risk(), point, by_func[1], row="u", column="v")
     assert close(whole, joined(by_func[0]) + gamma * joined(mixed), ENGINES)
 
@@ -234,7 +235,7 @@ def test_penalised_is_what_central_differences_measure(name: str) -> None:
         return found.risk + gamma / 2 * joined(found.v).square().sum()
 
     measured = (objective(size) - objective(-size)) / (2 * size)
-    assert close(inner(penalised(ctx.risk(), ctx.point, gamma).u, direction), measured, DIFFERENCES)
+    assert close(inner(penalized_gradient(ctx.risk(), ctx.point, gamma).u, direction), measured, DIFFERENCES)
 
 
 def test_dropout_draws_are_replayed_between_evaluations() -> None:
@@ -275,7 +276,7 @@ def test_hvp_says_why_it_cannot_transform_a_risk_and_what_to_do() -> None:
     ctx = context(CASES["gradient penalty"])
     with pytest.raises(RiskError, match=r"^f: cannot be transformed by torch\.func; inside f use torch\.func\.grad"):
         hvp(ctx.risk(), ctx.point, dict(ctx.point.v), row="u", column="v")
-    assert penalised(ctx.risk(), ctx.point, 1.0).risk.isfinite()
+    assert penalized_gradient(ctx.risk(), ctx.point, 1.0).risk.isfinite()
 
 
 # -- identities -------------------------------------------------------------------------------------------------------
@@ -323,7 +324,7 @@ def test_diagonal_blocks_are_symmetric(seed: int, player: Player) -> None:
 @given(gamma=st.floats(0, 10), name=st.sampled_from(["conv", "gradient penalty", "two networks", "dropout"]))
 def test_penalised_is_affine_in_gamma(gamma: float, name: str) -> None:
     ctx = context(CASES[name])
-    at = {g: joined(penalised(ctx.risk(), ctx.point, g).u) for g in (0.0, 1.0, gamma)}
+    at = {g: joined(penalized_gradient(ctx.risk(), ctx.point, g).u) for g in (0.0, 1.0, gamma)}
     assert close(at[gamma], (1 - gamma) * at[0.0] + gamma * at[1.0], ENGINES * 10)
 
 

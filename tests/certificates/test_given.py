@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import Box, Game, certify
-from minimaxopt.certificates.dataset_risk import Measured
+from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.results.certificate import Certificate
 
@@ -120,8 +120,8 @@ def test_a_follower_with_a_risk_of_its_own_counts_for_the_worst_case_and_not_for
     other = Game(lambda u, v: saddle(u, v) + 10, scalar(0.0), scalar(0.0))
     exact = {"v": lambda u: 0 * u, "u": lambda v: 0 * v}
     found = judged(followers={"other": other}, exact=exact)
-    assert (found.worst.value, found.worst.how, found.worst.note) == (10.0, "lower bound", "other")
-    assert (found.gap.value, found.gap.how, found.gap.note) == (0.0, "exact", "without other")
+    assert (found.worst.value, found.worst.accuracy, found.worst.note) == (10.0, "lower bound", "other")
+    assert (found.gap.value, found.gap.accuracy, found.gap.note) == (0.0, "exact", "without other")
     assert found.sandwich == (0.0, 0.0)
     same = judged(followers={"same": scalar(1.0), "function": lambda risk, u: u - 2})
     assert (same.worst.value, same.gap.note) == (0.0, "")
@@ -193,7 +193,7 @@ def test_the_standard_error_is_right_for_batches_of_any_sizes() -> None:
     squares, claimed = 0.0, 0.0
     for _ in range(1500):
         data = [(torch.randn(n, generator=generator, dtype=torch.float64),) for n in (12, 2, 1)]
-        mean = Measured(game, data, 0).risk()
+        mean = DatasetRisk(game, data, 0).risk()
         assert mean.error is not None
         squares, claimed = squares + mean.value**2, claimed + mean.error**2
     assert squares / 1500 == pytest.approx(1 / 15, rel=0.15)

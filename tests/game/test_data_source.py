@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from minimaxopt import Batches, Descent, Game, solve
 from minimaxopt.errors import ArgumentError, DataError, MinimaxoptError
-from minimaxopt.game.data_source import Exhausted, Indexed, Iterated, Seekable, source_of
+from minimaxopt.game.batches import Seekable
+from minimaxopt.game.data_source import Exhausted, Indexed, Iterated, source_of
 
 # -- Batches -----------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minimaxopt.game.random_streams import replay, stream, undisturbed
+from minimaxopt.game.random_streams import preserve_rng_state, replay, stream
 
 PURPOSES = ("data", "respond", "risk", "shuffle")
 
@@ -34,7 +34,7 @@ def test_streams_stay_what_they_are_across_releases() -> None:
 
 
 def test_replay_repeats_the_draws() -> None:
-    with undisturbed():
+    with preserve_rng_state():
         replay(stream(3, 0, "risk"))
         first = torch.rand(5)
         replay(stream(3, 0, "risk"))
@@ -47,7 +47,7 @@ def test_replay_repeats_the_draws() -> None:
 
 def test_undisturbed_leaves_the_global_state_as_found() -> None:
     before = torch.get_rng_state()
-    with undisturbed([torch.device("cpu")]):
+    with preserve_rng_state([torch.device("cpu")]):
         replay(1)
         torch.rand(100)
         assert not torch.equal(torch.get_rng_state(), before)
@@ -57,7 +57,7 @@ def test_undisturbed_leaves_the_global_state_as_found() -> None:
 def test_undisturbed_leaves_the_global_state_as_found_after_an_exception() -> None:
     before = torch.get_rng_state()
 
-    @undisturbed()
+    @preserve_rng_state()
     def fail() -> None:
         replay(1)
         raise ZeroDivisionError
@@ -73,7 +73,7 @@ def test_cuda_is_replayed_and_left_as_found(name: str) -> None:
     device = torch.device(name)
     torch.rand(1, device=device)
     before = torch.cuda.get_rng_state(device)
-    with undisturbed([device]):
+    with preserve_rng_state([device]):
         replay(5, [device])
         first = torch.rand(4, device=device)
         replay(5, [device])

@@ -13,8 +13,8 @@ from torch import nn
 
 from minimaxopt import Checkpoint, Descent, EarlyStop, Evaluate, Game, JSONLLog, SimultaneousGDA, Status, solve
 from minimaxopt.errors import ArgumentError
-from minimaxopt.loop.callbacks import Begins, Stateful
-from minimaxopt.results import storage as _bundle
+from minimaxopt.loop.callbacks import SupportsBegin, SupportsState
+from minimaxopt.results import storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def test_what_writes_comes_last(tmp_path: Path) -> None:
     descend(8, Checkpoint(tmp_path, every=4), JSONLLog(tmp_path / "log", every=4), look)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [line["step"] for line in lines if "half" in line] == [3, 7]
-    assert _bundle.read(tmp_path / "checkpoint.json")["history"]["half"][0].tolist() == [3, 7]
+    assert storage.read(tmp_path / "checkpoint.json")["history"]["half"][0].tolist() == [3, 7]
 
 
 def test_a_stop_ends_after_the_round_and_everyone_sees_the_end(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_stop_ends_after_the_round_and_everyone_sees_the_end(tmp_path: Path) -
     assert solution.ok
     assert calls == [("after", 5)]
     assert solution.history.steps("u").tolist() == [4]
-    assert _bundle.read(tmp_path / "checkpoint.json")["run"]["step"] == 5
+    assert storage.read(tmp_path / "checkpoint.json")["run"]["step"] == 5
 
 
 def test_what_a_callback_sees() -> None:
@@ -301,8 +301,8 @@ def test_settings_of_early_stopping_are_checked(options: dict[str, Any], message
 
 def test_who_remembers_says_so(tmp_path: Path) -> None:
     stop, log, look = EarlyStop("risk"), JSONLLog(tmp_path / "x"), Evaluate({})
-    assert [isinstance(c, Stateful) for c in (stop, log, look)] == [True, False, False]
-    assert [isinstance(c, Begins) for c in (stop, log, look)] == [True, True, False]
+    assert [isinstance(c, SupportsState) for c in (stop, log, look)] == [True, False, False]
+    assert [isinstance(c, SupportsBegin) for c in (stop, log, look)] == [True, True, False]
 
 
 # -- JSONLLog ----------------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def test_the_end_is_written_down_whole(tmp_path: Path) -> None:
     writers = [JSONLLog(tmp_path / "log", every=4), Checkpoint(tmp_path, every=4)]
     assert descend(99, stop, look, *writers, game=bowl(0.0)).steps == 8
     assert "half" in json.loads((tmp_path / "log").read_text().splitlines()[-1])
-    assert "half" in _bundle.read(tmp_path / "checkpoint.json")["history"]
+    assert "half" in storage.read(tmp_path / "checkpoint.json")["history"]
 
 
 @pytest.mark.parametrize("every", [1, 3, 50])
@@ -359,13 +359,13 @@ def test_places_that_cannot_be_written_are_refused_before_any_work(tmp_path: Pat
 
 def test_checkpoints_are_made_when_due_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    write = _bundle.write
+    write = storage.write
 
     def noted(folder: Path, name: str, content: Any) -> Path:
         made.append(content["run"]["step"])
         return write(folder, name, content)
 
-    monkeypatch.setattr(_bundle, "write", noted)
+    monkeypatch.setattr(storage, "write", noted)
     descend(11, Checkpoint(tmp_path, every=4))
     assert made == [4, 8, 11]
     assert Checkpoint.latest(tmp_path) == tmp_path

@@ -24,13 +24,13 @@ from minimaxopt import (
     solve,
 )
 from minimaxopt.errors import DivergenceWarning, ResumeError
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from tests.trainings import (
     CASES,
     STEPS,
     Attacker,
     Classifier,
-    Stateful,
+    SupportsState,
     batches,
     fingerprint,
     network_game,
@@ -153,14 +153,14 @@ def test_functions_among_the_settings_may_live_elsewhere(tmp_path: Path) -> None
 def test_a_crash_between_the_two_files_leaves_the_last_checkpoint(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = _bundle.replace
+    write = storage.write_atomically
 
     def crash(path: Path, content: bytes) -> None:
         if path.suffix == ".json":
             raise OSError("the power went")
         write(path, content)
 
-    monkeypatch.setattr(_bundle, "replace", crash)
+    monkeypatch.setattr(storage, "write_atomically", crash)
     with pytest.raises(OSError, match="the power went") as caught:
         play("sgd", steps=12, resume=checkpoint, callbacks=[Checkpoint(checkpoint)])
     assert caught.value.solution.steps == 12  # type: ignore[attr-defined]
@@ -209,14 +209,14 @@ def test_a_diverging_run_leaves_the_last_good_checkpoint(tmp_path: Path) -> None
             v_optimizer=sgd,
             callbacks=[Checkpoint(tmp_path, every=4)],
         )
-    saved = _bundle.read(tmp_path / "checkpoint.json")
+    saved = storage.read(tmp_path / "checkpoint.json")
     assert solution.status is Status.DIVERGED
     assert saved["run"]["step"] == solution.steps // 4 * 4
     assert all(bool(torch.isfinite(t)) for held in saved["run"]["parameters"].values() for t in held.values())
 
 
 def test_state_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
-    class Odd(Stateful):
+    class Odd(SupportsState):
         def state_dict(self) -> dict[str, Any]:
             return {"order": object()}
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from minimaxopt import Batches, Descent, Evaluate, Game, History, SimultaneousGDA, Solution, Status, solve
 from minimaxopt.errors import ResumeError
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 
 sgd = partial(torch.optim.SGD, lr=0.05)
 
@@ -190,14 +190,14 @@ def test_saving_again_replaces_and_leaves_the_rest(tmp_path: Path) -> None:
 def test_a_crash_while_saving_leaves_the_earlier_solution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     game = games()["parameter"][0]
     solve(game, steps=2).save(tmp_path)
-    write = _bundle.replace
+    write = storage.write_atomically
 
     def crash(path: Path, content: bytes) -> None:
         if path.suffix == ".json":
             raise OSError("full")
         write(path, content)
 
-    monkeypatch.setattr(_bundle, "replace", crash)
+    monkeypatch.setattr(storage, "write_atomically", crash)
     with pytest.raises(OSError, match="full"):
         solve(game, steps=5).save(tmp_path)
     assert Solution.load(tmp_path, game).steps == 2

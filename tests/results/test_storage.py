@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from minimaxopt.errors import ResumeError
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 
 
 def round_trip(folder: Path, content: Any) -> Any:
-    return _bundle.read(_bundle.write(folder, "thing", content))
+    return storage.read(storage.write(folder, "thing", content))
 
 
 plain = st.recursive(
@@ -90,42 +90,42 @@ def test_what_cannot_be_kept_is_named(thing: Any, tmp_path: Path) -> None:
     with pytest.raises(
         ResumeError, match=rf"thing\.a\.1: {type(thing).__name__} cannot be saved; keep tensors, numbers"
     ):
-        _bundle.write(tmp_path, "thing", {"a": [0, thing]})
+        storage.write(tmp_path, "thing", {"a": [0, thing]})
     assert list(tmp_path.iterdir()) == []
     assert round_trip(tmp_path, {"a": [0, (1, 2)]}) == {"a": [0, (1, 2)]}
 
 
 def test_the_files_are_safetensors_and_json(tmp_path: Path) -> None:
-    _bundle.write(tmp_path / "deep" / "folder", "thing", {"x": torch.ones(3)})
+    storage.write(tmp_path / "deep" / "folder", "thing", {"x": torch.ones(3)})
     head, tensors = sorted((tmp_path / "deep" / "folder").iterdir(), key=lambda path: path.suffix)
     assert json.loads(head.read_text())["tensors"] == tensors.name
     assert [t.tolist() for t in load_file(tensors).values()] == [[1.0, 1.0, 1.0]]
 
 
 def test_a_device_may_be_chosen(tmp_path: Path) -> None:
-    path = _bundle.write(tmp_path, "thing", torch.ones(3))
-    assert _bundle.read(path, "meta").device.type == "meta"
+    path = storage.write(tmp_path, "thing", torch.ones(3))
+    assert storage.read(path, "meta").device.type == "meta"
 
 
 def test_an_old_pair_is_replaced_and_neighbours_are_left(tmp_path: Path) -> None:
-    _bundle.write(tmp_path, "other", torch.zeros(2))
-    _bundle.write(tmp_path, "thing", torch.zeros(2))
+    storage.write(tmp_path, "other", torch.zeros(2))
+    storage.write(tmp_path, "thing", torch.zeros(2))
     (tmp_path / ".thing.json.4242.partial").write_text("of a run that was killed")
     (tmp_path / "notes.txt").write_text("mine")
-    _bundle.write(tmp_path, "thing", torch.ones(2))
-    _bundle.write(tmp_path, "thing", torch.ones(2))
+    storage.write(tmp_path, "thing", torch.ones(2))
+    storage.write(tmp_path, "thing", torch.ones(2))
     names = {path.name.partition("-")[0] + path.suffix for path in tmp_path.iterdir()}
     assert names == {"other.safetensors", "other.json.json", "thing.safetensors", "thing.json.json", "notes.txt.txt"}
     assert len(list(tmp_path.iterdir())) == 5
-    assert _bundle.read(tmp_path / "other.json").tolist() == [0, 0]
-    assert _bundle.read(tmp_path / "thing.json").tolist() == [1, 1]
+    assert storage.read(tmp_path / "other.json").tolist() == [0, 0]
+    assert storage.read(tmp_path / "thing.json").tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("moment", ["write tensors", "replace tensors", "write json", "replace json"])
 def test_a_crash_at_any_moment_leaves_the_old_content_or_the_new(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = _bundle.write(tmp_path, "thing", {"x": torch.zeros(2), "n": 1})
+    path = storage.write(tmp_path, "thing", {"x": torch.zeros(2), "n": 1})
     verb, what = moment.split()
     suffix = {"tensors": ".safetensors", "json": ".json"}[what]
     opened, replaced = Path.open, Path.replace
@@ -143,9 +143,9 @@ def test_a_crash_at_any_moment_leaves_the_old_content_or_the_new(
     monkeypatch.setattr(Path, "open", crash_opening)
     monkeypatch.setattr(Path, "replace", crash_replacing)
     with pytest.raises(OSError, match="crash"):
-        _bundle.write(tmp_path, "thing", {"x": torch.ones(2), "n": 2})
+        storage.write(tmp_path, "thing", {"x": torch.ones(2), "n": 2})
     monkeypatch.undo()
-    back = _bundle.read(path)
+    back = storage.read(path)
     assert (back["n"], back["x"].tolist()) == (1, [0.0, 0.0])
     assert not list(tmp_path.glob("*.partial"))
     assert round_trip(tmp_path, {"x": torch.ones(2), "n": 2})["n"] == 2
@@ -166,7 +166,7 @@ def test_files_reach_the_disk_before_they_get_their_names(tmp_path: Path, monkey
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(Path, "replace", rename)
-    _bundle.write(tmp_path, "thing", torch.ones(1))
+    storage.write(tmp_path, "thing", torch.ones(1))
     assert order == ["sync", ".safetensors", "sync", "sync", ".json", "sync"]
 
 
@@ -189,14 +189,14 @@ def test_files_reach_the_disk_before_they_get_their_names(tmp_path: Path, monkey
     ],
 )
 def test_damage_is_told(damage: Any, message: str, tmp_path: Path) -> None:
-    head = _bundle.write(tmp_path, "thing", torch.zeros(2))
-    assert _bundle.read(head).tolist() == [0, 0]
+    head = storage.write(tmp_path, "thing", torch.zeros(2))
+    assert storage.read(head).tolist() == [0, 0]
     damage(head, next(tmp_path.glob("*.safetensors")))
     with pytest.raises(ResumeError, match=f"path: .*{message}"):
-        _bundle.read(head)
+        storage.read(head)
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ResumeError, match="give the folder that save"):
-        _bundle.read(tmp_path / "file" / "thing.json")
+        storage.read(tmp_path / "file" / "thing.json")

@@ -13,16 +13,13 @@ import numpy as np
 import torch
 
 from minimaxopt.game.random_streams import stream
-from minimaxopt.solvers.anchored import AnchoredExtragradient
-from minimaxopt.solvers.averaged import Averaged
-from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
-from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
-from minimaxopt.solvers.gda import AlternatingGDA, SimultaneousGDA
+from minimaxopt.solvers.best_response import BestResponse
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.gda import AlternatingGDA, SimultaneousGDA, TwoTimescale
 from minimaxopt.solvers.kbeam import KBeam
-from minimaxopt.solvers.lookahead import Lookahead
 from minimaxopt.solvers.momentum import NegativeMomentum
-from minimaxopt.solvers.optimistic import Optimistic
 from minimaxopt.solvers.smoothed import SmoothedGDA
+from minimaxopt.solvers.wrappers import Averaged, Lookahead
 from tests.solvers import hand
 from tests.solvers.hand import Array, HandGame, Optimizer, Step
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
 from minimaxopt.solvers.competitive import CompetitiveGradient
+from minimaxopt.solvers.implicit import FollowTheRidge, Stackelberg
 from minimaxopt.solvers.newton import CompleteNewton, NewtonFollower
-from minimaxopt.solvers.ridge import FollowTheRidge
-from minimaxopt.solvers.stackelberg import Stackelberg
 from tests.solvers import hand
 from tests.solvers.hand import Array, HandGame, Optimizer, Step
 

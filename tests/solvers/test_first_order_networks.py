@@ -17,16 +17,14 @@ import pytest
 import torch
 
 from minimaxopt import Checkpoint, Context, SimultaneousGDA, Status
-from minimaxopt.results import storage as _bundle
-from minimaxopt.solvers.anchored import AnchoredExtragradient
-from minimaxopt.solvers.averaged import Averaged
-from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
-from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
+from minimaxopt.results import storage
+from minimaxopt.solvers.best_response import BestResponse
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.kbeam import KBeam
-from minimaxopt.solvers.lookahead import Lookahead
 from minimaxopt.solvers.momentum import NegativeMomentum
-from minimaxopt.solvers.optimistic import Optimistic
 from minimaxopt.solvers.smoothed import SmoothedGDA
+from minimaxopt.solvers.wrappers import Averaged, Lookahead
 from tests.trainings import batches, fingerprint, network_game, play
 
 SOLVERS: dict[str, Any] = {
@@ -110,13 +108,13 @@ def test_a_step_leaves_the_state_before_it_alone(case: str) -> None:
     ctx = Context(network_game(), data=batches(), u_optimizer=adam, v_optimizer=adam)
     state = solver.init(ctx)
     for _ in range(5):
-        held, captured = copy.deepcopy(state), ctx.capture()
+        held, captured = copy.deepcopy(state), ctx.state_dict()
         after, _ = ctx.advance(solver, state)
         made = [t.detach().clone() for player in ctx.point for t in player.values()]
-        ctx.reinstate(captured)
+        ctx.load_state_dict(captured)
         again, _ = ctx.advance(solver, held)
         assert all(torch.equal(a, t) for a, t in zip(made, [t for p in ctx.point for t in p.values()], strict=True))
-        ctx.reinstate(captured)
+        ctx.load_state_dict(captured)
         state = ctx.advance(solver, state)[0]
         assert all(torch.equal(a, t) for a, t in zip(made, [t for p in ctx.point for t in p.values()], strict=True))
         assert _plain(state) == _plain(after) == _plain(again)
@@ -143,7 +141,7 @@ def test_a_killed_run_of_several_followers_is_continued_to_the_bit(tmp_path: Pat
     child.kill()
     _, errors = child.communicate()
     assert child.returncode == -signal.SIGKILL, errors.decode()
-    reached = _bundle.read(tmp_path / "run" / "checkpoint.json")["run"]["step"]
+    reached = storage.read(tmp_path / "run" / "checkpoint.json")["run"]["step"]
     assert HALF <= reached < STEPS
     resumed = train("k-beam in lookahead", resume=tmp_path / "run")
     assert fingerprint(resumed) == fingerprint(train("k-beam in lookahead"))

@@ -9,15 +9,13 @@ import torch
 
 from minimaxopt import Game, SimultaneousGDA, solve
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers.anchored import AnchoredExtragradient
-from minimaxopt.solvers.averaged import Averaged
-from minimaxopt.solvers.best_response import BestResponse, TwoTimescale
-from minimaxopt.solvers.extragradient import Extragradient, PastExtragradient
+from minimaxopt.solvers.best_response import BestResponse
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.kbeam import KBeam
-from minimaxopt.solvers.lookahead import Lookahead
 from minimaxopt.solvers.momentum import NegativeMomentum
-from minimaxopt.solvers.optimistic import Optimistic
 from minimaxopt.solvers.smoothed import SmoothedGDA
+from minimaxopt.solvers.wrappers import Averaged, Lookahead
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ def test_a_risk_that_cannot_be_vectorised() -> None:
 def test_a_risk_may_take_gradients_of_its_own(epsilon: float) -> None:
     """As a penalty on a critic's slope does, which has to work wherever the followers are only compared."""
 
-    def penalised(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def penalized_gradient(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         x = torch.ones((), dtype=u.dtype, requires_grad=True)
         (slope,) = torch.autograd.grad(u * v * x**2, x, create_graph=True)
         return u * v - slope**2
@@ -301,7 +301,7 @@ def test_a_risk_may_take_gradients_of_its_own(epsilon: float) -> None:
     solver = KBeam(followers=3, epsilon=epsilon, vectorise=False)
     point = torch.tensor(0.7, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
     one, other = (
-        solve(Game(f, *point), solver, steps=20, u_optimizer=SGD, v_optimizer=SGD) for f in (penalised, closed)
+        solve(Game(f, *point), solver, steps=20, u_optimizer=SGD, v_optimizer=SGD) for f in (penalized_gradient, closed)
     )
     torch.testing.assert_close((one.u, one.v), (other.u, other.v), rtol=1e-12, atol=1e-12)
 

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from minimaxopt import Game, Sensitivity, solve
 from minimaxopt._types import Point
-from minimaxopt.calculus.gradients import Blocks
+from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
 from minimaxopt.solvers.competitive import CompetitiveGradient
-from minimaxopt.solvers.ridge import FollowTheRidge
-from minimaxopt.solvers.stackelberg import Stackelberg
+from minimaxopt.solvers.implicit import FollowTheRidge, Stackelberg
 from tests.solvers import hand, test_table
 from tests.solvers.second_order import DAMPING, LAMBDA, SGD_ROWS, SIGMA, TIGHT, competitive, ridge, stackelberg
 from tests.solvers.test_table import EXACT, derive, play

@@ -13,9 +13,8 @@ import torch
 from minimaxopt import Game, SimultaneousGDA, Solution, solve
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
 from minimaxopt.solvers.competitive import CompetitiveGradient
+from minimaxopt.solvers.implicit import FollowTheRidge, Stackelberg
 from minimaxopt.solvers.newton import CompleteNewton, NewtonFollower
-from minimaxopt.solvers.ridge import FollowTheRidge
-from minimaxopt.solvers.stackelberg import Stackelberg
 from tests.solvers import hand
 
 EXACT = 1e-12

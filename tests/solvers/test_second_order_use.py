@@ -12,14 +12,13 @@ import torch
 from torch.optim.lr_scheduler import ExponentialLR
 
 from minimaxopt import Box, Checkpoint, Context, Game, solve
-from minimaxopt.calculus.spectrum import conjugate_gradient
+from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
 from minimaxopt.errors import ArgumentError, DoubleBackwardError
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
 from minimaxopt.solvers.competitive import CompetitiveGradient
+from minimaxopt.solvers.implicit import FollowTheRidge, Stackelberg
 from minimaxopt.solvers.newton import CompleteNewton, NewtonFollower
-from minimaxopt.solvers.ridge import FollowTheRidge
-from minimaxopt.solvers.stackelberg import Stackelberg
 from tests.trainings import fingerprint
 from tests.trainings import play as train
 
@@ -168,8 +167,8 @@ def test_the_warm_start_is_part_of_a_checkpoint(solver: Any, tmp_path: Path) -> 
     part(11, callbacks=[Checkpoint(tmp_path)])
     again = part(20, resume=tmp_path)
     assert (fingerprint(again), again.gradient_evaluations) == (fingerprint(whole), whole.gradient_evaluations)
-    saved = _bundle.read(tmp_path / "checkpoint.json")
-    _bundle.write(tmp_path, "checkpoint", {**saved, "state": None})
+    saved = storage.read(tmp_path / "checkpoint.json")
+    storage.write(tmp_path, "checkpoint", {**saved, "state": None})
     assert fingerprint(part(20, resume=tmp_path)) != fingerprint(whole)
 
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from minimaxopt.testing import known_game
 from minimaxopt_bench.one_run import Run, play
 from minimaxopt_bench.outcomes import ENDINGS, Ending
@@ -179,7 +179,7 @@ def store(folder: Path, cell: Cell, settings: Settings) -> None:
     path = path_of(folder, cell.solver, cell.game)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"of": determined_by(cell.solver, cell.game, settings), **to_dict(cell)}
-    _bundle.replace(path, json.dumps(content, ensure_ascii=False).encode())
+    storage.write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
 
 
 def compute_and_store(folder: Path, solver: str, game: str, settings: Settings) -> None:

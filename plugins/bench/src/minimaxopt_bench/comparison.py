@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt.results import storage as _bundle
-from minimaxopt.results.solution import environment
+from minimaxopt.results import storage
+from minimaxopt.results.environment import environment
 from minimaxopt.testing import known_game
 from minimaxopt_bench import cells as held
 from minimaxopt_bench import kbeam_table as surfaces
@@ -166,4 +166,4 @@ def _json(cells: Cells, settings: Settings, about: Mapping[str, Any]) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _bundle.replace(path, text.encode())
+    storage.write_atomically(path, text.encode())

@@ -16,8 +16,8 @@ from torch import Tensor
 from minimaxopt._types import Tree
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.game import Game
-from minimaxopt.game.random_streams import undisturbed
-from minimaxopt.results import storage as _bundle
+from minimaxopt.game.random_streams import preserve_rng_state
+from minimaxopt.results import storage
 from minimaxopt.solvers import SOLVERS, Context
 from minimaxopt.testing import KnownGame, known_game
 from minimaxopt_bench.outcomes import Array
@@ -76,7 +76,7 @@ def compute_and_store(folder: Path, protocol: Protocol, surface: str, column: st
     distances = [known.distance(torch.tensor(x, dtype=torch.float64)) for x in found]
     path = _path(folder, surface, column, first)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _bundle.replace(path, json.dumps({"of": described(protocol), "distances": distances}).encode())
+    storage.write_atomically(path, json.dumps({"of": described(protocol), "distances": distances}).encode())
 
 
 def described(protocol: Protocol) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _given(followers: list[Tensor]) -> Callable[[Tree, torch.Generator], Tree]:
 def _leaders(game: Game, solver: Any, steps: int) -> list[float]:
     sgd, schedule = _RATE.moves()
     ctx = Context(game, u_optimizer=sgd, v_optimizer=sgd, u_scheduler=schedule, v_scheduler=schedule)
-    with undisturbed(ctx.devices):
+    with preserve_rng_state(ctx.devices):
         state = solver.init(ctx)
         for _ in range(steps):
             state, _ = ctx.advance(solver, state)

@@ -11,10 +11,11 @@ import optree
 import torch
 
 from minimaxopt._types import Player, Tree
-from minimaxopt.calculus import gradients as calculus
+from minimaxopt.calculus.gradients import operator
+from minimaxopt.calculus.vectors import of, squared_norm
 from minimaxopt.certificates.certify import certify
-from minimaxopt.game.random_streams import undisturbed
-from minimaxopt.game.trees import squared_norm, tensors_of
+from minimaxopt.game.random_streams import preserve_rng_state
+from minimaxopt.game.trees import tensors_of
 from minimaxopt.plot.plane import flattened
 from minimaxopt.solvers import SOLVERS, Context
 from minimaxopt.testing import KnownGame, KnownPoint
@@ -76,8 +77,8 @@ def play(known: KnownGame, solver: str, variant: Mapping[str, Any], rate: Rate, 
         ['divergence', 'cycle', 'minimax']
     """
     chosen = SOLVERS[solver](**variant)
-    ctx = Context(known.start(seed), movers=chosen.movers, seed=seed, **optimizers(solver, rate))
-    with undisturbed(ctx.devices):
+    ctx = Context(known.start(seed), players=chosen.players, seed=seed, **optimizers(solver, rate))
+    with preserve_rng_state(ctx.devices):
         return _Watch(known, ctx, settings).follow(chosen)
 
 
@@ -90,7 +91,7 @@ class _Watch:
         self.points: list[Array] = []
         self.spent: list[int] = []
         self.residuals: list[float] = []
-        self.sizes = [sum(t.numel() for t in calculus.of(ctx.point, p).values()) for p in _PLAYERS]
+        self.sizes = [sum(t.numel() for t in of(ctx.point, p).values()) for p in _PLAYERS]
         low, high = (np.repeat([known.box[i][end] for i in (0, 1)], self.sizes) for end in (0, 1))
         self.middle, self.width = (low + high) / 2, high - low
         self.near_since: int | None = None
@@ -145,11 +146,11 @@ class _Watch:
 
     def _residual(self) -> float:
         """Return the length of the projected gradients, which costs the run nothing."""
-        found = calculus.operator(self.ctx.risk(), self.ctx.point)
+        found = operator(self.ctx.risk(), self.ctx.point)
         total = 0.0
         for player in _PLAYERS:
             slope = found.u if player == "u" else found.v
-            here = {n: t.detach() for n, t in calculus.of(self.ctx.point, player).items()}
+            here = {n: t.detach() for n, t in of(self.ctx.point, player).items()}
             there = self.ctx.project(player, {n: t - slope[n] for n, t in here.items()})
             total += float(squared_norm(t - there[n] for n, t in here.items()))
         return math.sqrt(total)

@@ -16,7 +16,7 @@ from minimaxopt._types import Tree
 from minimaxopt.plot import phase_portrait
 from minimaxopt.plot.plane import PLAYERS, Array, Plane
 from minimaxopt.plot.trajectory import Trajectory, trajectory
-from minimaxopt.results import storage as _bundle
+from minimaxopt.results import storage
 from minimaxopt.solvers import SOLVERS
 from minimaxopt.testing import KnownGame, known_game
 from minimaxopt_bench.cells import Cell, Trial, stored
@@ -268,4 +268,4 @@ def _store(figure: Figure, path: Path) -> None:
     made.putpalette([int(part) for part in palette.ravel()])
     made.save(packed, format="png", optimize=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _bundle.replace(path, packed.getvalue())
+    storage.write_atomically(path, packed.getvalue())

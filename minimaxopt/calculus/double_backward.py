@@ -1,0 +1,55 @@
+"""Errors that explain why a risk cannot be differentiated twice."""
+
+from __future__ import annotations
+
+import re
+
+from minimaxopt.errors import DoubleBackwardError, RiskError
+
+_DERIVATIVE = re.compile(r"derivative for '?(?:aten::)?(\w+?)'? is not implemented")
+
+
+_REMEDIES = {
+    "scaled_dot_product": "wrap it in torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    "embedding_bag": "use torch.nn.functional.embedding and reduce its output",
+    "dist": "write the distances by broadcasting, (x[:, None] - y).square().sum(-1).sqrt()",
+    "ctc_loss": "choose a loss with a second derivative",
+    "rnn": "turn the fused layer off, with torch.backends.cudnn.flags(False) or torch.backends.mkldnn.flags(False)",
+}
+
+
+class explain_double_backward_errors:  # noqa: N801 - reads as a statement
+    """Turn torch's report of a missing second derivative into one that names the operation and the remedy."""
+
+    def __init__(self, active: bool = True) -> None:
+        self._active = active
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not self._active or not isinstance(error, RuntimeError):
+            return
+        text = str(error)
+        if "functorch transform" in text:
+            raise RiskError(
+                "f: cannot be transformed by torch.func; inside f use torch.func.grad instead of torch.autograd.grad "
+                "and requires_grad_, and give an autograd.Function a setup_context"
+            ) from error
+        named = _DERIVATIVE.search(text)
+        if named:
+            operation = named.group(1).strip("_").removesuffix("_backward")
+            remedy = next(
+                (r for part, r in _REMEDIES.items() if part in operation), "replace it by differentiable operations"
+            )
+        elif "does not currently support double backward" in text:
+            operation, remedy = "torch.compile", "give the module as it was before torch.compile"
+        elif "once_differentiable" in text:
+            operation = "an autograd.Function marked once_differentiable"
+            remedy = "write its backward with differentiable operations"
+        else:
+            return
+        raise DoubleBackwardError(
+            f"f: {operation} cannot be differentiated twice, as this solver needs; {remedy}, or use a first-order "
+            "solver such as 'alternating-gda'"
+        ) from error

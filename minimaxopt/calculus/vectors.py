@@ -1,0 +1,41 @@
+"""Arithmetic on players' flat dictionaries of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from minimaxopt._types import Player, Point, Tensors
+
+
+def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
+    """Return the inner product of two lists of tensors, as a 0-d tensor."""
+    products = [(x * y).sum() for x, y in zip(a, b, strict=True)]
+    return products[0] if len(products) == 1 else torch.stack(products).sum()
+
+
+def squared_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the squared Euclidean norm of a list of tensors, as a 0-d tensor."""
+    held = list(tensors)
+    return dot(held, held)
+
+
+def add(a: Tensors, b: Tensors, scale: float | Tensor = 1.0) -> Tensors:
+    """Return ``a + scale * b`` by name."""
+    return {name: tensor + scale * b[name] for name, tensor in a.items()}
+
+
+def finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Return a 0-d boolean: whether every value is finite, without waiting for the device."""
+    flags = [torch.isfinite(t).all() for t in tensors if t.is_floating_point() or t.is_complex()]
+    return torch.stack(flags).all() if flags else torch.tensor(True)
+
+
+def negated(tensors: Tensors) -> Tensors:
+    return {name: -tensor for name, tensor in tensors.items()}
+
+
+def of(point: Point, player: Player) -> Tensors:
+    return point.u if player == "u" else point.v

@@ -1,0 +1,82 @@
+"""Tables and titles on the console, and the docstrings that they show."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from minimaxopt.plugins.options import Option
+
+_WIDTH_OF_A_FILE = 120  # a pipe or file has no width; 80 columns would break lines that a search should find whole
+
+
+def console(*, stderr: bool = False) -> Console:
+    plain = Console(stderr=stderr)
+    return plain if plain.is_terminal else Console(stderr=stderr, width=max(plain.width, _WIDTH_OF_A_FILE))
+
+
+def new_table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def print_title(name: str, doc: str) -> None:
+    console().print(f"[bold]{escape(name)}[/]\n{escape(doc)}\n", soft_wrap=True, highlight=False)
+
+
+def print_table(table: Table, *, empty: str) -> None:
+    console().print(table if table.row_count else empty, highlight=False)
+
+
+def option_table(options: Sequence[Option]) -> Table:
+    helpful = any(option.help for option in options)
+    table = new_table("name", "type", "default", *(["help"] if helpful else []))
+    for option in options:
+        kind = "" if option.type is Any else option.type_name
+        row = [option.name, kind, brief_repr(option.default), *([option.help] if helpful else [])]
+        table.add_row(*map(escape, row))
+    return table
+
+
+def docstring_of(build: Callable[..., object]) -> str:
+    build = build.func if isinstance(build, functools.partial) else build
+    return inspect.getdoc(build) or ""
+
+
+def first_line(build: Callable[..., object]) -> str:
+    return docstring_of(build).partition("\n")[0]
+
+
+def until_sections(doc: str) -> str:
+    """The sentence and the update equation, which stand before the first section of a docstring."""
+    heads = (
+        "Args:",
+        "Arguments:",
+        "Attributes:",
+        "Returns:",
+        "Raises:",
+        "Example:",
+        "Examples:",
+        "Example::",
+        "Source:",
+    )
+    lines = doc.splitlines()
+    end = next((i for i, line in enumerate(lines) if line.startswith(heads)), len(lines))
+    return "\n".join(lines[:end]).rstrip()
+
+
+def brief_repr(value: object) -> str:
+    if isinstance(value, functools.partial):
+        given = [*map(brief_repr, value.args), *(f"{key}={brief_repr(item)}" for key, item in value.keywords.items())]
+        return f"{brief_repr(value.func)}({', '.join(given)})"
+    if inspect.isroutine(value) or isinstance(value, type):
+        return value.__name__
+    return repr(value)

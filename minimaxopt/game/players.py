@@ -1,0 +1,128 @@
+"""What a player may be, and who owns which tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from minimaxopt._types import Player, Tree
+from minimaxopt.errors import ArgumentError
+from minimaxopt.game.trees import leaves_with_names
+
+
+def is_responding(player: Tree) -> bool:
+    """Whether a player is a function rather than modules and tensors."""
+    return callable(player) and not isinstance(player, nn.Module)
+
+
+class _Claim(NamedTuple):
+    player: Player
+    where: str
+    start: int
+    """The first byte of the tensor in its storage, and the one past the last."""
+    end: int
+
+
+@final
+class Ownership:
+    """Who owns which tensor, found by identity and by memory (a view of u's tensor is u's tensor)."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, _Claim] = {}
+        self._by_storage: dict[int, list[_Claim]] = {}
+
+    def claim(self, player: Player, tree: Tree) -> None:
+        if tree is None or is_responding(tree):
+            return
+        leaves = leaves_with_names(tree)
+        if not leaves:
+            raise ArgumentError(
+                f"{player}: {type(tree).__name__} is empty; give a module, a tensor, or a nesting of both"
+            )
+        names: set[str] = set()
+        for path, leaf in leaves:
+            where = f"{player}.{path}" if path else player
+            if isinstance(leaf, nn.Module):
+                held = [(f"{path}.{name}" if path else name, tensor) for name, tensor in module_tensors(leaf)]
+            elif isinstance(leaf, Tensor):
+                held = [(path, leaf)]
+            else:
+                raise ArgumentError(
+                    f"{where}: {type(leaf).__name__} is neither a module nor a tensor; wrap numbers as "
+                    "torch.tensor(...) and leave constants to f"
+                )
+            for name, tensor in held:
+                whose = f"{player}.{name}" if name else player
+                if name in names:
+                    raise ArgumentError(f"{whose}: is the name of two tensors; rename a key, or leave dots out of keys")
+                names.add(name)
+                self._add(player, whose, tensor, inside_module=leaf is not tensor)
+            if isinstance(leaf, nn.Module):
+                self._by_id.update({id(m): _Claim(player, where, 0, 0) for m in leaf.modules()})
+
+    def _add(self, player: Player, where: str, tensor: Tensor, *, inside_module: bool) -> None:
+        if is_lazy(tensor):
+            raise ArgumentError(
+                f"{where}: a lazy parameter has no shape yet; run the module once on a batch before it plays"
+            )
+        if not tensor.is_floating_point() and (not inside_module or tensor.requires_grad):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ArgumentError(
+                f"{where}: a {kind} tensor cannot be moved by real gradients; give a floating tensor "
+                "(for a complex one torch.view_as_real, and torch.view_as_complex inside f)"
+            )
+        owner = self._owner(tensor)
+        # Modules of one player may tie weights; a bare tensor that is also someone's weight has no consistent move.
+        if owner is not None and (owner.player != player or not inside_module):
+            raise ArgumentError(
+                f"{where}: shares its values with {owner.where}, so that one move would move both; copy one of them "
+                "(copy.deepcopy for a module, clone() for a tensor)"
+            )
+        claim = _Claim(player, where, *_extent(tensor))
+        self._by_id[id(tensor)] = claim
+        self._by_storage.setdefault(_storage(tensor), []).append(claim)
+
+    def _owner(self, thing: Tensor | nn.Module) -> _Claim | None:
+        if id(thing) in self._by_id or isinstance(thing, nn.Module):
+            return self._by_id.get(id(thing))
+        start, end = _extent(thing)
+        claims = self._by_storage.get(_storage(thing), [])
+        return next((c for c in claims if max(start, c.start) < min(end, c.end)), None)
+
+    def refuse_owned(self, argument: str, values: Iterable[tuple[str, Tensor | nn.Module]]) -> None:
+        """Refuse a function that has captured something of a player."""
+        for name, value in values:
+            held: list[Tensor | nn.Module] = [value]
+            if isinstance(value, nn.Module):
+                held += [*(t for _, t in module_tensors(value)), *value.modules()]
+            owner = next((found for thing in held if (found := self._owner(thing)) is not None), None)
+            if owner is not None:
+                raise ArgumentError(
+                    f"{argument}: captures {name!r}, which belongs to {owner.where}; a solve moves copies and would "
+                    f"never reach it. Use the argument of {argument} instead"
+                )
+
+
+def module_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _storage(tensor: Tensor) -> int:
+    try:
+        address = tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # sparse and fake tensors have none; identity alone must do
+        address = 0
+    return address or -id(tensor)
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    if tensor.layout is not torch.strided or not tensor.numel():
+        return 0, 0
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    first = tensor.storage_offset() * tensor.element_size()
+    return int(first), int(first + span * tensor.element_size())

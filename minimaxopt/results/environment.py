@@ -1,0 +1,63 @@
+"""What a result depends on beside its settings: versions, device, threads; and digests of values."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from minimaxopt._types import Player, Tensors
+
+
+def environment(devices: Iterable[torch.device] = (), packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Return versions, devices and threads: what a result depends on beside its settings.
+
+    Args:
+        devices: where it was computed; the CPU if empty.
+        packages: distributions whose versions matter beside those of minimaxopt, torch, NumPy and Python.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: one of ``packages`` is not installed.
+
+    Examples:
+        >>> environment()["devices"]
+        ['cpu']
+    """
+    from minimaxopt import __version__
+
+    places = list(devices) or [torch.device("cpu")]
+    accelerators = [torch.cuda.get_device_name(place) for place in places if place.type == "cuda"]
+    return {
+        "minimaxopt": __version__,
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "devices": [str(place) for place in places],
+        **({"accelerators": accelerators} if accelerators else {}),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def digest(players: Mapping[Player, Tensors]) -> str:
+    """Return a hash of players' tensors, names and values."""
+    total = hashlib.sha256()
+    for player, tensors in players.items():
+        for name, tensor in tensors.items():
+            total.update(f"{player}.{name}".encode())
+            total.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def without_addresses(value: Any) -> str:
+    """Return the representation without the addresses of functions, which differ between processes."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
