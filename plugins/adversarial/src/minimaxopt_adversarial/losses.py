@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from minimaxopt_adversarial._check import refuse
+from minimaxopt_adversarial.checks import refuse
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """``loss(logits, y)``: the 0-d mean over the samples, or one value for each sample."""

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import Batches, Descent, Game, Problem, Sensitivity, solve
-from minimaxopt_adversarial.attacks import fgsm, pgd
-from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
-from minimaxopt_adversarial.data import Dataset, load_mnist
-from minimaxopt_adversarial.defences import (
+from minimaxopt_adversarial.attacks.attack import attack_in_batches, error_rate
+from minimaxopt_adversarial.attacks.pgd import fgsm, pgd
+from minimaxopt_adversarial.datasets.mnist import Dataset, load_mnist
+from minimaxopt_adversarial.defences.games import (
     adversarial_training_rounds,
     attnet_game,
     classifier_game,
     gradient_game,
     mixture,
 )
-from minimaxopt_adversarial.evaluate import attack_in_batches, error_rate
-from minimaxopt_adversarial.network import AttackNetwork, Output
+from minimaxopt_adversarial.networks.attack_network import AttackNetwork, Output
+from minimaxopt_adversarial.networks.classifiers import MnistCNN, small_cnn
 
 Eta: TypeAlias = Annotated[float, "size of the attack in pixels that span [-1, 1]"]
 Classifier: TypeAlias = Annotated[

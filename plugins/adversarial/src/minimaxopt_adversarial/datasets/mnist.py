@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from minimaxopt.errors import DataError
-from minimaxopt_adversarial import _idx
-from minimaxopt_adversarial._check import refuse
+from minimaxopt_adversarial.checks import refuse
+from minimaxopt_adversarial.datasets import idx as _idx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from scipy.stats import binomtest, ttest_rel
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_adversarial import Errors, wilson
-from minimaxopt_adversarial.intervals import paired_difference
+from minimaxopt_adversarial.evaluation.error_rates import paired_difference
 
 ROUNDING = 1e-12
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt_adversarial import Cifar10, CifarCNN, load_cifar10
-from minimaxopt_adversarial.cifar_data import ARCHIVE, TEST, TRAIN
+from minimaxopt_adversarial.datasets.cifar10 import ARCHIVE, TEST, TRAIN
 
 EACH = 4  # records of a made-up file
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from minimaxopt.errors import ArgumentError, DataError
-from minimaxopt_adversarial import Dataset, _idx, fingerprint, load_mnist
-from minimaxopt_adversarial.data import DATA_DIR_VARIABLE
+from minimaxopt_adversarial import Dataset, fingerprint, load_mnist
+from minimaxopt_adversarial.datasets import idx as _idx
+from minimaxopt_adversarial.datasets.mnist import DATA_DIR_VARIABLE
 
 EMBEDDED_FINGERPRINT = "5acf9374ae9542c81200d332fc3db6baa873718e1308c62a10866311b7a3033d"
 FULL_DATA = os.environ.get(DATA_DIR_VARIABLE)  # read before the fixture below hides it

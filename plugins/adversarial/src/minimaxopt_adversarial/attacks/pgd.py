@@ -13,8 +13,16 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from minimaxopt_adversarial._box import ball_l2, feasible_box, row_norm
-from minimaxopt_adversarial._check import (
+from minimaxopt_adversarial.attacks.attack import worst_of
+from minimaxopt_adversarial.attacks.input_gradient import (
+    Classifier,
+    check_finite,
+    input_gradient,
+    score,
+    unchecked_gradient,
+)
+from minimaxopt_adversarial.attacks.projections import ball_l2, feasible_box, row_norm
+from minimaxopt_adversarial.checks import (
     Bounds,
     check_count,
     check_images,
@@ -24,8 +32,6 @@ from minimaxopt_adversarial._check import (
     check_size,
     refuse,
 )
-from minimaxopt_adversarial._gradient import Classifier, check_finite, input_gradient, score, unchecked_gradient
-from minimaxopt_adversarial.evaluate import worst_of
 from minimaxopt_adversarial.losses import Loss, cross_entropy
 
 Norm = Literal["linf", "l2"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, one_hot
 
-from minimaxopt_adversarial._box import inner_box
-from minimaxopt_adversarial._check import (
+from minimaxopt_adversarial.attacks.projections import inner_box
+from minimaxopt_adversarial.checks import (
     Bounds,
     check_batch,
     check_bounds,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from minimaxopt_adversarial._check import check_batch, check_count, check_labels, check_logits, refuse
-from minimaxopt_adversarial._gradient import Classifier, score
+from minimaxopt_adversarial.attacks.input_gradient import Classifier, score
+from minimaxopt_adversarial.checks import check_batch, check_count, check_labels, check_logits, refuse
 from minimaxopt_adversarial.losses import Loss, cross_entropy
 
 Attack = Callable[[Classifier, Tensor, Tensor], Tensor]
@@ -72,7 +72,7 @@ def attack_in_batches(attack: Attack, classifier: Classifier, x: Tensor, y: Tens
         ArgumentError: there is no image, shapes do not fit, or the attack changes the shape.
 
     >>> from functools import partial
-    >>> from minimaxopt_adversarial.attacks import fgsm
+    >>> from minimaxopt_adversarial.attacks.pgd import fgsm
     >>> x, y = torch.zeros(3, 2), torch.tensor([0, 1, 0])
     >>> attack_in_batches(partial(fgsm, eta=0.25), lambda x: x, x, y, batch_size=2)
     tensor([[-0.2500,  0.2500],

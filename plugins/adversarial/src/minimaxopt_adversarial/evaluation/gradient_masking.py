@@ -11,7 +11,10 @@ from typing import Any, final
 
 from torch import Generator, Tensor
 
-from minimaxopt_adversarial._check import (
+from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches, misclassified
+from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.pgd import fgsm, pgd
+from minimaxopt_adversarial.checks import (
     Bounds,
     check_bounds,
     check_count,
@@ -21,11 +24,8 @@ from minimaxopt_adversarial._check import (
     check_size,
     refuse,
 )
-from minimaxopt_adversarial._gradient import Classifier
-from minimaxopt_adversarial.attacks import fgsm, pgd
-from minimaxopt_adversarial.evaluate import Attack, attack_in_batches, misclassified
-from minimaxopt_adversarial.intervals import Errors, paired_difference
-from minimaxopt_adversarial.robustness import RobustnessEvaluation
+from minimaxopt_adversarial.evaluation.error_rates import Errors, paired_difference
+from minimaxopt_adversarial.evaluation.robustness import RobustnessEvaluation
 
 FRACTIONS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 FLAGS = ("fgsm-pgd-gap", "not-rising", "not-reaching-one", "black-box")

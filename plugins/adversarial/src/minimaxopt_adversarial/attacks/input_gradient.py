@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from minimaxopt_adversarial._check import check_logits, check_logits_shape, refuse
+from minimaxopt_adversarial.checks import check_logits, check_logits_shape, refuse
 from minimaxopt_adversarial.losses import Loss, per_sample, total
 
 if TYPE_CHECKING:

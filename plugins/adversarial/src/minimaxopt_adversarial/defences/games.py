@@ -29,9 +29,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimaxopt import Batches, Descent, Game, solve
-from minimaxopt_adversarial._check import Bounds, check_bounds, check_count, check_images, check_labels, check_size
-from minimaxopt_adversarial.attacks import fgsm
-from minimaxopt_adversarial.evaluate import Attack, attack_in_batches
+from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches
+from minimaxopt_adversarial.attacks.pgd import fgsm
+from minimaxopt_adversarial.checks import Bounds, check_bounds, check_count, check_images, check_labels, check_size
 from minimaxopt_adversarial.losses import Loss
 
 Batch: TypeAlias = tuple[Tensor, Tensor]

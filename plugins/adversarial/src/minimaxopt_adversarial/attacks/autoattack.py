@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from minimaxopt_adversarial._box import feasible_box
-from minimaxopt_adversarial._check import (
+from minimaxopt_adversarial.attacks.projections import feasible_box
+from minimaxopt_adversarial.checks import (
     Bounds,
     check_bounds,
     check_count,
@@ -24,7 +24,7 @@ from minimaxopt_adversarial._check import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimaxopt_adversarial._gradient import Classifier
+    from minimaxopt_adversarial.attacks.input_gradient import Classifier
 
 Version = Literal["standard", "rand"]
 

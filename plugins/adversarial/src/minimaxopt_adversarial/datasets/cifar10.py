@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from minimaxopt.errors import DataError
-from minimaxopt_adversarial._check import refuse
-from minimaxopt_adversarial.data import DATA_DIR_VARIABLE, Dataset, fingerprint
+from minimaxopt_adversarial.checks import refuse
+from minimaxopt_adversarial.datasets.mnist import DATA_DIR_VARIABLE, Dataset, fingerprint
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from minimaxopt_adversarial._check import Bounds
+    from minimaxopt_adversarial.checks import Bounds
 
 
 def round_down(value: float, dtype: torch.dtype) -> float:

@@ -10,8 +10,12 @@ from typing import Any, final
 import torch
 from torch import Generator, Tensor
 
-from minimaxopt_adversarial._box import feasible_box
-from minimaxopt_adversarial._check import (
+from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches, misclassified
+from minimaxopt_adversarial.attacks.autoattack import autoattack, autoattack_available
+from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.pgd import fgsm, momentum_pgd, pgd
+from minimaxopt_adversarial.attacks.projections import feasible_box
+from minimaxopt_adversarial.checks import (
     Bounds,
     check_batch,
     check_bounds,
@@ -21,11 +25,7 @@ from minimaxopt_adversarial._check import (
     check_size,
     refuse,
 )
-from minimaxopt_adversarial._gradient import Classifier
-from minimaxopt_adversarial.attacks import fgsm, momentum_pgd, pgd
-from minimaxopt_adversarial.autoattack import autoattack, autoattack_available
-from minimaxopt_adversarial.evaluate import Attack, attack_in_batches, misclassified
-from minimaxopt_adversarial.intervals import Errors
+from minimaxopt_adversarial.evaluation.error_rates import Errors
 from minimaxopt_adversarial.losses import LOSSES, loss_by_name
 
 TRANSFER_STEPS = 10  # of MI-FGSM as published, of the size eta / 10

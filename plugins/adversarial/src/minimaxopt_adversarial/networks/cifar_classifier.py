@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from minimaxopt_adversarial._check import check_count, check_share, refuse
+from minimaxopt_adversarial.checks import check_count, check_share, refuse
 
 SIDE = 32
 

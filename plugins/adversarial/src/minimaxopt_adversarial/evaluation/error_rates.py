@@ -11,7 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from minimaxopt_adversarial._check import check_count, is_number, refuse
+from minimaxopt_adversarial.checks import check_count, is_number, refuse
 
 
 def wilson(errors: int, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
