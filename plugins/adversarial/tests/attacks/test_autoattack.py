@@ -97,7 +97,7 @@ def test_a_classifier_that_answers_with_its_own_storage_keeps_it():
     ("change", "message"),
     [
         ({"x": torch.zeros(3, 16)}, r"x: its shape is \(3, 16\); give images of shape \(N, channels, height, width\)"),
-        ({"version": "plus"}, "version: there is no 'plus'; give 'standard' or 'rand'"),
+        ({"version": "plus"}, "version: there is no 'plus'; Known: rand, standard"),
         ({"steps": 0}, "steps: it is 0"),
         ({"eta": -1.0}, "eta: it is -1.0"),
         ({"x": torch.full((3, 1, 4, 4), 2.0)}, "x: its pixels span"),

@@ -383,5 +383,5 @@ def test_helpers_refuse_what_they_cannot_use():
         error_rate(net, X[:0], Y[:0])
     with pytest.raises(ArgumentError, match="attack: it turned"):
         attack_in_batches(lambda c, x, y: x[:1], net, X, Y)
-    with pytest.raises(ArgumentError, match="loss: there is no 'hinge'; choose one of cross-entropy, margin"):
+    with pytest.raises(ArgumentError, match="loss: there is no 'hinge'; Known: cross-entropy, margin"):
         loss_by_name("hinge")

@@ -1,3 +1,5 @@
+"""CIFAR-10 from an archive and from loose files; damaged, missing and unverified data are refused by name."""
+
 from __future__ import annotations
 
 import hashlib
@@ -9,11 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
 
 from minimaxopt.errors import ArgumentError, DataError
-from minimaxopt_adversarial import Cifar10, CifarCNN, load_cifar10
+from minimaxopt_adversarial import Cifar10, load_cifar10
 from minimaxopt_adversarial.datasets.cifar10 import ARCHIVE, TEST, TRAIN
 
 EACH = 4  # records of a made-up file
@@ -156,44 +156,3 @@ def test_the_full_data() -> None:
     assert (len(found.dataset.y_train), len(found.dataset.y_test)) == (50_000, 10_000)
     assert found.dataset.y_train.bincount().tolist() == [5000] * 10
     assert (found.mean, found.std) == pytest.approx((120.7, 64.2), abs=1.0)  # the published set's, to a decimal
-
-
-def test_the_classifier_is_the_one_cited() -> None:
-    torch.manual_seed(0)
-    network = CifarCNN()
-    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    assert [tuple(layer.weight.shape) for layer in convolutions] == [(64, 3, 5, 5), (64, 64, 5, 5)]
-    assert [tuple(layer.weight.shape) for layer in linear] == [(384, 4096), (192, 384), (10, 192)]
-    for layer, deviation in zip([*convolutions, *linear], (0.05, 0.05, 0.04, 0.04, 1 / 192), strict=True):
-        assert layer.weight.abs().max() <= 2 * deviation
-        # Cutting a normal at two deviations leaves 0.8796 of its deviation.
-        assert float(layer.weight.detach().std()) == pytest.approx(0.8796 * deviation, rel=0.05)
-    assert [float(layer.bias.detach().mean()) for layer in (*convolutions, *linear)] == pytest.approx(
-        [0, 0.1, 0.1, 0.1, 0]
-    )
-
-
-def test_halving_is_same_padding_over_windows_of_three() -> None:
-    """At the far edge the window of 3 x 3 holds two rows and columns, as where one of nothing is padded there."""
-    network = CifarCNN(width=2, hidden=(4, 4))
-    x = torch.randn(2, 3, 32, 32)
-    first, activation, halve = network.features[0], network.features[1], network.features[2]
-    inner = activation(first(x))
-    padded = functional.max_pool2d(functional.pad(inner, (0, 1, 0, 1), value=float("-inf")), 3, 2)
-    assert torch.equal(halve(inner), padded)
-    assert network(x).shape == (2, 10)
-
-
-def test_the_classifier_starts_anew_and_refuses() -> None:
-    network = CifarCNN(width=2, hidden=(4, 4))
-    before = [p.clone() for p in network.parameters()]
-    network.reset_parameters()
-    assert not torch.equal(before[0], next(network.parameters()))
-    plain = CifarCNN(width=2, hidden=(4, 4), init="torch", dropout=0.5)
-    assert plain.features[0].bias.abs().max() > 0
-    for wrong in ({"hidden": (4,)}, {"init": "he"}, {"width": 0}, {"dropout": 1.0}):
-        with pytest.raises(ArgumentError, match=next(iter(wrong))):
-            CifarCNN(**wrong)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="x: its shape"):
-        network(torch.zeros(2, 1, 28, 28))

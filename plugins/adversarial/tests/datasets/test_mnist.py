@@ -17,14 +17,14 @@ import torch
 
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt_adversarial import Dataset, fingerprint, load_mnist
-from minimaxopt_adversarial.datasets import idx as _idx
-from minimaxopt_adversarial.datasets.mnist import DATA_DIR_VARIABLE
+from minimaxopt_adversarial.datasets import idx
+from minimaxopt_adversarial.datasets.dataset import DATA_DIR_VARIABLE
 
 EMBEDDED_FINGERPRINT = "5acf9374ae9542c81200d332fc3db6baa873718e1308c62a10866311b7a3033d"
 FULL_DATA = os.environ.get(DATA_DIR_VARIABLE)  # read before the fixture below hides it
 
 
-def idx(array: np.ndarray) -> bytes:
+def idx_file(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
@@ -33,8 +33,8 @@ def tiny() -> dict[str, bytes]:
     random = np.random.RandomState(0)
     files = {}
     for prefix, count in (("train", 6), ("t10k", 3)):
-        files[f"{prefix}-images-idx3-ubyte"] = idx(random.randint(0, 256, (count, 28, 28), dtype=np.uint8))
-        files[f"{prefix}-labels-idx1-ubyte"] = idx(np.arange(count, dtype=np.uint8))
+        files[f"{prefix}-images-idx3-ubyte"] = idx_file(random.randint(0, 256, (count, 28, 28), dtype=np.uint8))
+        files[f"{prefix}-labels-idx1-ubyte"] = idx_file(np.arange(count, dtype=np.uint8))
     return files
 
 
@@ -148,9 +148,9 @@ def test_a_missing_file_or_directory_is_named(tmp_path, tiny):
         ),
         ("train-labels-idx1-ubyte", b"\x00\x00\x08\x01\x00\x00\x00\x07" + bytes(6), "holds 6 values where .*says"),
         ("train-labels-idx1-ubyte", b"\x00\x00\x08", "not an IDX file"),
-        ("train-labels-idx1-ubyte", idx(np.zeros(5, np.uint8)), "one label each"),
-        ("train-images-idx3-ubyte", idx(np.zeros((6, 32, 32), np.uint8)), "not 28 x 28 images"),
-        ("train-images-idx3-ubyte", idx(np.zeros((0, 28, 28), np.uint8)), "one label each"),
+        ("train-labels-idx1-ubyte", idx_file(np.zeros(5, np.uint8)), "one label each"),
+        ("train-images-idx3-ubyte", idx_file(np.zeros((6, 32, 32), np.uint8)), "not 28 x 28 images"),
+        ("train-images-idx3-ubyte", idx_file(np.zeros((0, 28, 28), np.uint8)), "one label each"),
     ],
 )
 def test_verified_files_of_the_wrong_form_are_refused(tmp_path, tiny, name, content, message):
@@ -182,19 +182,19 @@ def test_download_fills_in_what_is_missing_from_the_first_mirror_that_has_it(
     tmp_path, tiny, server, monkeypatch, caplog
 ):
     caplog.set_level(logging.CRITICAL)
-    monkeypatch.setattr(_idx, "MIRRORS", (f"{server}gone/", server))
+    monkeypatch.setattr(idx, "MIRRORS", (f"{server}gone/", server))
     here = tmp_path / "here"
     write(here, {"train-labels-idx1-ubyte": tiny["train-labels-idx1-ubyte"]})
     data = load_mnist(here, source="download", checksums=sums(tiny))
     assert data.x_train.shape == (6, 1, 28, 28)
     fetched = {path.name for path in (here / "mnist").iterdir()}
     assert fetched == {f"{name}.gz" for name in tiny if "train-labels" not in name}
-    monkeypatch.setattr(_idx, "MIRRORS", ())  # nothing is fetched twice
+    monkeypatch.setattr(idx, "MIRRORS", ())  # nothing is fetched twice
     assert load_mnist(here, checksums=sums(tiny)).fingerprint == data.fingerprint
 
 
 def test_a_download_of_the_wrong_content_is_not_kept(tmp_path, tiny, server, monkeypatch):
-    monkeypatch.setattr(_idx, "MIRRORS", (server,))
+    monkeypatch.setattr(idx, "MIRRORS", (server,))
     wrong = dict.fromkeys(tiny, "0" * 64)
     with pytest.raises(DataError, match="could not be downloaded"):
         load_mnist(tmp_path / "here", source="download", checksums=wrong)
@@ -209,7 +209,7 @@ def test_a_download_into_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def test_offline_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(_idx, "MIRRORS", ("http://127.0.0.1:9/",))  # nothing listens on the discard port
+    monkeypatch.setattr(idx, "MIRRORS", ("http://127.0.0.1:9/",))  # nothing listens on the discard port
     with pytest.raises(
         DataError, match=r"could not be downloaded from .*--data-dir .*MINIMAXOPT_DATA_DIR.*embedded"
     ) as raised:

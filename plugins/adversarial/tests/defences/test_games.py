@@ -120,7 +120,8 @@ def test_attnet_games_move_both_players_and_keep_the_perturbation_small(solver: 
     torch.manual_seed(0)
     classifier, attacker = nn.Linear(PIXELS, CLASSES), AttackNetwork(ETA, shape=(PIXELS,), classes=CLASSES, hidden=(8,))
     x, y = (t.float() if t.is_floating_point() else t for t in digits(12))
-    solution = solve(attnet_game(classifier, attacker), solver, order=order, steps=5, data=Batches((x, y), 6))  # type: ignore[arg-type]
+    game, data = attnet_game(classifier, attacker), Batches((x, y), 6)
+    solution = solve(game, solver, order=order, steps=5, data=data)  # type: ignore[arg-type]
     assert not torch.equal(solution.u.weight, classifier.weight)
     moved = [not torch.equal(a, b) for a, b in zip(solution.v.parameters(), attacker.parameters(), strict=True)]
     assert all(moved)

@@ -178,7 +178,7 @@ def test_it_learns_to_fool_a_frozen_classifier_nearly_as_far_as_fgsm():
     [
         ({"eta": -1.0}, "eta: it is -1.0"),
         ({"bounds": (1.0, 0.0)}, "bounds: it is"),
-        ({"output": "sigmoid"}, "output: there is no 'sigmoid'; choose one of layernorm-tanh, tanh"),
+        ({"output": "sigmoid"}, "output: there is no 'sigmoid'; Known: layernorm-tanh, tanh"),
         ({"label_layers": "last"}, "label_layers: there is no 'last'"),
         ({"hidden": ()}, "hidden: there is no layer"),
         ({"hidden": (8, 0)}, "hidden: it is 0"),

@@ -1,4 +1,4 @@
-"""The study's classifier: the cited architecture, its reduced form, and refused settings."""
+"""The classifiers: the cited architectures, the reduced form, and refused settings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt_adversarial import MnistCNN, small_cnn
+from minimaxopt_adversarial import CifarCNN, MnistCNN, small_cnn
 
 
 def test_the_default_is_the_cited_network_to_the_parameter():
@@ -74,7 +75,7 @@ def test_the_small_network_is_the_reduced_one():
         ({"classes": -1}, "classes: it is -1"),
         ({"stride": 3}, "stride: it is 3; give 1"),
         ({"dropout": 1.0}, r"dropout: it is 1.0; give a share in \[0, 1\)"),
-        ({"init": "xavier"}, "init: there is no 'xavier'; give 'tutorial' or 'torch'"),
+        ({"init": "xavier"}, "init: there is no 'xavier'; Known: torch, tutorial"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
@@ -99,3 +100,44 @@ def test_reset_parameters_initialises_as_when_built(init: Any) -> None:
         else:
             assert not torch.equal(then, now)
             assert float(now.detach().std()) == pytest.approx(float(then.std()), rel=0.5)
+
+
+def test_the_cifar_network_is_the_one_cited() -> None:
+    torch.manual_seed(0)
+    network = CifarCNN()
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    assert [tuple(layer.weight.shape) for layer in convolutions] == [(64, 3, 5, 5), (64, 64, 5, 5)]
+    assert [tuple(layer.weight.shape) for layer in linear] == [(384, 4096), (192, 384), (10, 192)]
+    for layer, deviation in zip([*convolutions, *linear], (0.05, 0.05, 0.04, 0.04, 1 / 192), strict=True):
+        assert layer.weight.abs().max() <= 2 * deviation
+        # Cutting a normal at two deviations leaves 0.8796 of its deviation.
+        assert float(layer.weight.detach().std()) == pytest.approx(0.8796 * deviation, rel=0.05)
+    assert [float(layer.bias.detach().mean()) for layer in (*convolutions, *linear)] == pytest.approx(
+        [0, 0.1, 0.1, 0.1, 0]
+    )
+
+
+def test_the_cifar_network_halves_by_same_padding_over_windows_of_three() -> None:
+    """At the far edge the window of 3 x 3 holds two rows and columns, as where one of nothing is padded there."""
+    network = CifarCNN(width=2, hidden=(4, 4))
+    x = torch.randn(2, 3, 32, 32)
+    first, activation, halve = network.features[0], network.features[1], network.features[2]
+    inner = activation(first(x))
+    padded = functional.max_pool2d(functional.pad(inner, (0, 1, 0, 1), value=float("-inf")), 3, 2)
+    assert torch.equal(halve(inner), padded)
+    assert network(x).shape == (2, 10)
+
+
+def test_the_cifar_network_starts_anew_and_refuses() -> None:
+    network = CifarCNN(width=2, hidden=(4, 4))
+    before = [p.clone() for p in network.parameters()]
+    network.reset_parameters()
+    assert not torch.equal(before[0], next(network.parameters()))
+    plain = CifarCNN(width=2, hidden=(4, 4), init="torch", dropout=0.5)
+    assert plain.features[0].bias.abs().max() > 0
+    for wrong in ({"hidden": (4,)}, {"init": "he"}, {"width": 0}, {"dropout": 1.0}):
+        with pytest.raises(ArgumentError, match=next(iter(wrong))):
+            CifarCNN(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="x: its shape"):
+        network(torch.zeros(2, 1, 28, 28))

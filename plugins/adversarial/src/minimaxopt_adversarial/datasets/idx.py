@@ -1,4 +1,4 @@
-"""MNIST's own files: finding them on disk, verifying what is in them, reading them, and fetching them."""
+"""MNIST's IDX files: find them on disk, verify their content, read them, and download them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from minimaxopt.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
@@ -34,22 +36,24 @@ MIRRORS: Sequence[str] = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 FOLDERS = ("", "mnist", "MNIST/raw")
-"""Where the files may lie under a data directory; the last is torchvision's layout."""
+"""Folders under a data directory that may hold the files; the last is torchvision's layout."""
 
 REMEDY = "delete it and fetch it again, or use the embedded digits (source='embedded')"
 
 
 def find(data_dir: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Return where each of the files lies under ``data_dir``, plain or gzipped; absent ones are left out."""
-    spots = [(name, data_dir / folder / f"{name}{end}") for name in names for folder in FOLDERS for end in ("", ".gz")]
-    return {name: path for name, path in reversed(spots) if path.is_file()}
+    """Return the path of each file under ``data_dir``, plain or gzipped, by name; absent files are left out."""
+    candidates = [
+        (name, data_dir / folder / f"{name}{suffix}") for name in names for folder in FOLDERS for suffix in ("", ".gz")
+    ]
+    return {name: path for name, path in reversed(candidates) if path.is_file()}
 
 
 def read_verified(path: Path, sha256: str) -> bytes:
-    """Return the decompressed content of ``path`` if its SHA-256 is the one expected.
+    """Return the decompressed content of ``path`` if its SHA-256 is the expected one.
 
     Raises:
-        DataError: the file cannot be read or decompressed, or holds something else.
+        DataError: the file cannot be read or decompressed, or has another content.
     """
     try:
         content = path.read_bytes()
@@ -57,23 +61,28 @@ def read_verified(path: Path, sha256: str) -> bytes:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: it cannot be read ({error}); {REMEDY}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise DataError(f"{path}: its content has SHA-256 {found[:12]}… instead of {sha256[:12]}…; {REMEDY}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise DataError(f"{path}: its content has SHA-256 {digest[:12]}… instead of {sha256[:12]}…; {REMEDY}")
     return content
 
 
-def parse(content: bytes, path: Path) -> np.ndarray:
-    """Return the array of unsigned bytes that an IDX file holds.
+def parse(content: bytes, path: Path) -> NDArray[np.uint8]:
+    """Return the array of unsigned bytes in an IDX file.
 
     The format: two zero bytes, the type (8: unsigned byte), the number of dimensions, each dimension as a big-endian
     32-bit number, then the values in C order.
 
+    Args:
+        content: of the file, decompressed.
+        path: named in the error.
+
     Raises:
         DataError: the header is not of this form, or the length does not fit it.
 
-    >>> parse(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]), Path("three"))
-    array([7, 8, 9], dtype=uint8)
+    Examples:
+        >>> parse(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]), Path("three"))
+        array([7, 8, 9], dtype=uint8)
     """
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
         raise DataError(f"{path}: it is not an IDX file of unsigned bytes; {REMEDY}")
@@ -85,10 +94,16 @@ def parse(content: bytes, path: Path) -> np.ndarray:
 
 
 def download(folder: Path, names: Sequence[str], checksums: Mapping[str, str], mirrors: Sequence[str]) -> None:
-    """Fetch the named files into ``folder``, gzipped, keeping none whose content is not the one expected.
+    """Download the named files into ``folder``, gzipped, and keep only those with the expected content.
+
+    Args:
+        folder: made where it does not exist.
+        names: of the files, without ``.gz``.
+        checksums: file name to SHA-256 of its decompressed content.
+        mirrors: addresses of folders, tried in order.
 
     Raises:
-        DataError: the folder cannot be made, no mirror gave a file, or what came was something else.
+        DataError: the folder cannot be made, or no mirror has a file with the expected content.
     """
     import pooch  # imported late: only a download needs it
 

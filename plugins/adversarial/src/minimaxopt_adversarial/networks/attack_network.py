@@ -1,4 +1,4 @@
-"""The attack network: an attacker with parameters of its own, which learns."""
+"""The attack network: an attacker with trainable parameters."""
 
 from __future__ import annotations
 
@@ -10,17 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, one_hot
 
+from minimaxopt.plugins import argument_error, check_choice, check_count, check_number
 from minimaxopt_adversarial.attacks.projections import inner_box
-from minimaxopt_adversarial.checks import (
-    Bounds,
-    check_batch,
-    check_bounds,
-    check_count,
-    check_labels,
-    check_share,
-    check_size,
-    refuse,
-)
+from minimaxopt_adversarial.checks import Bounds, check_batch, check_bounds, check_labels, check_shape, check_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +20,7 @@ if TYPE_CHECKING:
 Output = Literal["layernorm-tanh", "tanh"]
 LabelLayers = Literal["all", "first"]
 OUTPUTS: tuple[Output, ...] = ("layernorm-tanh", "tanh")
+LABEL_LAYERS: tuple[LabelLayers, ...] = ("all", "first")
 SATURATED = 0.99
 """An output whose magnitude exceeds this has a slope below 0.02: it hardly learns any more."""
 
@@ -40,16 +33,18 @@ class AttackNetwork(nn.Module):
 
     ``z = lower + (upper - lower) (1 + d) / 2``, where ``lower = max(x - eta, low)`` and ``upper = min(x + eta, high)``.
 
-    So ``|z - x| <= eta`` and ``low <= z <= high`` hold exactly while the outputs are finite, and a pixel on a bound (as
-    most of a digit's background) answers to its output on both sides, where clipping would stop its gradient on one.
+    So ``|z - x| <= eta`` and ``low <= z <= high`` hold exactly while the outputs are finite. A pixel on a bound, as
+    most of a digit's background, keeps a gradient on both sides, where clipping would stop it on one.
 
     Output forms: ``"tanh"`` is ``d = tanh(a)``. At a learning rate of 1e-3 nine outputs in ten saturate within some
-    hundred steps and move no more (all of them, with nothing learned, where the label is faint: gain 1, first layer
-    only); ``saturation`` tells. ``"layernorm-tanh"`` is ``d = tanh(s (a - mean(a)) / std(a))`` over the pixels of each
-    image, which cannot all saturate; ``s`` starts at ``scale``.
+    hundred steps and stop moving (all of them, with nothing learned, where the label is faint: gain 1, first layer
+    only); ``saturation`` measures it. ``"layernorm-tanh"`` is ``d = tanh(s (a - mean(a)) / std(a))`` over the pixels of
+    each image, which cannot all saturate; ``s`` starts at ``scale``.
+
+    Weights are drawn from PyTorch's global generator; call ``torch.manual_seed`` first.
 
     Args:
-        eta: radius of the attack in the l_inf norm, in the units of the pixels.
+        eta: radius of the attack in the l_inf norm, in the unit of the pixels.
         bounds: lowest and highest pixel.
         shape: shape of one image.
         classes: number of classes.
@@ -58,19 +53,18 @@ class AttackNetwork(nn.Module):
         output: ``"layernorm-tanh"`` or ``"tanh"``.
         scale: slope ``s`` before the tanh of ``"layernorm-tanh"``, > 0.
         learn_scale: whether ``s`` is trained.
-        label_gain: factor of the one-hot label, which beside an image of many pixels would be drowned at 1.
+        label_gain: factor of the one-hot label, which would be drowned at 1 beside an image of many pixels.
         label_layers: ``"all"`` shows the label to every layer, so that dropout cannot hide it, ``"first"`` to one.
-
-    Weights are drawn from PyTorch's global generator; call ``torch.manual_seed`` first.
 
     Raises:
         ArgumentError: a setting is out of range.
 
-    Source: the paper's Sec. 4.1 and Appendix A, which do not say how the bound on ``z`` is held.
+    Examples:
+        >>> z = AttackNetwork(eta=0.2)(torch.zeros(2, 1, 28, 28), torch.tensor([3, 7]))
+        >>> z.shape, bool(z.abs().max() <= 0.2)
+        (torch.Size([2, 1, 28, 28]), True)
 
-    >>> z = AttackNetwork(eta=0.2)(torch.zeros(2, 1, 28, 28), torch.tensor([3, 7]))
-    >>> z.shape, bool(z.abs().max() <= 0.2)
-    (torch.Size([2, 1, 28, 28]), True)
+    Source: Hamm and Mehra 2018, Sec. 4.1 and Appendix A, which do not say how the bound on ``z`` is held.
     """
 
     def __init__(
@@ -89,40 +83,47 @@ class AttackNetwork(nn.Module):
         label_layers: LabelLayers = "all",
     ) -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise refuse("output", f"there is no {output!r}", f"choose one of {', '.join(OUTPUTS)}")
-        if label_layers not in ("all", "first"):
-            raise refuse("label_layers", f"there is no {label_layers!r}", "give 'all' or 'first'")
+        self.output: Output = check_choice("output", output, OUTPUTS)
+        self.label_layers: LabelLayers = check_choice("label_layers", label_layers, LABEL_LAYERS)
         if not hidden:
-            raise refuse("hidden", "there is no layer", "give the units of at least one, for instance (300, 300, 300)")
-        self.eta = check_size("eta", eta)
+            remedy = "give the units of at least one, for instance (300, 300, 300)"
+            raise argument_error("hidden", "there is no layer", remedy)
+        self.eta = check_number("eta", eta)
         self.bounds = check_bounds(bounds)
         self.shape = tuple(check_count("shape", size) for size in shape)
         self.classes = check_count("classes", classes)
-        self.output: Output = output
-        self.label_gain = check_size("label_gain", label_gain)
-        self.label_layers: LabelLayers = label_layers
-        again = classes if label_layers == "all" else 0
+        self.label_gain = check_number("label_gain", label_gain)
+        repeated_label = classes if label_layers == "all" else 0
         units = [check_count("hidden", size) for size in hidden]
         self.first = nn.Linear(prod(self.shape) + classes, units[0])
         self.rest = nn.ModuleList(
-            nn.Linear(size + again, after) for size, after in pairwise((*units, prod(self.shape)))
+            nn.Linear(inputs + repeated_label, outputs) for inputs, outputs in pairwise((*units, prod(self.shape)))
         )
         self.dropout = nn.Dropout(check_share("dropout", dropout))
-        self._start = check_size("scale", scale, positive=True)
-        start = torch.tensor(self._start)
-        self.scale = nn.Parameter(start, requires_grad=learn_scale) if output == "layernorm-tanh" else None
+        self._initial_scale = check_number("scale", scale, positive=True)
+        initial_scale = torch.tensor(self._initial_scale)
+        self.scale = nn.Parameter(initial_scale, requires_grad=learn_scale) if output == "layernorm-tanh" else None
 
     def reset_parameters(self) -> None:
-        """Start anew: layers as torch initialises them, the scale as it was given."""
-        for layer in (self.first, *self.rest):
-            layer.reset_parameters()
+        """Draw all weights anew, as when the network was built, and reset the scale to its initial value."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
         if self.scale is not None:
-            nn.init.constant_(self.scale, self._start)
+            nn.init.constant_(self.scale, self._initial_scale)
 
     def direction(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the outputs ``d`` in [-1, 1], of the shape of ``x``."""
-        self._check(x, y)
+        """Return the outputs ``d`` in [-1, 1], of the shape of ``x``.
+
+        Args:
+            x: (N, *shape) images.
+            y: (N,) true classes, int64.
+
+        Raises:
+            ArgumentError: shapes or types do not fit.
+        """
+        check_shape(check_batch(x), self.shape)
+        check_labels(y, len(x))
         label = self.label_gain * one_hot(y, self.classes).to(x.dtype)
         # Counted from the lowest pixel, so that the background of a digit is zero and adds nothing.
         a: Tensor = self.first(torch.cat([x.flatten(1) - self.bounds[0], label], 1))
@@ -137,9 +138,12 @@ class AttackNetwork(nn.Module):
         """Return the attacked images.
 
         Args:
-            x: (N, *shape) images within ``bounds``. Shape and type are checked, the pixels are not, since this runs in
-                every step of a training: use ``check_images`` on the data once.
-            y: (N,) true classes.
+            x: (N, *shape) images within ``bounds``. Shape and type are checked. The pixels are not, since this runs in
+                every training step: use ``check_images`` on the data once.
+            y: (N,) true classes, int64.
+
+        Returns:
+            Images of the shape of ``x``, within ``eta`` and ``bounds``.
 
         Raises:
             ArgumentError: shapes or types do not fit.
@@ -156,14 +160,6 @@ class AttackNetwork(nn.Module):
         Near 1, the network no longer learns, and nothing about the classifier's robustness follows from its failure.
         """
         return float((self.direction(x, y).abs() > SATURATED).float().mean())
-
-    def _check(self, x: Tensor, y: Tensor) -> None:
-        check_batch(x)
-        if tuple(x.shape[1:]) != self.shape:
-            raise refuse(
-                "x", f"its shape is {tuple(x.shape)}", f"give images of shape (N, {', '.join(map(str, self.shape))})"
-            )
-        check_labels(y, len(x))
 
     def extra_repr(self) -> str:
         """Show the settings that the layers do not show."""
