@@ -22,12 +22,12 @@ quick = partial(autoattack, steps=20, queries=200)
 @pytest.mark.parametrize(("bounds", "eta"), [((-1.0, 1.0), 0.1), ((-0.1, 0.7), 0.04), ((0.0, 255.0), 13.0)])
 def test_it_fools_exactly_the_images_that_can_be_fooled(make_known, classes, bounds, eta, version):
     linear = make_known(classes, bounds, eta)
-    given = (linear.classifier, linear.x, linear.y)
-    z = quick(*given, eta=linear.eta, bounds=linear.bounds, version=version, batch_size=30)
-    found = misclassified(linear.classifier, z, linear.y)
-    assert not bool((found & ~linear.fooled).any())
+    case = (linear.classifier, linear.x, linear.y)
+    z = quick(*case, eta=linear.eta, bounds=linear.bounds, version=version, batch_size=30)
+    wrong = misclassified(linear.classifier, z, linear.y)
+    assert not bool((wrong & ~linear.fooled).any())
     # Without targets APGD may run after the wrong rival.
-    assert int(found.sum()) >= int(linear.fooled.sum()) - (2 if version == "rand" else 0)
+    assert int(wrong.sum()) >= int(linear.fooled.sum()) - (2 if version == "rand" else 0)
     assert 0 < int(linear.fooled.sum()) < len(linear.x)
     assert (z - linear.x).abs().max().item() <= linear.eta
     assert bool((z >= bounds[0]).all() and (z <= bounds[1]).all())
@@ -49,9 +49,9 @@ def test_it_takes_float64_and_any_function(make_known):
 @needs_torchattacks
 def test_its_error_on_a_trained_classifier_is_at_least_that_of_pgd(trained):
     net, x, y = (trained[0], trained[1][:40], trained[2][:40])
-    found = misclassified(net, autoattack(net, x, y, eta=0.12, steps=30, queries=100), y)
+    wrong = misclassified(net, autoattack(net, x, y, eta=0.12, steps=30, queries=100), y)
     by_pgd = misclassified(net, pgd(net, x, y, eta=0.12, steps=40, generator=torch.Generator().manual_seed(0)), y)
-    assert 0 < int(by_pgd.sum()) <= int(found.sum()) < len(x)
+    assert 0 < int(by_pgd.sum()) <= int(wrong.sum()) < len(x)
 
 
 @needs_torchattacks

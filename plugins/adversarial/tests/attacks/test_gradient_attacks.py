@@ -201,18 +201,18 @@ def test_pgd_is_reproducible_by_its_generator_and_restarts_never_weaken_it():
 def test_skipping_what_is_fooled_fools_the_same_images_with_less_work(attack, keep_clean):
     net, (x, y) = small_net(torch.float64), batch(60, dtype=torch.float64)
     y[:25] = net(x[:25]).argmin(1)  # of the first batch nothing is left, and the second must not notice
-    seen: list[int] = []
+    image_counts: list[int] = []
 
     def counted(images: Tensor) -> Tensor:
-        seen.append(len(images) if images.requires_grad else 0)  # gradients alone
+        image_counts.append(len(images) if images.requires_grad else 0)  # gradients alone
         return net(images)
 
     def wrong(skip_fooled: bool) -> tuple[Tensor, int, Tensor]:
-        seen.clear()
+        image_counts.clear()
         source = torch.Generator().manual_seed(4)
         run = partial(attack, eta=0.3, steps=2, restarts=4, keep_clean=keep_clean, generator=source)
         z = attack_in_batches(partial(run, skip_fooled=skip_fooled), counted, x, y, batch_size=25)
-        return net(z).argmax(1) != y, sum(seen), z
+        return net(z).argmax(1) != y, sum(image_counts), z
 
     whole, skipping = wrong(False), wrong(True)
     assert torch.equal(whole[0], skipping[0])

@@ -54,40 +54,40 @@ def raw(files: dict[str, bytes], names: tuple[str, ...]) -> np.ndarray:
 
 
 def test_the_archive_is_verified_and_preprocessed(tmp_path: Path, made_up: dict[str, bytes]) -> None:
-    found = load_cifar10(tmp_path, sha256=pack(tmp_path, made_up))
-    assert found.verified
-    assert found.dataset.name == "CIFAR-10"
+    cifar10 = load_cifar10(tmp_path, sha256=pack(tmp_path, made_up))
+    assert cifar10.verified
+    assert cifar10.dataset.name == "CIFAR-10"
     train, test = raw(made_up, TRAIN), raw(made_up, TEST)
     pixels = train[:, 1:].astype(np.float64)
-    assert (found.mean, found.std) == pytest.approx((pixels.mean(), pixels.std()))
+    assert (cifar10.mean, cifar10.std) == pytest.approx((pixels.mean(), pixels.std()))
     for records, x, y in (
-        (train, found.dataset.x_train, found.dataset.y_train),
-        (test, found.dataset.x_test, found.dataset.y_test),
+        (train, cifar10.dataset.x_train, cifar10.dataset.y_train),
+        (test, cifar10.dataset.x_test, cifar10.dataset.y_test),
     ):
         expected = np.clip((records[:, 1:] - pixels.mean()) / pixels.std(), -2, 2) / 2
         np.testing.assert_allclose(x.numpy(), expected.reshape(-1, 3, 32, 32), atol=1e-6)
         assert y.tolist() == records[:, 0].tolist()
-    assert found.dataset.x_train.abs().max() <= 1
+    assert cifar10.dataset.x_train.abs().max() <= 1
 
 
 def test_planes_are_red_green_blue_row_by_row(tmp_path: Path, made_up: dict[str, bytes]) -> None:
     image = np.zeros((3, 32, 32), np.uint8)
     image[1, 2, 5] = 255  # green, third row, sixth column
     made_up[TEST[0]] = bytes([7]) + image.tobytes()
-    found = load_cifar10(tmp_path, sha256=pack(tmp_path, made_up))
-    assert found.dataset.x_test.shape == (1, 3, 32, 32)
-    assert found.dataset.x_test[0].argmax() == (1 * 32 + 2) * 32 + 5
-    assert found.dataset.y_test.tolist() == [7]
+    cifar10 = load_cifar10(tmp_path, sha256=pack(tmp_path, made_up))
+    assert cifar10.dataset.x_test.shape == (1, 3, 32, 32)
+    assert cifar10.dataset.x_test[0].argmax() == (1 * 32 + 2) * 32 + 5
+    assert cifar10.dataset.y_test.tolist() == [7]
 
 
 def test_eta_in_the_scale_of_the_images_pixels(tmp_path: Path, made_up: dict[str, bytes]) -> None:
-    found = load_cifar10(tmp_path, sha256=pack(tmp_path, made_up))
+    cifar10 = load_cifar10(tmp_path, sha256=pack(tmp_path, made_up))
     eta = 0.05
     middle = torch.tensor(raw(made_up, TRAIN)[0, 1:].reshape(3, 32, 32), dtype=torch.float32)
-    inside = found.dataset.x_train[0].abs() < 0.9
-    moved = (found.dataset.x_train[0] + eta) * 2 * found.std + found.mean
+    inside = cifar10.dataset.x_train[0].abs() < 0.9
+    moved = (cifar10.dataset.x_train[0] + eta) * 2 * cifar10.std + cifar10.mean
     change = ((moved - middle) / 255)[inside]
-    torch.testing.assert_close(change, torch.full_like(change, found.pixel_eta(eta)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(change, torch.full_like(change, cifar10.pixel_eta(eta)), atol=1e-5, rtol=1e-4)
 
 
 def test_unverified_data_need_leave_and_say_so(tmp_path: Path, made_up: dict[str, bytes]) -> None:
@@ -151,8 +151,8 @@ def test_a_damaged_archive_and_an_unknown_source(tmp_path: Path, made_up: dict[s
 @pytest.mark.full_data
 @pytest.mark.skipif("MINIMAXOPT_DATA_DIR" not in os.environ, reason="MINIMAXOPT_DATA_DIR names no full data")
 def test_the_full_data() -> None:
-    found = load_cifar10(allow_unverified=True)
-    assert isinstance(found, Cifar10)
-    assert (len(found.dataset.y_train), len(found.dataset.y_test)) == (50_000, 10_000)
-    assert found.dataset.y_train.bincount().tolist() == [5000] * 10
-    assert (found.mean, found.std) == pytest.approx((120.7, 64.2), abs=1.0)  # the published set's, to a decimal
+    cifar10 = load_cifar10(allow_unverified=True)
+    assert isinstance(cifar10, Cifar10)
+    assert (len(cifar10.dataset.y_train), len(cifar10.dataset.y_test)) == (50_000, 10_000)
+    assert cifar10.dataset.y_train.bincount().tolist() == [5000] * 10
+    assert (cifar10.mean, cifar10.std) == pytest.approx((120.7, 64.2), abs=1.0)  # the published set's, to a decimal

@@ -98,7 +98,7 @@ def test_the_fingerprint_tells_content_type_and_shape_apart():
     assert fingerprint(torch.zeros(4)) in marks
 
 
-def damage(content: bytes, how: str) -> bytes:
+def damage(content: bytes, kind: str) -> bytes:
     packed = gzip.compress(content)
     return {
         "truncated": packed[:-20],
@@ -106,14 +106,14 @@ def damage(content: bytes, how: str) -> bytes:
         "another file": gzip.compress(content[:-1] + b"\x07"),
         "bad deflate": packed[:12] + b"\xff" * 20 + packed[32:],
         "empty": b"",
-    }[how]
+    }[kind]
 
 
-@pytest.mark.parametrize("how", ["truncated", "not gzip", "another file", "bad deflate", "empty"])
-def test_a_damaged_file_is_refused_by_name_with_the_remedy(tmp_path, tiny, how):
+@pytest.mark.parametrize("kind", ["truncated", "not gzip", "another file", "bad deflate", "empty"])
+def test_a_damaged_file_is_refused_by_name_with_the_remedy(tmp_path, tiny, kind):
     write(tmp_path, tiny)
     path = tmp_path / "t10k-labels-idx1-ubyte.gz"
-    path.write_bytes(damage(tiny["t10k-labels-idx1-ubyte"], how))
+    path.write_bytes(damage(tiny["t10k-labels-idx1-ubyte"], kind))
     with pytest.raises(
         DataError, match=r"t10k-labels-idx1-ubyte\.gz: .*delete it and fetch it again, or use the embed"
     ):

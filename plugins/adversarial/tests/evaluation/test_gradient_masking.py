@@ -70,23 +70,23 @@ def test_a_linear_classifier_raises_no_flag(plane):
     sweep = eta_sweep(plane.classifier, plane.x, plane.y)
     other = torch.nn.functional.linear
     noisy = plane.classifier.weight.detach() + 0.3 * torch.randn(2, 16, generator=torch.Generator().manual_seed(1))
-    found = evaluate(
+    evaluations = evaluate(
         plane.classifier, plane.x, plane.y, (0.05, 0.1, 0.2), transfer={"noisy": lambda x: other(x.flatten(1), noisy)}
     )
-    flags = masking_flags(found, sweep=sweep)
+    flags = masking_flags(evaluations, sweep=sweep)
     assert raised(flags) == dict.fromkeys(["fgsm-pgd-gap", "not-rising", "not-reaching-one", "black-box"], False)
     assert sweep.pgd[-1].rate == 1.0
 
 
 def test_of_a_trained_network_it_is_said_that_one_step_is_weak_and_nothing_else(trained):
     net, x, y = trained
-    found = evaluate(net, x, y, (0.1, 0.3))
-    flags = masking_flags(found, sweep=eta_sweep(net, x, y))
+    evaluations = evaluate(net, x, y, (0.1, 0.3))
+    flags = masking_flags(evaluations, sweep=eta_sweep(net, x, y))
     assert raised(flags) == {
         "fgsm-pgd-gap": True, "not-rising": False, "not-reaching-one": False, "black-box": None,
     }  # fmt: skip
     assert flags[0].numbers["eta"] == 0.3
-    assert raised(masking_flags(found[:1]))["fgsm-pgd-gap"] is False
+    assert raised(masking_flags(evaluations[:1]))["fgsm-pgd-gap"] is False
 
 
 def test_a_classifier_that_answers_one_step_raises_the_gap_and_falls_as_eta_grows():
@@ -109,8 +109,8 @@ def test_a_classifier_that_answers_one_step_raises_the_gap_and_falls_as_eta_grow
 
 def test_a_classifier_without_gradients_does_not_reach_one_and_is_beaten_by_a_black_box(plane):
     masked = quantised(plane)
-    found = evaluate(masked, plane.x, plane.y, (0.2,), transfer={"the linear one": plane.classifier})
-    flags = masking_flags(found, sweep=eta_sweep(masked, plane.x, plane.y))
+    evaluations = evaluate(masked, plane.x, plane.y, (0.2,), transfer={"the linear one": plane.classifier})
+    flags = masking_flags(evaluations, sweep=eta_sweep(masked, plane.x, plane.y))
     assert raised(flags)["not-reaching-one"] is True
     assert raised(flags)["black-box"] is True
     assert "though 1 is possible" in flags[2].sentence
@@ -119,12 +119,12 @@ def test_a_classifier_without_gradients_does_not_reach_one_and_is_beaten_by_a_bl
 
 
 def test_an_iterated_attack_that_loses_as_eta_grows_is_seen_in_the_sweep(plane):
-    found = evaluate(plane.classifier, plane.x, plane.y, (0.2,))
+    evaluations = evaluate(plane.classifier, plane.x, plane.y, (0.2,))
     sweep = eta_sweep(plane.classifier, plane.x, plane.y)
-    assert raised(masking_flags(found, sweep=sweep))["not-rising"] is False
+    assert raised(masking_flags(evaluations, sweep=sweep))["not-rising"] is False
     fooled = sweep.pgd[-1].wrong
     falling = replace(sweep, pgd=(*sweep.pgd[:-1], Errors(fooled & (torch.arange(len(fooled)) % 2 == 0))))
-    flag = masking_flags(found, sweep=falling)[1]
+    flag = masking_flags(evaluations, sweep=falling)[1]
     assert flag.raised is True
     assert flag.numbers["larger_eta"] == sweep.etas[-1]
     assert "the attack does not find what is still there" in flag.sentence
@@ -157,13 +157,13 @@ def test_a_gap_must_exceed_the_threshold_by_more_than_chance(more, expected):
     """Of 400 images: 40 are the threshold of 0.1; 2 standard errors of a paired difference of 0.12 to 0.14 are 0.03."""
     x, y = flat_images(1)
     (form,) = evaluate(wavy, x, y, (ETA,))
-    found = replace(form, clean=mask(0), fgsm=mask(40), attacks={"PGD": mask(40 + more)}, transfer={})
-    (flag, *_) = masking_flags([found])
+    evaluation = replace(form, clean=mask(0), fgsm=mask(40), attacks={"PGD": mask(40 + more)}, transfer={})
+    (flag, *_) = masking_flags([evaluation])
     assert flag.raised is expected
     assert flag.numbers["difference"] == pytest.approx(more / 400)
     share = more / 400
     assert flag.numbers["standard_error"] == pytest.approx(math.sqrt(share * (1 - share) / 400))
-    strict = masking_flags([found], gap=0.0, standard_errors=0.0)[0]
+    strict = masking_flags([evaluation], gap=0.0, standard_errors=0.0)[0]
     assert strict.raised is (more > 0)
 
 
@@ -188,25 +188,25 @@ def test_records_and_sweeps_survive_json(plane):
     assert {errors.count for errors in (*sweep.fgsm, *sweep.pgd)} == {20}
     again = EtaSweep.from_dict(json.loads(json.dumps(sweep.to_dict())))
     assert again.to_dict() == sweep.to_dict()
-    found = evaluate(plane.classifier, plane.x[:20], plane.y[:20], (0.1, 0.2))
-    flags = masking_flags(found, sweep=again)
+    evaluations = evaluate(plane.classifier, plane.x[:20], plane.y[:20], (0.1, 0.2))
+    flags = masking_flags(evaluations, sweep=again)
     assert [MaskingFlag.from_dict(json.loads(json.dumps(flag.to_dict()))) for flag in flags] == list(flags)
     assert flags[2].raised is None
     assert "the sweep ends at eta 0.4, the range of the pixels is 2" in flags[2].sentence
 
 
 def test_what_cannot_be_compared_is_refused(plane):
-    found = evaluate(plane.classifier, plane.x[:20], plane.y[:20], (0.1, 0.2))
+    pair = evaluate(plane.classifier, plane.x[:20], plane.y[:20], (0.1, 0.2))
     other = evaluate(plane.classifier, plane.x[:10], plane.y[:10], (0.3,))
     for evaluations, message in [
         ([], "evaluations: there is none"),
-        ([*found, *other], "evaluations: they are of different images"),
-        ([*found, found[0]], "evaluations: an eta occurs twice"),
+        ([*pair, *other], "evaluations: they are of different images"),
+        ([*pair, pair[0]], "evaluations: an eta occurs twice"),
     ]:
         with pytest.raises(ArgumentError, match=message):
             masking_flags(evaluations)
     with pytest.raises(ArgumentError, match="gap: it is 1.5"):
-        masking_flags(found, gap=1.5)
+        masking_flags(pair, gap=1.5)
     with pytest.raises(ArgumentError, match="etas: there is none"):
         eta_sweep(plane.classifier, plane.x, plane.y, etas=())
     with pytest.raises(ArgumentError, match="images: it is 0"):

@@ -41,7 +41,7 @@ def test_a_strong_attack_fools_exactly_the_images_that_can_be_fooled(linear, att
 
 def test_the_evaluation_reaches_the_exact_worst_case(linear):
     classes = linear.classifier.weight.shape[0]
-    found = evaluate_robustness(
+    robustness = evaluate_robustness(
         linear.classifier,
         linear.x,
         linear.y,
@@ -52,41 +52,41 @@ def test_the_evaluation_reaches_the_exact_worst_case(linear):
         autoattack_steps=20,
         autoattack_queries=100,
     )
-    assert torch.equal(found.worst.wrong, linear.fooled)
-    assert found.clean.rate < found.worst.rate < 1
-    if found.autoattack is not None:
-        assert torch.equal(found.autoattack.wrong, linear.fooled[:40])
-        assert torch.equal(found.worst_covered.wrong, linear.fooled[:40])
+    assert torch.equal(robustness.worst.wrong, linear.fooled)
+    assert robustness.clean.rate < robustness.worst.rate < 1
+    if robustness.autoattack is not None:
+        assert torch.equal(robustness.autoattack.wrong, linear.fooled[:40])
+        assert torch.equal(robustness.worst_covered.wrong, linear.fooled[:40])
 
 
 def test_the_columns_are_the_attacks_one_by_one_and_do_not_depend_on_each_other(trained):
     net, x, y = trained
     x, y = x[:60], y[:60]
     images = momentum_pgd(net, x, y, eta=0.1, steps=3, generator=torch.Generator().manual_seed(0))
-    found = plain(net, x, y, eta=0.1, transfer={"itself": net, "given": images}, batch_size=25)
-    assert torch.equal(found.clean.wrong, net(x).argmax(1) != y)
-    assert torch.equal(found.fgsm.wrong, misclassified(net, fgsm(net, x, y, eta=0.1), y))
-    assert torch.equal(found.transfer["given"].wrong, misclassified(net, images, y))
+    robustness = plain(net, x, y, eta=0.1, transfer={"itself": net, "given": images}, batch_size=25)
+    assert torch.equal(robustness.clean.wrong, net(x).argmax(1) != y)
+    assert torch.equal(robustness.fgsm.wrong, misclassified(net, fgsm(net, x, y, eta=0.1), y))
+    assert torch.equal(robustness.transfer["given"].wrong, misclassified(net, images, y))
     published = momentum_pgd(net, x, y, eta=0.1, steps=10, step_size=0.01, random_start=False, keep_clean=False)
-    assert torch.equal(found.transfer["itself"].wrong, misclassified(net, published, y))
+    assert torch.equal(robustness.transfer["itself"].wrong, misclassified(net, published, y))
     state = torch.get_rng_state()
     again = plain(net, x, y, eta=0.1, batch_size=25)
     assert torch.equal(torch.get_rng_state(), state)
-    assert list(found.attacks) == ["PGD", "PGD margin", "momentum PGD"]
-    for name, errors in found.attacks.items():
+    assert list(robustness.attacks) == ["PGD", "PGD margin", "momentum PGD"]
+    for name, errors in robustness.attacks.items():
         assert torch.equal(errors.wrong, again.attacks[name].wrong)
-        assert errors.rate >= found.clean.rate
-    assert list(found.columns()) == [
+        assert errors.rate >= robustness.clean.rate
+    assert list(robustness.columns()) == [
         "clean", "FGSM", "PGD", "PGD margin", "momentum PGD", "transfer from itself", "transfer from given", "worst",
     ]  # fmt: skip
-    assert set(found.columns()) == {*found.settings, "worst"}
+    assert set(robustness.columns()) == {*robustness.settings, "worst"}
 
 
 def test_restarts_in_an_evaluation_fool_what_pgd_with_all_restarts_fools(trained):
     net, x, y = trained
-    found = plain(net, x, y, eta=0.1, attacks=[StrongAttack("PGD", steps=5, restarts=4)], seed=3)
+    robustness = plain(net, x, y, eta=0.1, attacks=[StrongAttack("PGD", steps=5, restarts=4)], seed=3)
     z = pgd(net, x, y, eta=0.1, steps=5, restarts=4, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(found.attacks["PGD"].wrong, misclassified(net, z, y))
+    assert torch.equal(robustness.attacks["PGD"].wrong, misclassified(net, z, y))
 
 
 def test_the_seed_decides_the_random_starts():
@@ -108,9 +108,9 @@ def mask(text: str) -> Errors:
 
 
 def evaluation(**columns) -> RobustnessEvaluation:
-    given = {"clean": mask("x....."), "fgsm": mask(".x...."), "attacks": {"PGD": mask("..x...")}, "transfer": {}}
+    defaults = {"clean": mask("x....."), "fgsm": mask(".x...."), "attacks": {"PGD": mask("..x...")}, "transfer": {}}
     rest = {"eta": 0.1, "bounds": (-1.0, 1.0), "seed": 0, "autoattack": None, "settings": {}}
-    return RobustnessEvaluation(**{**given, **rest, **columns})
+    return RobustnessEvaluation(**{**defaults, **rest, **columns})
 
 
 def test_the_worst_counts_each_image_once_and_autoattack_where_it_was_run():
@@ -127,16 +127,16 @@ def test_the_worst_counts_each_image_once_and_autoattack_where_it_was_run():
 @needs_torchattacks
 def test_a_record_holds_everything(trained):
     net, x, y = trained
-    found = evaluate_robustness(
+    robustness = evaluate_robustness(
         net, x[:30], y[:30], eta=0.05, attacks=QUICK, autoattack_images=10, autoattack_steps=5, autoattack_queries=10,
         transfer={"itself": net},
     )  # fmt: skip
-    again = RobustnessEvaluation.from_dict(json.loads(json.dumps(found.to_dict())))
-    assert again.to_dict() == found.to_dict()
+    again = RobustnessEvaluation.from_dict(json.loads(json.dumps(robustness.to_dict())))
+    assert again.to_dict() == robustness.to_dict()
     assert again.settings["AutoAttack"] == "standard AutoAttack on the first 10 images, 5 steps, 10 queries"
     assert (again.autoattack.count, again.worst_covered.count, again.worst.count) == (10, 10, 30)
     assert again.bounds == (-1.0, 1.0)
-    assert set(found.columns()) == {*found.settings, "worst"}
+    assert set(robustness.columns()) == {*robustness.settings, "worst"}
 
 
 def test_transferred_images_may_be_off_by_rounding_and_no_further():
@@ -159,8 +159,8 @@ def test_transferred_images_may_be_off_by_rounding_and_no_further():
 
 def test_an_evaluation_at_eta_zero_is_the_clean_one(trained):
     net, x, y = trained
-    found = plain(net, x[:20], y[:20], eta=0.0, transfer={"itself": net})
-    assert all(torch.equal(errors.wrong, found.clean.wrong) for errors in found.columns().values())
+    robustness = plain(net, x[:20], y[:20], eta=0.0, transfer={"itself": net})
+    assert all(torch.equal(errors.wrong, robustness.clean.wrong) for errors in robustness.columns().values())
 
 
 @pytest.mark.parametrize(
