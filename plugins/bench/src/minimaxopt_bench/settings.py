@@ -237,7 +237,7 @@ def default_settings(solver: str) -> dict[str, Any]:
 
     Examples:
         >>> default_settings("two-timescale")
-        {'ratio': 10.0}
+        {'ratio': 10.0, 'power': 0.0}
     """
     defaults = {name: parameter.default for name, parameter in inspect.signature(SOLVERS[solver]).parameters.items()}
     plain = (int, float, str, bool, type(None))
