@@ -212,7 +212,7 @@ def test_names_are_checked() -> None:
         select_solvers(["descent"])
     with pytest.raises(UnknownNameError, match="did you mean 'saddle'"):
         select_games(["sadle"])
-    with pytest.raises(ArgumentError, match="starts: 0"):
+    with pytest.raises(ArgumentError, match="starts: it is 0; give an integer >= 1"):
         Settings(starts=0)
     with pytest.raises(ArgumentError, match="rates: is empty"):
         Settings(rates=())

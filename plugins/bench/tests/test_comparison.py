@@ -102,9 +102,9 @@ def test_after_an_interrupt_it_goes_on_with_what_is_missing(tmp_path: Path, monk
 
 
 def test_what_cannot_be_done_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="workers: 0"):
+    with pytest.raises(ArgumentError, match="workers: it is 0; give an integer >= 1"):
         bench(tmp_path, workers=0)
-    with pytest.raises(ArgumentError, match="workers: 0"):
+    with pytest.raises(ArgumentError, match="workers: it is 0; give an integer >= 1"):
         comparison.kbeam(tmp_path, workers=0)
     assert not any(tmp_path.iterdir())
 

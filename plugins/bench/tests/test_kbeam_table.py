@@ -95,5 +95,5 @@ def test_the_page_puts_ours_beside_the_published(tmp_path: Path) -> None:
     assert ".016 ± .060" in page
     assert page.count("| published |") == page.count("| here |") == 6
     assert (tmp_path / "kbeam.json").exists()
-    with pytest.raises(ArgumentError, match="trials: 0"):
+    with pytest.raises(ArgumentError, match="trials: it is 0; give an integer >= 1"):
         Protocol(trials=0)

@@ -12,8 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from minimaxopt.errors import ArgumentError
-from minimaxopt.plugins import environment, map_in_processes, write_atomically, write_json
+from minimaxopt.plugins import check_count, environment, map_in_processes, write_atomically, write_json
 from minimaxopt.testing import known_game
 from minimaxopt_bench import kbeam_table, markdown
 from minimaxopt_bench.cells import COLUMNS, cached_cell, is_stored, to_dict
@@ -71,7 +70,7 @@ def bench(
 
     settings = settings or Settings()
     solver_names, game_names = select_solvers(solvers), select_games(games)
-    _check_workers(workers)
+    check_count("workers", workers)
     pairs = [(solver, game) for game in game_names for solver in solver_names]
     missing = [(out, *pair, settings) for pair in pairs if not is_stored(out, *pair, settings)]
     _run_all(cached_cell, missing, workers, "solvers on games", progress)
@@ -125,18 +124,13 @@ def kbeam(
     Source: Hamm and Noh 2018, K-Beam Minimax, as published in the README of its repository.
     """
     protocol = protocol or Protocol()
-    _check_workers(workers)
+    check_count("workers", workers)
     _run_all(kbeam_table.distances, kbeam_table.missing_parts(out, protocol), workers, "K-beam's table", progress)
     table = kbeam_table.table(out, protocol)
     provenance = _provenance(command, workers)
     write_json(out / "kbeam.json", {**provenance, "protocol": protocol.to_dict(), "distance": table})
     write_atomically(out / "kbeam.md", markdown.kbeam_page(table, protocol, provenance).encode())
     return table
-
-
-def _check_workers(workers: int) -> None:
-    if workers < 1:
-        raise ArgumentError(f"workers: {workers} processes do nothing; give 1 or more")
 
 
 def _run_all(

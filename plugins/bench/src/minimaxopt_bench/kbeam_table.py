@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt import Context, Game
-from minimaxopt.errors import ArgumentError
-from minimaxopt.plugins import ResultStore, content_key
+from minimaxopt.plugins import ResultStore, check_count, content_key
 from minimaxopt.solvers import SOLVERS
 from minimaxopt.testing import KnownGame, known_game
 from minimaxopt_bench.outcomes import Array
@@ -61,8 +60,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name in ("trials", "steps"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(f"{name}: {getattr(self, name)} leaves nothing to do; give 1 or more")
+            check_count(name, getattr(self, name))
 
     def starts(self, surface: str) -> tuple[Array, Array]:
         """Return the leaders' starts, ``(trials,)``, and the followers', ``(trials, 10)``."""

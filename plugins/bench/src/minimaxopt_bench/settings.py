@@ -12,6 +12,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from minimaxopt.errors import ArgumentError, unknown_name
+from minimaxopt.plugins import check_count
 from minimaxopt.solvers import SOLVERS
 from minimaxopt.testing import GAMES, KnownGame
 
@@ -121,8 +122,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "evaluations", "starts", "screening", "stay"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(f"{name}: {getattr(self, name)} leaves nothing to do; give 1 or more")
+            check_count(name, getattr(self, name))
         if not self.rates:
             raise ArgumentError("rates: is empty; give at least one rate")
 
