@@ -126,7 +126,7 @@ def private(module: str, name: str) -> bool:
     return path not in PUBLIC or name.startswith("_")
 
 
-@pytest.mark.parametrize("plugin", ["adversarial", "privacy", "study"])
+@pytest.mark.parametrize("plugin", ["adversarial", "bench", "privacy", "study"])
 def test_plugins_import_public_names_only(plugin: str) -> None:
     files = list((PLUGINS / plugin / "src").rglob("*.py"))
     assert files

@@ -1,6 +1,6 @@
-"""Time compiled steps against steps as written, and members of an ensemble one by one against all in one vmap.
+"""Time compiled steps against eager ones, and the members of an ensemble one by one against all in one vmap.
 
-Both sides of a ratio take turns within one run, so that whatever else the machine does falls on both.
+Both sides of a ratio take turns within one run, so that other work of the machine slows both.
 
     OMP_NUM_THREADS=1 python docs/benchmarks/compiled.py
 """
@@ -52,7 +52,7 @@ def samples(n: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 1, 14, 14, generator=g), torch.randint(0, 10, (n,), generator=g)
 
 
-def stepping(game: Game, solver: Any, batch: Any, *, compiled: bool, **settings: Any) -> Callable[[], None]:
+def step_function(game: Game, solver: Any, batch: Any, *, compiled: bool, **settings: Any) -> Callable[[], None]:
     ctx = Context(game, players=solver.players, **settings)
     if compiled:
         prepare(ctx, solver)
@@ -85,13 +85,13 @@ def compiled_steps() -> None:
         for solver in (AlternatingGDA(), Sensitivity(gamma=1.0)):
             for n in (32, 128):
                 game, batch = Game(risk, net(), Attacker()), samples(n)
-                sides = [stepping(game, solver, batch, compiled=c) for c in (False, True)]
+                sides = [step_function(game, solver, batch, compiled=c) for c in (False, True)]
                 start = time.perf_counter()
                 sides[1]()
-                spent = time.perf_counter() - start
+                seconds = time.perf_counter() - start
                 a, b, ratio = in_turns(*sides)
                 print(
-                    f"| {net.__name__} | `{solver.name}` | {n} | {a:.2f} | {b:.2f} | {ratio:.2f} | {spent:.0f} |",
+                    f"| {net.__name__} | `{solver.name}` | {n} | {a:.2f} | {b:.2f} | {ratio:.2f} | {seconds:.0f} |",
                     flush=True,
                 )
 
@@ -103,25 +103,27 @@ def ensembles() -> None:
             batch, members = samples(n), [net() for _ in range(MEMBERS)]
             f = lambda u, v, batch: F.cross_entropy(u(batch[0]), batch[1])  # noqa: E731 - a game's risk
             sgd = partial(torch.optim.SGD, lr=0.01)
-            alone = [stepping(Game(f, m, None), Descent(), batch, compiled=False, u_optimizer=sgd) for m in members]
+            alone = [
+                step_function(Game(f, m, None), Descent(), batch, compiled=False, u_optimizer=sgd) for m in members
+            ]
             a, b, ratio = in_turns(lambda alone=alone: [step() for step in alone] and None, stacked(members, batch))
             print(f"| {net.__name__} | {n} | {a:.2f} | {b:.2f} | {ratio:.2f} |", flush=True)
 
 
 def stacked(members: list[nn.Module], batch: tuple[Tensor, Tensor]) -> Callable[[], None]:
-    """Plain descent of all members in one vmap: the least that a stacked form would do."""
+    """Return one step of plain descent of all members in one vmap: the least that a stacked form would do."""
     parameters, _ = torch.func.stack_module_state(members)
     parameters = {name: t.detach() for name, t in parameters.items()}
 
-    def loss(held: dict[str, Tensor]) -> Tensor:
-        return F.cross_entropy(torch.func.functional_call(members[0], held, (batch[0],)), batch[1])
+    def loss(member: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(torch.func.functional_call(members[0], member, (batch[0],)), batch[1])
 
-    slopes = torch.func.vmap(torch.func.grad_and_value(loss))
+    gradients_of = torch.func.vmap(torch.func.grad_and_value(loss))
 
     def step() -> None:
-        slope, _ = slopes(parameters)
+        gradients, _ = gradients_of(parameters)
         for name, tensor in parameters.items():
-            tensor.sub_(slope[name], alpha=0.01)
+            tensor.sub_(gradients[name], alpha=0.01)
 
     return step
 

@@ -1,6 +1,6 @@
-"""Several trainings one after another and in processes, timed in turns within one run.
+"""Time several trainings one after another and in processes, in turns within one run.
 
-python docs/benchmarks/ensembles.py --rounds 7
+OMP_NUM_THREADS=1 python docs/benchmarks/ensembles.py --rounds 7
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 128
 
 
 def risk(eta: float) -> Any:
-    """The classifier's risk under an attack of strength ``eta``."""
+    """Return the classifier's risk under an attack of strength ``eta``."""
 
     def f(classifier: nn.Module, attacker: nn.Module, batch: Any) -> torch.Tensor:
         x, y = batch
@@ -35,7 +35,7 @@ def risk(eta: float) -> Any:
 
 
 def run(kind: str, member: int) -> Run:
-    """One training, the same wherever it is made."""
+    """Return one training, the same in every process."""
     with torch.random.fork_rng():
         torch.manual_seed(member)
         if kind == "small":
@@ -65,13 +65,13 @@ def run(kind: str, member: int) -> Run:
 
 
 def alone(kind: str, member: int) -> float:
-    """Play one training in a process of its own, as the study does."""
+    """Play one training with one thread, and return its last risk."""
     torch.set_num_threads(1)
     return float(solve_many([run(kind, member)])[0].history.last("risk"))
 
 
 def main() -> None:
-    """Print ratios to the loop's time, of the wall clock and of the processor."""
+    """Print the wall-clock and processor times of each form as ratios to those of the loop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--processes", type=int, default=2)
@@ -89,20 +89,20 @@ def main() -> None:
             busy: dict[str, list[float]] = {name: [] for name in forms}
             for turn in range(arguments.rounds + 1):
                 for name, form in forms.items():
-                    start, spent = time.perf_counter(), time.process_time()
+                    started, busy_before = time.perf_counter(), time.process_time()
                     form()
                     if turn:  # the first warms up
-                        wall[name].append(time.perf_counter() - start)
-                        busy[name].append(time.process_time() - spent)
+                        wall[name].append(time.perf_counter() - started)
+                        busy[name].append(time.process_time() - busy_before)
             for name in forms:
-                print(f"{kind:5} x {count:2} {name:12} wall {told(wall, name)}", end="")
+                print(f"{kind:5} x {count:2} {name:12} wall {ratio_text(wall, name)}", end="")
                 # The time of this process says nothing of others.
-                print("" if "processes" in name else f", of the processor {told(busy, name)}", end="")
+                print("" if "processes" in name else f", of the processor {ratio_text(busy, name)}", end="")
                 print(f"; {1e3 * statistics.median(wall[name]) / STEPS[kind] / count:.2f} ms a step")
 
 
-def told(times: dict[str, list[float]], name: str) -> str:
-    """The median ratio to the loop's time of the same round, with the smallest and the largest."""
+def ratio_text(times: dict[str, list[float]], name: str) -> str:
+    """Return the median ratio to the loop's time of the same round, with the smallest and the largest."""
     ratios = [a / b for a, b in zip(times[name], times["loop"], strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 

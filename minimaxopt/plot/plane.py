@@ -39,9 +39,31 @@ class Field(NamedTuple):
 
 @final
 class Plane:
-    """The points ``(u_0 + a d_u, v_0 + b d_v)`` of a game, by their coordinates ``(a, b)``.
+    """Plane of the points ``(u_0 + a d_u, v_0 + b d_v)`` of a game, by their coordinates ``(a, b)``.
 
     Without directions each player is one number, and that is its coordinate.
+
+    Args:
+        game: the game, through whose own ``(u_0, v_0)`` the plane goes.
+        directions: ``(d_u, d_v)``, each of its player's structure, in which a module stands as the dictionary of its
+            parameters.
+        batch: for an ``f(u, v, batch)``, the batch at which it is evaluated.
+
+    Raises:
+        ArgumentError: a player is missing, responds, or holds several numbers without a direction; or a direction does
+            not fit its player, or is zero.
+
+    Examples:
+        >>> import numpy as np, torch
+        >>> from minimaxopt import Box, Game
+        >>> game = Game(lambda u, v: u @ v, torch.zeros(2), torch.zeros(2), project_u=Box(-1.0, 1.0))
+        >>> plane = Plane(game, (torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])))
+        >>> [round(end, 3) for end in plane.allowed("u", -3.0, 3.0)]
+        [-0.5, 0.5]
+        >>> plane.along("u", np.array([[0.0, 5.0], [1.0, 0.0]]))
+        array([0. , 0.5])
+
+    Source: two-dimensional slices of a loss, as in Li et al. 2018, Visualizing the Loss Landscape of Neural Nets.
     """
 
     def __init__(self, game: Game, directions: tuple[Tree, Tree] | None = None, batch: Any = None) -> None:

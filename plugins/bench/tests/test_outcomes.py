@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minimaxopt.testing import GAMES, known_game
-from minimaxopt_bench.one_run import LOOK, play
-from minimaxopt_bench.outcomes import ENDINGS, RULES, Array, Seen, comes_to_rest, ending, escaped, goes_round
+from minimaxopt_bench.one_run import CHECK_INTERVAL, play
+from minimaxopt_bench.outcomes import (
+    ENDINGS,
+    RULES,
+    Array,
+    Observations,
+    comes_to_rest,
+    ending,
+    goes_round,
+    has_escaped,
+)
 from minimaxopt_bench.settings import RATES, Rate, Settings
 
 STEPS = 400
@@ -23,9 +33,10 @@ def spiral(decay: float, turns: float = 8.0) -> Array:
     return np.column_stack([np.cos(angle), np.sin(angle)]) * (decay**TIME)[:, None]
 
 
-def seen(points: Array, residuals: Array | None = None, **known: object) -> Seen:
-    base = Seen(points, np.linalg.norm(points[::20], axis=1), None, rests=False, misled=False, escaped=False, stay=50)
-    return base._replace(**({} if residuals is None else {"residuals": residuals}), **known)  # type: ignore[arg-type] - fields
+def observed(points: Array, residuals: Array | None = None, **known: Any) -> Observations:
+    lengths = np.linalg.norm(points[::20], axis=1) if residuals is None else residuals
+    base: dict[str, Any] = {"arrival": None, "at_rest": False, "at_impostor": False, "escaped": False, "stay": 50}
+    return Observations(points, lengths, **{**base, **known})
 
 
 LINE = np.column_stack([TIME, -TIME]) / STEPS
@@ -36,24 +47,24 @@ HOVER = np.concatenate([LINE, LINE[-1] + 0.01 * RNG.normal(size=(STEPS, 2))])
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        (seen(spiral(1.0)), "cycle"),
-        (seen(spiral(1.002)), "cycle"),  # bounded so far, and not approaching
-        (seen(spiral(0.98)), "slow"),
-        (seen(LINE, np.ones(20)), "slow"),  # towards a far bound at a steady pace
-        (seen(HOVER, np.ones(40)), "cycle"),  # around a point with slopes
-        (seen(spiral(1.0), escaped=True), "divergence"),
-        (seen(np.where(TIME[:, None] > 300, np.nan, spiral(1.0))), "divergence"),
-        (seen(spiral(0.98), there=300), "minimax"),
-        (seen(spiral(0.98), there=360), "slow"),  # not long enough
-        (seen(spiral(0.98), there=399, rests=True), "minimax"),
-        (seen(spiral(0.98)[:41], there=30), "minimax"),  # a run of few steps: a quarter of them
-        (seen(spiral(0.98)[:41], there=31), "slow"),
-        (seen(spiral(0.98), rests=True), "stationary"),
-        (seen(spiral(0.98), misled=True), "stationary"),
-        (seen(spiral(0.98), there=300, escaped=True), "divergence"),
+        (observed(spiral(1.0)), "cycle"),
+        (observed(spiral(1.002)), "cycle"),  # bounded so far, and not approaching
+        (observed(spiral(0.98)), "slow"),
+        (observed(LINE, np.ones(20)), "slow"),  # towards a far bound at a steady pace
+        (observed(HOVER, np.ones(40)), "cycle"),  # around a point with slopes
+        (observed(spiral(1.0), escaped=True), "divergence"),
+        (observed(np.where(TIME[:, None] > 300, np.nan, spiral(1.0))), "divergence"),
+        (observed(spiral(0.98), arrival=300), "minimax"),
+        (observed(spiral(0.98), arrival=360), "slow"),  # not long enough
+        (observed(spiral(0.98), arrival=399, at_rest=True), "minimax"),
+        (observed(spiral(0.98)[:41], arrival=30), "minimax"),  # a run of few steps: a quarter of them
+        (observed(spiral(0.98)[:41], arrival=31), "slow"),
+        (observed(spiral(0.98), at_rest=True), "stationary"),
+        (observed(spiral(0.98), at_impostor=True), "stationary"),
+        (observed(spiral(0.98), arrival=300, escaped=True), "divergence"),
     ],
 )
-def test_hand_made_ways_end_where_they_do(run: Seen, expected: str) -> None:
+def test_hand_made_ways_end_where_they_do(run: Observations, expected: str) -> None:
     assert ending(run) == expected
 
 
@@ -83,9 +94,9 @@ def test_coming_to_rest_compares_the_last_two_quarters() -> None:
 
 def test_escaping_is_by_each_value_and_its_own_width() -> None:
     middle, width = np.array([1.0, 0.0]), np.array([2.0, 20.0])
-    assert not escaped(np.array([50.9, 499.0]), middle, width, 50.0)
-    assert escaped(np.array([51.1, 0.0]), middle, width, 50.0)
-    assert escaped(np.array([0.0, -np.inf]), middle, width, 50.0)
+    assert not has_escaped(np.array([50.9, 499.0]), middle, width, 50.0)
+    assert has_escaped(np.array([51.1, 0.0]), middle, width, 50.0)
+    assert has_escaped(np.array([0.0, -np.inf]), middle, width, 50.0)
 
 
 # -- known dynamics ----------------------------------------------------------------------------------------------------
@@ -99,7 +110,7 @@ def test_simultaneous_steps_on_a_bilinear_game_leave_when_they_must() -> None:
     # One of the two values has passed 100 at the latest when the distance is sqrt(2) times that.
     first, last = (math.log(far / distance) / math.log(math.sqrt(1.25)) for far in (100, 100 * math.sqrt(2)))
     assert run.ending == "divergence"
-    assert math.floor(first / LOOK) * LOOK <= run.steps <= math.ceil(last / LOOK) * LOOK + LOOK
+    assert math.floor(first / CHECK_INTERVAL) <= run.steps / CHECK_INTERVAL <= math.ceil(last / CHECK_INTERVAL) + 1
     assert run.to_steps is None
     assert run.distance == math.inf
 
@@ -130,7 +141,7 @@ def test_arrival_is_exact_to_the_step() -> None:
     u, v = abs(float(start.u)), abs(float(start.v))
     expected = max(math.ceil(math.log(end / x) / math.log(0.8)) for x, end in ((u, 0.01), (v, math.sqrt(0.002))))
     assert (run.to_steps, run.to_evaluations) == (expected, expected)
-    assert run.steps - expected in range(50, 50 + 2 * LOOK)
+    assert run.steps - expected in range(50, 50 + 2 * CHECK_INTERVAL)
 
 
 def test_a_point_that_only_looks_like_a_solution_is_told_with_its_type() -> None:

@@ -18,26 +18,26 @@ LARGEST = 4_500_000
 
 
 def test_it_was_run_with_the_default_settings_on_what_exists() -> None:
-    found = json.loads((RECORDED / "results.json").read_text(), parse_constant=pytest.fail)
-    assert found["settings"] == json.loads(json.dumps(Settings().to_dict()))
-    assert set(found["solvers"]) <= set(SOLVERS)
-    assert {name: GAMES[name].formula for name in found["games"]} == {
-        n: g["formula"] for n, g in found["games"].items()
+    recorded = json.loads((RECORDED / "results.json").read_text(), parse_constant=pytest.fail)
+    assert recorded["settings"] == json.loads(json.dumps(Settings().to_dict()))
+    assert set(recorded["solvers"]) <= set(SOLVERS)
+    assert {name: GAMES[name].formula for name in recorded["games"]} == {
+        n: g["formula"] for n, g in recorded["games"].items()
     }
-    assert len(found["cells"]) == len(found["solvers"]) * len(found["games"])
+    assert len(recorded["cells"]) == len(recorded["solvers"]) * len(recorded["games"])
 
 
 def test_the_published_table_was_repeated() -> None:
-    found = json.loads((RECORDED / "kbeam.json").read_text())
-    assert {surface: set(row) for surface, row in found["distance"].items()} == {
+    recorded = json.loads((RECORDED / "kbeam.json").read_text())
+    assert {surface: set(row) for surface, row in recorded["distance"].items()} == {
         surface: set(KBEAM_COLUMNS) for surface in KBEAM
     }
     assert "not run" not in (RECORDED / "kbeam.md").read_text()
-    assert (found["protocol"]["trials"], found["protocol"]["steps"]) == (100, 1000)
+    assert (recorded["protocol"]["trials"], recorded["protocol"]["steps"]) == (100, 1000)
 
 
 def test_the_repeated_table_agrees_with_the_published_one() -> None:
-    found = json.loads((RECORDED / "kbeam.json").read_text())
+    recorded = json.loads((RECORDED / "kbeam.json").read_text())
 
     def far(mean: float, deviation: float, here: list[float]) -> bool:
         """Whether two means over 100 trials each differ by more than 1.6 standard errors; figures have three digits."""
@@ -47,7 +47,7 @@ def test_the_repeated_table_agrees_with_the_published_one() -> None:
         (here, published)
         for surface, row in KBEAM.items()
         for column, published in zip(KBEAM_COLUMNS, row, strict=True)
-        if (here := found["distance"][surface][column])
+        if (here := recorded["distance"][surface][column])
     ]
     assert len(cells) == 36
     assert not [cell for cell in cells if far(*cell[1], cell[0])]

@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-_INTERRUPTED = 130
+from minimaxopt.plugins import INTERRUPTED, comma_separated
+from minimaxopt_bench import comparison
+from minimaxopt_bench.kbeam_table import Protocol
+from minimaxopt_bench.settings import QUICK, Settings
 
 
 def bench(
@@ -20,10 +23,12 @@ def bench(
     solvers: Annotated[
         str | None, typer.Option(help="Solvers by name, with commas between; by default all that move both players.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="The most steps of a run.")] = None,
-    evaluations: Annotated[int | None, typer.Option(min=1, help="The most gradient evaluations of a run.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Largest number of steps of a run.")] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of gradient evaluations of a run.")
+    ] = None,
     starts: Annotated[int | None, typer.Option(min=1, help="Random starts; with --kbeam, trials.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the first start; the others follow.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first start; later ones add 1.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes of one thread each; by default one for each core.")
     ] = None,
@@ -40,15 +45,13 @@ def bench(
 ) -> None:
     """Play every solver on every game with known answers, and write tables and pictures of where each ends.
 
-    What is finished is kept in --out: an interrupted bench goes on when the same command is given again, and other
-    settings are computed anew.
+    Finished results are kept in --out: after an interruption the same command continues, and other settings are
+    computed anew.
     """
-    # Imported here: other commands need not wait for it.
-    from minimaxopt_bench import QUICK, Protocol, Settings
-    from minimaxopt_bench import bench as run
-    from minimaxopt_bench import kbeam as run_kbeam
-
-    given: dict[str, Any] = {"steps": steps, "starts": starts, "seed": seed}
+    overrides = {"steps": steps, "seed": seed, "trials" if kbeam else "starts": starts}
+    if not kbeam:
+        overrides["evaluations"] = evaluations
+    changed: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     options: dict[str, Any] = {
         "workers": workers or os.cpu_count() or 1,
         "command": " ".join(["minimaxopt", *sys.argv[1:]]),
@@ -56,24 +59,13 @@ def bench(
     }
     try:
         if kbeam:
-            renamed = {"trials" if key == "starts" else key: value for key, value in _set(given).items()}
-            base = Protocol(trials=3, steps=20) if quick else Protocol()
-            run_kbeam(out, protocol=dataclasses.replace(base, **renamed), **options)
+            protocol = dataclasses.replace(Protocol(trials=3, steps=20) if quick else Protocol(), **changed)
+            comparison.kbeam(out, protocol=protocol, **options)
         else:
-            settings = dataclasses.replace(
-                QUICK if quick else Settings(), **_set({**given, "evaluations": evaluations})
-            )
-            run(out, games=_names(games), solvers=_names(solvers), settings=settings, portraits=portraits, **options)
+            options |= {"games": comma_separated(games), "solvers": comma_separated(solvers), "portraits": portraits}
+            comparison.bench(out, settings=dataclasses.replace(QUICK if quick else Settings(), **changed), **options)
     except KeyboardInterrupt:
-        typer.echo("Interrupted; the same command goes on.", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        typer.echo("Interrupted; the same command continues.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         typer.echo(f"Written: {out / ('kbeam.md' if kbeam else 'index.md')}")
-
-
-def _set(given: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -1,28 +1,24 @@
-"""The bench from beginning to end: compute what is missing, then write pages and pictures."""
+"""The comparison from beginning to end: compute what is missing, then write pages and pictures."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from minimaxopt.errors import ArgumentError
-from minimaxopt.results import storage
-from minimaxopt.results.environment import environment
+from minimaxopt.plugins import check_count, environment, map_in_processes, write_atomically, write_json
 from minimaxopt.testing import known_game
-from minimaxopt_bench import cells as held
-from minimaxopt_bench import kbeam_table as surfaces
-from minimaxopt_bench import markdown as report
-from minimaxopt_bench import pictures
+from minimaxopt_bench import kbeam_table, markdown
+from minimaxopt_bench.cells import COLUMNS, cached_cell, is_stored, to_dict
+from minimaxopt_bench.kbeam_table import KBeamTable, Protocol
 from minimaxopt_bench.outcomes import RULES
-from minimaxopt_bench.processes import finish
-from minimaxopt_bench.settings import Settings, chosen_games, chosen_solvers, class_of, defaults, variants
+from minimaxopt_bench.settings import Settings, default_settings, game_class, select_games, select_solvers, variants
 from minimaxopt_bench.summary import Cells, standings
 
 
@@ -39,24 +35,25 @@ def bench(
 ) -> Cells:
     """Play every solver on every game, and write ``index.md``, ``results.json``, ``summary.png`` and portraits.
 
-    Each finished pair is stored under ``out``; called again, the bench goes on with those that are missing, and computes
-    anew those whose settings changed.
+    Each finished pair is stored under ``out``. Called again, the bench computes only the pairs that are missing or
+    whose settings have changed.
 
     Args:
-        out: the folder to write to.
+        out: folder to write to.
         games: names of games with known answers; by default all.
         solvers: names of solvers; by default all that move both players.
         settings: budget, starts, rates and rules.
-        workers: processes, of one thread each.
+        workers: number of processes, of one thread each.
         portraits: whether to draw phase portraits.
-        command: what the pages say that they were made by.
-        progress: whether to show a progress bar; by default where the output is a terminal.
+        command: command that the pages name as their origin.
+        progress: whether to show a progress bar; by default if the output is a terminal.
 
     Returns:
         The cells by solver and game.
 
     Raises:
-        ArgumentError: if a name or a number cannot be used, or matplotlib is not installed.
+        ArgumentError: a name or a number cannot be used.
+        StoreError: a stored result is damaged, or cannot be written.
 
     Examples:
         >>> import tempfile
@@ -64,106 +61,112 @@ def bench(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     cells = bench(Path(folder), games=["saddle"], solvers=["optimistic"], settings=QUICK, portraits=False)
         ...     sorted(path.name for path in Path(folder).iterdir())
-        ['cells', 'index.md', 'results.json', 'summary.png']
+        ['index.md', 'results.json', 'store', 'summary.png']
         >>> cells["optimistic", "saddle"].ending
         'minimax'
     """
-    chosen = settings or Settings()
-    names, against = chosen_solvers(solvers), chosen_games(games)
-    shown = _check(workers, progress)
-    missing = [
-        (out, solver, game, chosen)
-        for game in against
-        for solver in names
-        if held.stored(out, solver, game, chosen) is None
-    ]
-    finish(held.compute_and_store, missing, workers, "solvers on games", shown)
-    cells: Cells = {}
-    for game in against:
-        for solver in names:
-            cell = held.stored(out, solver, game, chosen)
-            assert cell is not None
-            cells[solver, game] = cell
-    about = _about(command, workers)
-    _write(out / "results.json", _json(cells, chosen, about))
-    pictures.draw_summary(out, cells)
+    # Imported here: matplotlib takes half a second, which no other command of minimaxopt needs to wait for.
+    from minimaxopt_bench import pictures
+
+    settings = settings or Settings()
+    solver_names, game_names = select_solvers(solvers), select_games(games)
+    check_count("workers", workers)
+    pairs = [(solver, game) for game in game_names for solver in solver_names]
+    missing = [(out, *pair, settings) for pair in pairs if not is_stored(out, *pair, settings)]
+    _run_all(cached_cell, missing, workers, "solvers on games", progress)
+    cells: Cells = {pair: cached_cell(out, *pair, settings) for pair in pairs}
+    provenance = _provenance(command, workers)
+    write_atomically(out / "results.json", _results_json(cells, settings, provenance).encode())
+    pictures.write_summary(out, cells)
     if portraits:
-        jobs = [(out, game, chosen) for game in against]
-        finish(pictures.draw_and_store, jobs, workers, "portraits", shown)
-        _write(out / "portraits.md", report.portraits(against))
+        jobs = [(out, game, settings) for game in game_names]
+        _run_all(pictures.write_portrait, jobs, workers, "portraits", progress)
+        write_atomically(out / "portraits.md", markdown.portraits_page(game_names).encode())
     links = {"portraits": (out / "portraits.md").exists(), "kbeam": (out / "kbeam.md").exists()}
-    _write(out / "index.md", report.index(cells, chosen, about, **links))
+    write_atomically(out / "index.md", markdown.index_page(cells, settings, provenance, **links).encode())
     return cells
 
 
 def kbeam(
     out: Path,
     *,
-    protocol: surfaces.Protocol | None = None,
+    protocol: Protocol | None = None,
     workers: int = 1,
     command: str = "minimaxopt_bench.kbeam(...)",
     progress: bool | None = None,
-) -> dict[str, dict[str, tuple[float, float]]]:
-    """Repeat the published K-beam comparison, and write ``kbeam.md`` and ``kbeam.json``; it goes on where it stopped.
+) -> KBeamTable:
+    """Repeat the published K-beam comparison, and write ``kbeam.md`` and ``kbeam.json``.
+
+    Finished parts are stored under ``out``, as in ``bench``.
 
     Args:
-        out: the folder to write to.
+        out: folder to write to.
         protocol: trials, steps and starts; by default as published.
-        workers: as in ``bench``, like all that follow.
-        command: what the page says that it was made by.
-        progress: whether to show a progress bar.
+        workers: number of processes, of one thread each.
+        command: command that the page names as its origin.
+        progress: whether to show a progress bar; by default if the output is a terminal.
 
     Returns:
-        Mean and deviation of the leader's distance by surface and column.
+        Mean and standard deviation of ``|u - u*|`` by surface and column.
 
     Raises:
-        ArgumentError: if a number cannot be used.
+        ArgumentError: a number cannot be used.
+        StoreError: a stored result is damaged, or cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> from minimaxopt_bench import Protocol, kbeam
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = kbeam(Path(folder), protocol=Protocol(trials=1, steps=1))
+        >>> sorted(table)
+        ['anti-saddle', 'monkey-saddle', 'rotated-saddle', 'saddle', 'seesaw', 'weapons']
+
+    Source: Hamm and Noh 2018, K-Beam Minimax, as published in the README of its repository.
     """
-    chosen = protocol or surfaces.Protocol()
-    shown = _check(workers, progress)
-    finish(surfaces.compute_and_store, surfaces.jobs(out, chosen), workers, "K-beam's table", shown)
-    found = surfaces.results(out, chosen)
-    about = _about(command, workers)
-    _write(
-        out / "kbeam.json", json.dumps({**about, "protocol": surfaces.described(chosen), "distance": found}, indent=1)
-    )
-    _write(out / "kbeam.md", report.kbeam(found, chosen, about))
-    return found
+    protocol = protocol or Protocol()
+    check_count("workers", workers)
+    _run_all(kbeam_table.distances, kbeam_table.missing_parts(out, protocol), workers, "K-beam's table", progress)
+    table = kbeam_table.table(out, protocol)
+    provenance = _provenance(command, workers)
+    write_json(out / "kbeam.json", {**provenance, "protocol": protocol.to_dict(), "distance": table})
+    write_atomically(out / "kbeam.md", markdown.kbeam_page(table, protocol, provenance).encode())
+    return table
 
 
-def _check(workers: int, progress: bool | None) -> bool:
-    if workers < 1:
-        raise ArgumentError(f"workers: {workers} processes do nothing; give 1 or more")
-    if find_spec("matplotlib") is None:
-        raise ArgumentError("out: the pictures need matplotlib; install it with pip install 'minimaxopt[plot]'")
-    return sys.stderr.isatty() if progress is None else progress
+def _run_all(
+    function: Callable[..., object], jobs: list[tuple[Any, ...]], workers: int, title: str, progress: bool | None
+) -> None:
+    """Call a function, which stores its own result, on every job, behind a progress bar."""
+    shown = sys.stderr.isatty() if progress is None else progress
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task(title, total=len(jobs))
+        for _ in map_in_processes(function, jobs, workers):
+            bar.advance(task)
 
 
-def _about(command: str, workers: int) -> dict[str, Any]:
-    return {"command": command, "workers": workers, "environment": {**environment([torch.device("cpu")]), "threads": 1}}
+def _provenance(command: str, workers: int) -> dict[str, Any]:
+    return {"command": command, "workers": workers, "environment": {**environment(), "threads": 1}}
 
 
-def _json(cells: Cells, settings: Settings, about: Mapping[str, Any]) -> str:
-    """Return all numbers, one line for each cell."""
-    solvers, games = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+def _results_json(cells: Cells, settings: Settings, provenance: Mapping[str, Any]) -> str:
+    """Return all numbers as JSON, with one line for each cell."""
+    solvers, games = (list(dict.fromkeys(pair[i] for pair in cells)) for i in (0, 1))
     head: dict[str, Any] = {
-        **about,
+        **provenance,
         "settings": settings.to_dict(),
         "endings": RULES,
-        "solvers": {name: {"defaults": defaults(name), "tried": list(map(dict, variants(name)))} for name in solvers},
+        "solvers": {
+            name: {"defaults": default_settings(name), "tried": list(map(dict, variants(name)))} for name in solvers
+        },
         "games": {
-            name: {"formula": known.formula, "class": class_of(known), "dimensions": known.dimensions}
+            name: {"formula": known.formula, "class": game_class(known), "dimensions": known.dimensions}
             for name, known in ((name, known_game(name)) for name in games)
         },
-        # JSON has no infinity, which stands where a solver solves nothing.
+        # JSON has no infinity, which is the cost of a solver that solves nothing.
         "standings": [{**s._asdict(), "cost": s.cost if math.isfinite(s.cost) else None} for s in standings(cells)],
-        "columns of runs": held.COLUMNS,
+        "columns of runs": COLUMNS,
     }
-    lines = (json.dumps(held.to_dict(cell), ensure_ascii=False) for cell in cells.values())
+    lines = (json.dumps(to_dict(cell), ensure_ascii=False) for cell in cells.values())
     text = json.dumps(head, indent=1, ensure_ascii=False, allow_nan=False)
     return text.removesuffix("\n}") + ',\n "cells": [\n' + ",\n".join(lines) + "\n]\n}\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    storage.write_atomically(path, text.encode())

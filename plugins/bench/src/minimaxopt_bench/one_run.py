@@ -1,46 +1,40 @@
-"""One run: a solver plays a known game from one start, watched until it is clear where it ends."""
+"""One run: a solver plays a known game from one start until it is clear how the run ends."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple, final
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 import optree
 import torch
+from torch import Tensor
 
-from minimaxopt._types import Player, Tree
-from minimaxopt.calculus.gradients import operator
-from minimaxopt.calculus.vectors import of, squared_norm
-from minimaxopt.certificates.certify import certify
-from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.game.trees import tensors_of
-from minimaxopt.plot.plane import flattened
-from minimaxopt.solvers import SOLVERS, Context
+from minimaxopt import Context, certify
+from minimaxopt.solvers import SOLVERS
 from minimaxopt.testing import KnownGame, KnownPoint
-from minimaxopt_bench.outcomes import Array, Ending, Seen, ending, escaped
+from minimaxopt_bench.outcomes import Array, Ending, Observations, ending, has_escaped
 from minimaxopt_bench.settings import Rate, Settings, optimizers
 
-LOOK = 10
-"""Steps between looks at where a run is; every second one also measures the gradients."""
-_STILL = 1e-12
-"""How little the values of a run that has halted change in ``2 LOOK`` steps, relative to them."""
-_PLAYERS: tuple[Player, Player] = ("u", "v")
+CHECK_INTERVAL = 10
+"""Steps between checks of where a run is; every second check measures the gradients too."""
+_STANDSTILL = 1e-12
+"""Largest change of a halted run's values in ``2 CHECK_INTERVAL`` steps, relative to them."""
 
 
 class Run(NamedTuple):
-    """How a run went.
+    """Outcome of a run.
 
     Attributes:
-        ending: where it ended.
-        steps: the steps that it made, with what follows ended as soon as the ending is clear.
-        evaluations: the gradient evaluations that it made.
-        to_steps: the steps after which it was at a minimax point and stayed, where it was.
-        to_evaluations: the gradient evaluations likewise.
-        distance: the leader's distance from the nearest minimax leader at the end.
-        residual: the length of the projected gradients at the end.
-        kind: the local type of the point at which it came to rest.
+        ending: how it ended.
+        steps: number of steps made; a run stops as soon as its ending is clear.
+        evaluations: number of gradient evaluations made.
+        to_steps: number of steps until the minimax point at which it stayed; ``None`` if it stayed at none.
+        to_evaluations: number of gradient evaluations until then, likewise.
+        distance: distance of the leader from the nearest minimax leader at the end.
+        residual: length of the projected gradients at the end.
+        kind: local type of the point at which it came to rest, if that is no minimax point.
     """
 
     ending: Ending
@@ -54,171 +48,180 @@ class Run(NamedTuple):
 
 
 def play(known: KnownGame, solver: str, variant: Mapping[str, Any], rate: Rate, seed: int, settings: Settings) -> Run:
-    """Let a solver play a known game from a random start, and return where it ended.
+    """Let a solver play a known game from a random start, and return the outcome.
 
     Args:
         known: the game.
-        solver: a solver's name.
-        variant: its settings beside the defaults.
-        rate: the learning rate.
-        seed: of the start, and of the solver's own draws.
+        solver: name of a solver.
+        variant: settings of the solver that differ from its defaults.
+        rate: learning rate.
+        seed: seed of the start and of the solver's own draws.
         settings: budget, tolerance and rules.
 
     Raises:
-        ArgumentError: if the solver refuses the game.
+        ArgumentError: the solver cannot play the game.
 
     Examples:
         >>> from minimaxopt.testing import known_game
-        >>> ways = [
+        >>> runs = [
         ...     play(known_game("bilinear"), solver, {}, Rate(0.5), 0, Settings())
         ...     for solver in ("simultaneous-gda", "alternating-gda", "extragradient")
         ... ]
-        >>> [way.ending for way in ways]
+        >>> [run.ending for run in runs]
         ['divergence', 'cycle', 'minimax']
     """
-    chosen = SOLVERS[solver](**variant)
-    ctx = Context(known.start(seed), players=chosen.players, seed=seed, **optimizers(solver, rate))
-    with preserve_rng_state(ctx.devices):
-        return _Watch(known, ctx, settings).follow(chosen)
+    player = SOLVERS[solver](**variant)
+    ctx = Context(known.start(seed), players=player.players, seed=seed, **optimizers(solver, rate))
+    with torch.random.fork_rng(devices=()):
+        return _Observer(known, ctx, settings).follow(player)
 
 
 @final
-class _Watch:
-    """Follows one run, and judges it."""
+class _Observer:
+    """Plays one run and records what determines its ending."""
 
     def __init__(self, known: KnownGame, ctx: Context, settings: Settings) -> None:
         self.known, self.ctx, self.settings = known, ctx, settings
         self.points: list[Array] = []
-        self.spent: list[int] = []
+        self.evaluations: list[int] = []
         self.residuals: list[float] = []
-        self.sizes = [sum(t.numel() for t in of(ctx.point, p).values()) for p in _PLAYERS]
-        low, high = (np.repeat([known.box[i][end] for i in (0, 1)], self.sizes) for end in (0, 1))
+        low, high = (np.repeat(ends, known.dimensions) for ends in zip(*known.box, strict=True))
         self.middle, self.width = (low + high) / 2, high - low
         self.near_since: int | None = None
 
     def follow(self, solver: Any) -> Run:
         state = solver.init(self.ctx)
-        self._note()
-        out = rests = False
+        self._record()
+        escaped = at_rest = False
         for step in range(1, self.settings.steps + 1):
             state, _ = self.ctx.advance(solver, state)
-            self._note()
+            self._record()
             over = step == self.settings.steps or self.ctx.gradient_evaluations >= self.settings.evaluations
-            if step % LOOK and not over:
+            if step % CHECK_INTERVAL and not over:
                 continue
-            if out := escaped(self.points[-1], self.middle, self.width, self.settings.radius):
+            if escaped := has_escaped(self.points[-1], self.middle, self.width, self.settings.radius):
                 break
-            near = self._near(self.points[-1])
+            near = self._is_near(self.points[-1])
             self.near_since = (step if self.near_since is None else self.near_since) if near else None
-            if over or step % (2 * LOOK) == 0:
+            if over or step % (2 * CHECK_INTERVAL) == 0:
                 self.residuals.append(self._residual())
-                rests = self.residuals[-1] <= self.settings.stationary or self._halted()
-            if over or rests or (self.near_since is not None and step - self.near_since >= self.settings.stay):
+                at_rest = self.residuals[-1] <= self.settings.stationary or self._has_halted()
+            if over or at_rest or (self.near_since is not None and step - self.near_since >= self.settings.stay):
                 break
-        return self._judged(out, rests)
+        return self._outcome(escaped, at_rest)
 
-    def _note(self) -> None:
-        self.points.append(np.concatenate([flattened(self.ctx.point.u), flattened(self.ctx.point.v)]))
-        self.spent.append(self.ctx.gradient_evaluations)
+    def _record(self) -> None:
+        point = self.ctx.point
+        self.points.append(np.concatenate([flattened(point.u.values()), flattened(point.v.values())]))
+        self.evaluations.append(self.ctx.gradient_evaluations)
 
-    # -- where it is ---------------------------------------------------------------------------------------------------
+    # -- during the run ------------------------------------------------------------------------------------------------
 
-    def _halted(self) -> bool:
-        """Whether the solver no longer moves, which it may do where gradients do not vanish."""
-        recent = np.stack(self.points[-2 * LOOK :])
-        return bool(np.ptp(recent, axis=0).max() <= _STILL * (1 + np.abs(recent[-1]).max()))
+    def _has_halted(self) -> bool:
+        """Return whether the solver no longer moves, which may happen where gradients do not vanish."""
+        recent = np.stack(self.points[-2 * CHECK_INTERVAL :])
+        return bool(np.ptp(recent, axis=0).max() <= _STANDSTILL * (1 + np.abs(recent[-1]).max()))
 
-    def _near(self, point: Array) -> bool:
-        """Whether the leader is close to a minimax leader, and the follower loses little against its best answer."""
-        u, v = self._trees(point)
+    def _is_near(self, point: Array) -> bool:
+        """Return whether the leader is close to a minimax leader and the follower's loss is small."""
+        u, v = self._players(point)
         return self.known.distance(u) <= self.settings.tolerance and self._loss(u, v) <= self.settings.tolerance
 
-    def _loss(self, u: Tree, v: Tree) -> float:
+    def _loss(self, u: Any, v: Any) -> float:
+        """Return what the follower loses against its best answer."""
         risk = self.known.f(u, v)
         if self.known.answer is not None:
             return float(self.known.f(u, self.known.answer(u)) - risk)
-        # Where other leaders leave the risk without a bound, only its value tells how good an answer is.
+        # Where other leaders leave the risk unbounded, only its value tells how good an answer is.
         return abs(float(risk) - self.known.minimax_value)
 
-    def _trees(self, point: Array) -> tuple[Tree, Tree]:
-        u, v = np.split(point, [self.sizes[0]])
-        return shaped(self.known.u, u), shaped(self.known.v, v)
+    def _players(self, point: Array) -> tuple[Any, Any]:
+        u, v = np.split(point, [self.known.dimensions[0]])
+        return unflattened(self.known.u, u), unflattened(self.known.v, v)
 
     def _residual(self) -> float:
-        """Return the length of the projected gradients, which costs the run nothing."""
-        found = operator(self.ctx.risk(), self.ctx.point)
-        total = 0.0
-        for player in _PLAYERS:
-            slope = found.u if player == "u" else found.v
-            here = {n: t.detach() for n, t in of(self.ctx.point, player).items()}
-            there = self.ctx.project(player, {n: t - slope[n] for n, t in here.items()})
-            total += float(squared_norm(t - there[n] for n, t in here.items()))
-        return math.sqrt(total)
+        """Return ``||x - P(x - F(x))||``, the length of the projected gradients; it costs the run no evaluation."""
+        evaluations = self.ctx.gradient_evaluations
+        gradients = self.ctx.gradients()
+        self.ctx.gradient_evaluations = evaluations
+        point = self.ctx.point
+        return math.sqrt(self._squared("u", point.u, gradients.u) + self._squared("v", point.v, gradients.v))
 
-    # -- where it ended ------------------------------------------------------------------------------------------------
+    def _squared(
+        self, player: Literal["u", "v"], tensors: Mapping[str, Tensor], gradient: Mapping[str, Tensor]
+    ) -> float:
+        """Return the square of one player's part of the residual."""
+        x = {name: tensor.detach() for name, tensor in tensors.items()}
+        projected = self.ctx.project(player, {name: value - gradient[name] for name, value in x.items()})
+        return float(torch.stack([(value - projected[name]).square().sum() for name, value in x.items()]).sum())
 
-    def _judged(self, out: bool, rests: bool) -> Run:
-        arrived = self._arrived()
-        last = self.points[-1]
-        wrong = None if out or arrived is not None else self._impostor(last)
-        seen = Seen(
+    # -- at the end ----------------------------------------------------------------------------------------------------
+
+    def _outcome(self, escaped: bool, at_rest: bool) -> Run:
+        arrival, last = self._arrival(), self.points[-1]
+        impostor = None if escaped or arrival is not None else self._impostor(last)
+        observations = Observations(
             points=np.stack(self.points),
             residuals=np.array(self.residuals),
-            there=arrived,
-            rests=rests,
-            misled=wrong is not None,
-            escaped=out,
+            arrival=arrival,
+            at_rest=at_rest,
+            at_impostor=impostor is not None,
+            escaped=escaped,
             stay=self.settings.stay,
         )
-        found = ending(seen)
-        there = arrived if found == "minimax" else None
+        reached = ending(observations)
+        to_steps = arrival if reached == "minimax" else None
         return Run(
-            ending=found,
+            ending=reached,
             steps=len(self.points) - 1,
-            evaluations=self.spent[-1],
-            to_steps=there,
-            to_evaluations=None if there is None else self.spent[there],
-            distance=math.inf if out else self.known.distance(self._trees(last)[0]),
-            residual=self.residuals[-1] if self.residuals and not out else math.inf,
-            kind=self._kind(last, wrong) if found == "stationary" else "",
+            evaluations=self.evaluations[-1],
+            to_steps=to_steps,
+            to_evaluations=None if to_steps is None else self.evaluations[to_steps],
+            distance=math.inf if escaped else self.known.distance(self._players(last)[0]),
+            residual=self.residuals[-1] if self.residuals and not escaped else math.inf,
+            kind=self._kind(last, impostor) if reached == "stationary" else "",
         )
 
-    def _arrived(self) -> int | None:
-        """Return the first step of the unbroken stay in which the run ended, found between two looks."""
+    def _arrival(self) -> int | None:
+        """Return the first step of the unbroken stay in which the run ended, exact between two checks."""
         if self.near_since is None:
             return None
         step = self.near_since
-        while step > 0 and step > self.near_since - LOOK and self._near(self.points[step - 1]):
+        while step > 0 and step > self.near_since - CHECK_INTERVAL and self._is_near(self.points[step - 1]):
             step -= 1
         return step
 
     def _impostor(self, point: Array) -> KnownPoint | None:
-        for listed in self.known.impostors:
-            at = np.concatenate([values(listed.u), values(listed.v)])
-            if float(np.linalg.norm(point - at)) <= self.settings.tolerance:
-                return listed
+        for impostor in self.known.impostors:
+            values = np.concatenate([flattened(optree.tree_leaves(player)) for player in (impostor.u, impostor.v)])
+            if float(np.linalg.norm(point - values)) <= self.settings.tolerance:
+                return impostor
         return None
 
-    def _kind(self, point: Array, wrong: KnownPoint | None) -> str:
-        if wrong is not None:
-            return wrong.kind
-        return certify(self.known.game(), self._trees(point), restarts=0, steps=0).kind
+    def _kind(self, point: Array, impostor: KnownPoint | None) -> str:
+        if impostor is not None:
+            return impostor.kind
+        return certify(self.known.game(), self._players(point), restarts=0, steps=0).kind
 
 
-def values(tree: Tree) -> Array:
-    """Return the values of a player as one vector, in the order of ``shaped``."""
-    return np.concatenate([t.detach().double().numpy().ravel() for t in tensors_of(tree)])
+def flattened(tensors: Iterable[Tensor]) -> Array:
+    """Return the values of a player's tensors as one vector."""
+    return np.concatenate([tensor.detach().double().numpy().ravel() for tensor in tensors])
 
 
-def shaped(like: Tree, vector: Array) -> Tree:
+def unflattened(like: Any, vector: Array) -> Any:
     """Return a player of the structure of ``like`` with the values of a flat vector.
+
+    Args:
+        like: a tensor, or a nesting of tensors.
+        vector: the values in the order of the tensors, ``(values,)``.
 
     Examples:
         >>> import torch
-        >>> shaped({"a": torch.zeros(2), "b": torch.zeros(())}, np.array([1.0, 2.0, 3.0]))["b"].item()
+        >>> unflattened({"a": torch.zeros(2), "b": torch.zeros(())}, np.array([1.0, 2.0, 3.0]))["b"].item()
         3.0
     """
-    leaves = tensors_of(like)
-    parts = np.split(vector, np.cumsum([t.numel() for t in leaves])[:-1])
-    made = [torch.from_numpy(p.copy()).reshape(t.shape) for p, t in zip(parts, leaves, strict=True)]
-    return optree.tree_unflatten(optree.tree_structure(like), made)
+    leaves: list[Tensor] = optree.tree_leaves(like)
+    parts = np.split(vector, np.cumsum([leaf.numel() for leaf in leaves])[:-1])
+    tensors = [torch.from_numpy(part.copy()).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    return optree.tree_unflatten(optree.tree_structure(like), tensors)

@@ -1,4 +1,4 @@
-"""The entry point: what minimaxopt finds when it looks for plugins."""
+"""Entry point of the plugin."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @hookimpl
 def register_commands(cli: typer.Typer) -> None:
     """Add ``minimaxopt bench``."""
+    # Imported here: only the command line needs typer.
     from minimaxopt_bench.command import bench
 
     cli.command()(bench)

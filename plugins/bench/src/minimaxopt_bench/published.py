@@ -1,4 +1,4 @@
-"""Published figures that the bench is put beside."""
+"""Published figures to which the results of the bench are compared."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ KBEAM: Mapping[str, tuple[tuple[float, float], ...]] = {
     "anti-saddle": ((0.5, 0), (0.5, 0), (0.5, 0), (0.301, 0.244), (0.046, 0.143), (0.006, 0.050)),
     "weapons": ((0.138, 0.041), (0.138, 0.041), (0.137, 0.043), (0.027, 0.055), (0.001, 0), (0.001, 0)),
 }  # fmt: skip
-"""Mean and deviation of ``|u - u*|`` after 1,000 iterations, over 100 trials, to three digits."""
+"""Mean and standard deviation of ``|u - u*|`` after 1,000 iterations, over 100 trials, to three digits."""

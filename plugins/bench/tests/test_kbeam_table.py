@@ -1,4 +1,4 @@
-"""The published K-beam table, repeated: the short ways are the long ones, and what is finished is kept."""
+"""The published K-beam table, repeated: joint trials equal separate ones, and finished parts are kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers import SOLVERS, Context
 from minimaxopt.testing import known_game
 from minimaxopt_bench import kbeam
-from minimaxopt_bench.kbeam_table import Protocol, compute_and_store, jobs, results
+from minimaxopt_bench.kbeam_table import Protocol, distances, mean_and_deviation, missing_parts
 from minimaxopt_bench.published import KBEAM, KBEAM_COLUMNS
 
 SHORT = Protocol(trials=4, steps=30)
@@ -37,10 +37,9 @@ def test_starts_are_drawn_once_and_inside() -> None:
 
 @pytest.mark.parametrize(("column", "solver"), [("GD", "simultaneous-gda"), ("alternating GD", "alternating-gda")])
 def test_trials_played_together_are_trials_played_alone(column: str, solver: str, tmp_path: Path) -> None:
-    compute_and_store(tmp_path, SHORT, "weapons", column, 0)
-    (job,) = {j[2:] for j in jobs(tmp_path, SHORT, ("weapons",)) if j[3] == column} or {("weapons", column, None)}
-    assert job[2] is None  # stored, so that it is no job any more
-    known, distances = known_game("weapons"), []
+    distances(tmp_path, SHORT, "weapons", column, 0)
+    assert column not in {part[3] for part in missing_parts(tmp_path, SHORT, ("weapons",))}
+    known, separate = known_game("weapons"), []
     for u, v in zip(*SHORT.starts("weapons"), strict=True):
         value = torch.tensor([u, v[0]], dtype=torch.float64)
         sgd = {"u_optimizer": _sgd, "v_optimizer": _sgd, "u_scheduler": _root, "v_scheduler": _root}
@@ -48,8 +47,8 @@ def test_trials_played_together_are_trials_played_alone(column: str, solver: str
         state = player.init(ctx)
         for _ in range(SHORT.steps):
             state, _ = ctx.advance(player, state)
-        distances.append(known.distance(ctx.point.u["value"]))
-    assert _mean(tmp_path, "weapons", column) == pytest.approx(np.mean(distances), rel=1e-12)
+        separate.append(known.distance(ctx.point.u["value"]))
+    assert _mean(tmp_path, "weapons", column) == pytest.approx(np.mean(separate), rel=1e-12)
 
 
 def _sgd(tensors: list[torch.Tensor]) -> torch.optim.Optimizer:
@@ -61,12 +60,10 @@ def _root(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRSchedu
 
 
 def _mean(folder: Path, surface: str, column: str) -> float:
-    return results(folder, SHORT)[surface][column][0]
+    return mean_and_deviation(folder, SHORT, surface, column)[0]
 
 
 def test_one_follower_is_alternating_descent(tmp_path: Path) -> None:
-    for column in ("alternating GD", "K=1", "K=10"):
-        compute_and_store(tmp_path, SHORT, "seesaw", column, 0)
     assert _mean(tmp_path, "seesaw", "K=1") == pytest.approx(_mean(tmp_path, "seesaw", "alternating GD"), rel=1e-12)
     assert _mean(tmp_path, "seesaw", "K=10") != pytest.approx(_mean(tmp_path, "seesaw", "alternating GD"), rel=1e-3)
 
@@ -76,28 +73,27 @@ def test_columns_without_followers_agree_with_the_published(surface: str, tmp_pa
     """The whole protocol: means of 100 trials each, within three standard errors of their difference."""
     whole = Protocol()
     for place, column in enumerate(KBEAM_COLUMNS[:2]):
-        compute_and_store(tmp_path, whole, surface, column, 0)
-        mean, deviation = results(tmp_path, whole)[surface][column]
+        mean, deviation = mean_and_deviation(tmp_path, whole, surface, column)
         published, spread = KBEAM[surface][place]
         error = ((deviation**2 + spread**2) / whole.trials) ** 0.5
         assert abs(mean - published) <= 3 * error + 0.0005, (column, mean, deviation)
 
 
 def test_it_goes_on_where_it_stopped_and_other_protocols_begin_anew(tmp_path: Path) -> None:
-    todo = jobs(tmp_path, SHORT, ("saddle", "weapons"))
-    assert len(todo) == 2 * len(KBEAM_COLUMNS)
-    compute_and_store(*todo[0])
-    assert jobs(tmp_path, SHORT, ("saddle", "weapons")) == todo[1:]
-    assert len(jobs(tmp_path, Protocol(trials=4, steps=31), ("saddle", "weapons"))) == len(todo)
-    assert len(jobs(tmp_path, Protocol(trials=41, steps=30), ("saddle",))) == 4 * 3 + 2
+    parts = missing_parts(tmp_path, SHORT, ("saddle", "weapons"))
+    assert len(parts) == 2 * len(KBEAM_COLUMNS)
+    distances(*parts[0])
+    assert missing_parts(tmp_path, SHORT, ("saddle", "weapons")) == parts[1:]
+    assert len(missing_parts(tmp_path, Protocol(trials=4, steps=31), ("saddle", "weapons"))) == len(parts)
+    assert len(missing_parts(tmp_path, Protocol(trials=41, steps=30), ("saddle",))) == 4 * 3 + 2
 
 
 def test_the_page_puts_ours_beside_the_published(tmp_path: Path) -> None:
-    found = kbeam(tmp_path, protocol=Protocol(trials=2, steps=3), progress=False)
-    assert set(found) == set(KBEAM)
+    table = kbeam(tmp_path, protocol=Protocol(trials=2, steps=3), progress=False)
+    assert set(table) == set(KBEAM)
     page = (tmp_path / "kbeam.md").read_text()
     assert ".016 ± .060" in page
     assert page.count("| published |") == page.count("| here |") == 6
     assert (tmp_path / "kbeam.json").exists()
-    with pytest.raises(ArgumentError, match="trials"):
+    with pytest.raises(ArgumentError, match="trials: it is 0; give an integer >= 1"):
         Protocol(trials=0)

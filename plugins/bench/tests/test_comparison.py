@@ -1,4 +1,4 @@
-"""The bench as a whole: it writes what it says, goes on after an interrupt, and its command does the same."""
+"""The comparison as a whole: pages, pictures and numbers, continuation after an interrupt, and the command."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-import minimaxopt_bench
 from minimaxopt.errors import ArgumentError
-from minimaxopt_bench import QUICK, Settings, bench
-from minimaxopt_bench import bench as driver
-from minimaxopt_bench import cells as module
+from minimaxopt.plugins import markdown_table
+from minimaxopt_bench import QUICK, Settings, bench, cells, comparison
+from minimaxopt_bench.cells import cached_cell, is_stored
 from minimaxopt_bench.command import bench as command
-from minimaxopt_bench.markdown import escaped, table
-from minimaxopt_bench.processes import work
+from minimaxopt_bench.markdown import escape_markdown
 
 GAMES = ["saddle", "bilinear-10", "unbounded-leader"]
 SOLVERS = ["extragradient", "follow-the-ridge", "sensitivity"]
@@ -50,19 +48,19 @@ def test_pages_and_pictures_are_written(written: Path) -> None:
 
 
 def test_the_numbers_are_whole_and_plain_json(written: Path) -> None:
-    found = json.loads((written / "results.json").read_text(), parse_constant=pytest.fail)
-    assert {(c["solver"], c["game"]) for c in found["cells"]} == {(s, g) for s in SOLVERS for g in GAMES}
-    assert found["settings"]["steps"] == QUICK.steps
-    assert found["environment"]["threads"] == 1
-    assert {s["solver"] for s in found["standings"]} == set(SOLVERS)
-    (cell,) = (c for c in found["cells"] if (c["solver"], c["game"]) == ("sensitivity", "unbounded-leader"))
-    place = found["columns of runs"].index("ending")
+    results = json.loads((written / "results.json").read_text(), parse_constant=pytest.fail)
+    assert {(c["solver"], c["game"]) for c in results["cells"]} == {(s, g) for s in SOLVERS for g in GAMES}
+    assert results["settings"]["steps"] == QUICK.steps
+    assert results["environment"]["threads"] == 1
+    assert {s["solver"] for s in results["standings"]} == set(SOLVERS)
+    (cell,) = (c for c in results["cells"] if (c["solver"], c["game"]) == ("sensitivity", "unbounded-leader"))
+    place = results["columns of runs"].index("ending")
     assert "minimax" not in {run[place] for run in cell["runs"]}
 
 
 def test_tables_hold_the_evaluations_of_the_best(written: Path) -> None:
-    cell = module.stored(written, "extragradient", "saddle", QUICK)
-    assert cell is not None
+    assert is_stored(written, "extragradient", "saddle", QUICK)
+    cell = cached_cell(written, "extragradient", "saddle", QUICK)
     assert cell.share == (2, 2)
     section = (written / "index.md").read_text().partition("## Games: Nash")[2].partition("\n## ")[0]
     (row,) = (line for line in section.splitlines() if line.startswith("| `extragradient`"))
@@ -71,14 +69,15 @@ def test_tables_hold_the_evaluations_of_the_best(written: Path) -> None:
 
 def test_processes_find_what_one_finds(written: Path, tmp_path: Path) -> None:
     games, solvers = GAMES[:1], SOLVERS[:2]
-    found = bench(tmp_path, games=games, solvers=solvers, settings=QUICK, workers=2, portraits=False, progress=False)
-    for (solver, game), cell in found.items():
-        assert cell == module.stored(written, solver, game, QUICK)
+    parallel = bench(tmp_path, games=games, solvers=solvers, settings=QUICK, workers=2, portraits=False, progress=False)
+    for (solver, game), cell in parallel.items():
+        assert is_stored(written, solver, game, QUICK)
+        assert cell == cached_cell(written, solver, game, QUICK)
 
 
 def test_after_an_interrupt_it_goes_on_with_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[tuple[str, str]] = []
-    compute = module.compute
+    compute = cells.compute
 
     def interrupted(solver: str, game: str, settings: Settings) -> Any:
         if len(computed) == 2:
@@ -88,12 +87,12 @@ def test_after_an_interrupt_it_goes_on_with_what_is_missing(tmp_path: Path, monk
 
     options: dict[str, Any] = {"games": ["saddle"], "solvers": SOLVERS, "portraits": False, "progress": False}
     with monkeypatch.context() as patched:
-        patched.setattr(module, "compute", interrupted)
+        patched.setattr(cells, "compute", interrupted)
         with pytest.raises(KeyboardInterrupt):
             bench(tmp_path, settings=QUICK, **options)
     assert not (tmp_path / "index.md").exists()
     again: list[str] = []
-    monkeypatch.setattr(module, "compute", lambda s, g, settings: (again.append(s), compute(s, g, settings))[1])
+    monkeypatch.setattr(cells, "compute", lambda s, g, settings: (again.append(s), compute(s, g, settings))[1])
     bench(tmp_path, settings=QUICK, **options)
     assert again == SOLVERS[2:]
     bench(tmp_path, settings=QUICK, **options)
@@ -102,26 +101,24 @@ def test_after_an_interrupt_it_goes_on_with_what_is_missing(tmp_path: Path, monk
     assert again == SOLVERS[2:] + SOLVERS
 
 
-def test_work_that_is_left_is_dropped() -> None:
-    done: list[int] = []
-    for _ in work(done.append, [(i,) for i in range(5)], 1):
-        if len(done) == 2:
-            break
-    assert done == [0, 1]
-
-
-def test_what_cannot_be_done_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ArgumentError, match="workers: 0"):
+def test_what_cannot_be_done_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="workers: it is 0; give an integer >= 1"):
         bench(tmp_path, workers=0)
-    monkeypatch.setattr(driver, "find_spec", lambda name: None)
-    with pytest.raises(ArgumentError, match="matplotlib"):
-        bench(tmp_path)
+    with pytest.raises(ArgumentError, match="workers: it is 0; give an integer >= 1"):
+        comparison.kbeam(tmp_path, workers=0)
     assert not any(tmp_path.iterdir())
 
 
+def test_progress_is_shown_where_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for progress in (True, False):
+        bench(tmp_path, games=["saddle"], solvers=SOLVERS[:1], settings=QUICK, portraits=False, progress=progress)
+        assert ("solvers on games" in capsys.readouterr().err) == progress
+
+
 def test_markdown_shows_formulas_as_they_are() -> None:
-    assert escaped("|v| <= 1, x_i * y") == r"\|v\| &lt;= 1, x\_i \* y"
-    assert list(table(["a"], [["1"], ["2"]])) == ["| a |", "|---|", "| 1 |", "| 2 |"]
+    formula = escape_markdown("|v| <= 1, x_i * y")
+    assert formula == r"|v| &lt;= 1, x\_i \* y"
+    assert markdown_table(["f"], [[formula]]).splitlines()[2] == r"| \|v\| &lt;= 1, x\_i \* y |"
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -138,8 +135,8 @@ def test_the_command_writes_the_bench(tmp_path: Path) -> None:
     result = invoke(*line.split(), "--no-portraits")
     assert (result.exit_code, result.exception) == (0, None)
     assert "index.md" in result.stdout
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert (found["settings"]["starts"], found["settings"]["seed"]) == (1, 3)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["settings"]["starts"], results["settings"]["seed"]) == (1, 3)
     assert not (tmp_path / "portraits").exists()
 
 
@@ -148,18 +145,18 @@ def test_the_command_repeats_the_published_table(tmp_path: Path) -> None:
         "--out", str(tmp_path), "--kbeam", "--quick", "--starts", "1", "--steps", "2", "--workers", "1", "--quiet"
     )
     assert (result.exit_code, result.stdout) == (0, "")
-    found = json.loads((tmp_path / "kbeam.json").read_text())
-    assert (found["protocol"]["trials"], found["protocol"]["steps"]) == (1, 2)
+    results = json.loads((tmp_path / "kbeam.json").read_text())
+    assert (results["protocol"]["trials"], results["protocol"]["steps"]) == (1, 2)
 
 
 def test_an_interrupt_is_told_with_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(minimaxopt_bench, "bench", interrupted)
+    monkeypatch.setattr(comparison, "bench", interrupted)
     result = invoke("--out", str(tmp_path))
     assert result.exit_code == 130
-    assert "goes on" in result.output
+    assert "the same command continues" in result.output
 
 
 def test_names_that_do_not_exist_are_refused(tmp_path: Path) -> None:
