@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minimaxopt_privacy import Curve, genki_report
-from minimaxopt_privacy.genki import read
+from minimaxopt_privacy import Curve
+from minimaxopt_privacy.genki import report as genki_report
+from minimaxopt_privacy.genki.study import read
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 CURVES = sorted(path.parent for path in RESULTS.glob("*/tradeoff.json"))

