@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_privacy.game.filters import NoisyFilter, build_filter, conv_filter, linear_filter, mlp_filter
-from minimaxopt_privacy.game.prediction_heads import Reader, Task, task_loss
+from minimaxopt_privacy.game.prediction_heads import PredictionHead, Task, task_loss
 from minimaxopt_privacy.game.risk import PrivacyRisk, privacy_game, privacy_risk
 from minimaxopt_privacy.problems import digits_privacy_filter, genki_privacy_filter, mnist_privacy_filter
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
         laplace_scale,
     )
     from minimaxopt_privacy.estimators.minimax_filter import MinimaxFilter
+    from minimaxopt_privacy.evaluation.curve import Curve
     from minimaxopt_privacy.evaluation.evaluate import Evaluation, Reading, Score, evaluate_filter
-    from minimaxopt_privacy.evaluation.tradeoff import Curve, tradeoff
+    from minimaxopt_privacy.evaluation.tradeoff import tradeoff
 
 # scikit-learn takes seconds to import, and the host imports this package whatever command is run.
 _LATE = {
-    "Curve": "evaluation.tradeoff",
+    "Curve": "evaluation.curve",
     "DiscriminativeDirection": "estimators.baselines",
     "Evaluation": "evaluation.evaluate",
     "GaussianMechanism": "estimators.mechanisms",
@@ -50,8 +51,11 @@ _LATE = {
 }
 
 
+Reader = PredictionHead  # its name until 0.1.0
+
+
 def __getattr__(name: str) -> Any:
-    """Import what needs scikit-learn when it is asked for."""
+    """Import names that need scikit-learn at first use."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -68,12 +72,12 @@ __all__ = [
     "MinimaxFilter",
     "NoisyFilter",
     "PCAFilter",
+    "PredictionHead",
     "PrivacyData",
     "PrivacyRisk",
     "PrivateLDA",
     "PrivatePLS",
     "RandomFilter",
-    "Reader",
     "Reading",
     "Score",
     "Task",

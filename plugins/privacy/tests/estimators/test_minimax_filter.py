@@ -51,7 +51,8 @@ def test_the_filter_is_the_known_optimum_of_the_linear_gaussian_problem(linear_g
     known = linear_gaussian
     best, value = known.optimum(rho)
     found = MinimaxFilter(
-        1, rho=rho, scaling="none", jitter=0.0, adversary="softmax", penalty=0.0, solver=solver, max_iter=800, random_state=1,
+        1, rho=rho, scaling="none", jitter=0.0, adversary="softmax", penalty=0.0, solver=solver, max_iter=800,
+        random_state=1,
         learning_rate=1e-2, adversary_learning_rate=2e-2,
     ).fit(known.X, known.y, private=known.s)  # fmt: skip
     weight = found.filter_.inner[0].weight.detach().numpy()[0]
@@ -144,7 +145,7 @@ def test_lda_begins_where_it_should(train):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_filter_cannot_whisper_unless_told_otherwise(train, seed):
-    """A penalty makes the weights small; what is published is as loud as before, but for the lag of running averages."""
+    """A penalty shrinks the weights and not the output, except for the lag of running averages."""
 
     def published(normalize):
         settings = {"max_iter": 200, "normalize": normalize, "jitter": 0.0, "penalty": 30.0, "random_state": seed}

@@ -7,7 +7,7 @@ import pytest
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import MinimaxFilter
-from minimaxopt_privacy.estimators.scaling import SHRINKAGE, scaling_of
+from minimaxopt_privacy.estimators.scaling import SHRINKAGE, scaling_map
 
 
 def test_shrunk_scaling_keeps_directions_of_little_variance_small():
@@ -15,7 +15,7 @@ def test_shrunk_scaling_keeps_directions_of_little_variance_small():
     spreads = {
         kind: ((X - mean) @ matrix).std(0)
         for kind in ("whiten", "shrunk-covariance")
-        for mean, matrix in [scaling_of(kind, X)]
+        for mean, matrix in [scaling_map(kind, X)]
     }
     assert spreads["whiten"] == pytest.approx([1.0, 1.0, 1.0])
     assert spreads["shrunk-covariance"][0] > 0.95
@@ -31,22 +31,22 @@ def test_units_do_not_matter(kind):
     units = np.array([1e7, 1.0, 1e-3])
 
     def seen(samples):
-        mean, matrix = scaling_of(kind, samples)
+        mean, matrix = scaling_map(kind, samples)
         return (samples - mean) * matrix if matrix.ndim == 1 else (samples - mean) @ matrix
 
     assert np.abs(seen(X * units)) == pytest.approx(np.abs(seen(X)), abs=1e-8)  # directions have no sign
-    covariance = [np.abs((X * u - (X * u).mean(0)) @ scaling_of("shrunk-covariance", X * u)[1]) for u in (1.0, units)]
+    covariance = [np.abs((X * u - (X * u).mean(0)) @ scaling_map("shrunk-covariance", X * u)[1]) for u in (1.0, units)]
     assert np.abs(covariance[0] - covariance[1]).max() > 0.1
 
 
 def test_a_constant_feature_is_dropped_and_a_small_one_is_not():
     X = np.random.default_rng(0).normal(size=(50, 3)) * [1e7, 1.0, 0.0] + [0.0, 0.0, 0.1]
-    assert (scaling_of("standard", X)[1] > 0).tolist() == [True, True, False]
+    assert (scaling_map("standard", X)[1] > 0).tolist() == [True, True, False]
 
 
 def test_only_directions_in_which_samples_vary_are_kept(train):
     wide = np.random.default_rng(0).normal(size=(20, 300))
-    assert scaling_of("shrunk", wide)[1].shape == (300, 19)
+    assert scaling_map("shrunk", wide)[1].shape == (300, 19)
     labels = {"y": train.y[:20], "private": train.private[:20]}
     assert MinimaxFilter(3, max_iter=2, random_state=0).fit(wide, **labels).transform(wide).shape == (20, 3)
     with pytest.raises(ArgumentError, match="n_components: it is 20, and the samples vary in 19 directions"):

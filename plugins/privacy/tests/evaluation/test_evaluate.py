@@ -19,7 +19,7 @@ from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import Evaluation, Reading, Score, evaluate_filter
 from minimaxopt_privacy.evaluation.evaluate import wilson
 from minimaxopt_privacy.game.labels import Column
-from minimaxopt_privacy.predictors import FAMILIES, balanced_accuracy, fit_reader, quick_reading, reader
+from minimaxopt_privacy.predictors import FAMILIES, balanced_accuracy, build_predictor, fit_predictor, linear_advantage
 
 
 @pytest.fixture(scope="module")
@@ -170,15 +170,15 @@ def test_wilsons_interval_is_the_formulas():
 def test_readers_of_one_seed_are_the_same(train, family, kind):
     labels = train.private if kind == "classification" else train.X[:, 1] ** 2
     first, second = (
-        fit_reader(family, train.X[:150], labels[:150], kind, random_state=3, folds=2).predict(train.X) for _ in "ab"
+        fit_predictor(family, train.X[:150], labels[:150], kind, random_state=3, folds=2).predict(train.X) for _ in "ab"
     )
     assert np.array_equal(first, second)
 
 
 def test_the_quick_reading_is_honest(train):
     column = Column.of("private", train.private)
-    assert quick_reading(train.X, train.private, column) > 0.7
-    assert abs(quick_reading(train.X[:, 2:], train.private, column)) < 0.2
+    assert linear_advantage(train.X, train.private, column) > 0.7
+    assert abs(linear_advantage(train.X[:, 2:], train.private, column)) < 0.2
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_the_quick_reading_is_honest(train):
         ({"utility_families": ["bayes"]}, "utility_families: it is 'bayes'"),
         ({"folds": 1}, "folds: it is 1"),
         ({"private": [0] * 400}, "private: every label is 0"),
-        ({"private_test": [[0, 1]] * 400}, "private_test: has 2 labels a sample beside 1"),
+        ({"private_test": [[0, 1]] * 400}, "private_test: has 2 labels a sample, private has 1"),
         ({"y_test": [0] * 3}, "y_test: has 3 labels for 400 samples"),
     ],
 )
@@ -203,11 +203,11 @@ def test_what_cannot_be_judged_is_refused(train, test, change, told):
 
 def test_a_reader_of_constant_labels_is_refused_and_warnings_stay_inside(train):
     with pytest.raises(ArgumentError, match="labels: every label is"):
-        fit_reader("logistic", train.X, np.zeros(400), "classification")
+        fit_predictor("logistic", train.X, np.zeros(400), "classification")
     with pytest.raises(ArgumentError, match="family: it is 'bayes'"):
-        reader("bayes")
+        build_predictor("bayes")
     with pytest.warns(ConvergenceWarning):
-        reader("mlp", folds=2).fit(train.X, train.y)
+        build_predictor("mlp", folds=2).fit(train.X, train.y)
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.7, 0.2, 0.1)])
@@ -239,7 +239,7 @@ def test_the_worst_of_several_labels_is_the_one_most_gained_of():
     private, y = np.column_stack([hidden, open_]), (X[:, 1] > 0).astype(int)
     halves = [(X[r], y[r], private[r]) for r in (slice(0, 400), slice(400, 800))]
     found = evaluate_filter(None, *halves[0], *halves[1], families=["logistic"])
-    assert found.most_told.label == "private[1]"
+    assert found.most_leaked.label == "private[1]"
     assert found.leakage == found.private[1].best.value
 
 

@@ -14,8 +14,9 @@ from minimaxopt_privacy import LaplaceMechanism, MinimaxFilter, PCAFilter
 from minimaxopt_privacy.datasets import PrivacyData
 from minimaxopt_privacy.estimators.registry import METHODS, build_method
 from minimaxopt_privacy.evaluation import evaluate
-from minimaxopt_privacy.evaluation.tradeoff import Curve, mean_band, tradeoff
-from minimaxopt_privacy.result_cache import Cells
+from minimaxopt_privacy.evaluation.curve import Curve, mean_and_margin
+from minimaxopt_privacy.evaluation.tradeoff import tradeoff
+from minimaxopt_privacy.result_cache import ResultCache
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,8 @@ def test_the_curve_moves_with_rho_and_bands_are_students(data):
     assert dear.leakage > cheap.leakage
     values = [row["evaluation"]["leakage"] for row in curve.rows[:2]]
     low, high = stats.t.interval(0.95, 1, np.mean(values), stats.sem(values)) if np.std(values) else (values[0],) * 2
-    assert cheap.leakage_band == pytest.approx((high - low) / 2)
-    assert math.isnan(mean_band([0.5])[1])
+    assert cheap.leakage_margin == pytest.approx((high - low) / 2)
+    assert math.isnan(mean_and_margin([0.5])[1])
 
 
 def test_a_number_is_hidden_and_read_as_one(data):
@@ -101,7 +102,7 @@ def test_the_table_and_the_picture_say_what_was_found(data, tmp_path):
 
 def test_what_is_done_is_found_again_and_other_settings_are_computed_anew(data, tmp_path):
     told: list[str] = []
-    arguments = {**SETTINGS, "rhos": [1.0], "cells": Cells(tmp_path), "tell": told.append}
+    arguments = {**SETTINGS, "rhos": [1.0], "cache": ResultCache(tmp_path), "log": told.append}
     first = tradeoff(data, ["linear"], **arguments)
     assert told == ["linear at rho 1, seed 0", "linear at rho 1, seed 1"]
     again = tradeoff(data, ["linear"], **arguments)
@@ -120,12 +121,6 @@ def test_a_trade_off_of_nothing_is_refused(data, name):
     given = {"methods": ["pca"], "rhos": [1.0], **SETTINGS, name: []}
     with pytest.raises(ArgumentError, match="there is none"):
         tradeoff(data, given.pop("methods"), **given)
-
-
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ArgumentError, match="out: .*file is a file"):
-        Cells(tmp_path / "file")
 
 
 def test_a_curve_of_one_seed_has_no_band():

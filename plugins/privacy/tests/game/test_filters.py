@@ -6,7 +6,7 @@ from torch import nn
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import NoisyFilter, build_filter, conv_filter, linear_filter, mlp_filter
-from minimaxopt_privacy.game.filters import Scaled
+from minimaxopt_privacy.game.filters import ScaledFilter
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp", "conv", "noise"])
@@ -69,11 +69,11 @@ def test_filters_that_cannot_be_are_refused(build, told):
 
 
 def test_jitter_is_noise_of_its_size_while_training_only():
-    scaled = Scaled(nn.Identity(), torch.ones(3), torch.full((3,), 2.0), jitter=0.5)
+    scaled = ScaledFilter(nn.Identity(), torch.ones(3), torch.full((3,), 2.0), jitter=0.5)
     x = torch.ones(20_000, 3) * 2
     assert torch.allclose(scaled.eval()(x), torch.full_like(x, 2.0))
     noisy = scaled.train()(x)
     assert torch.allclose(noisy.std(0), torch.full((3,), 0.5), rtol=0.05)
     assert torch.allclose(noisy.mean(0), torch.full((3,), 2.0), atol=0.02)
     with pytest.raises(ArgumentError, match="jitter: it is -1"):
-        Scaled(nn.Identity(), torch.ones(3), torch.ones(3), jitter=-1.0)
+        ScaledFilter(nn.Identity(), torch.ones(3), torch.ones(3), jitter=-1.0)

@@ -9,7 +9,7 @@ from torch import nn
 
 from minimaxopt import Sensitivity, solve
 from minimaxopt.errors import ArgumentError
-from minimaxopt_privacy import PrivacyRisk, Reader, Task, privacy_game, privacy_risk, task_loss
+from minimaxopt_privacy import PredictionHead, PrivacyRisk, Task, privacy_game, privacy_risk, task_loss
 
 
 def blind(inputs: int, outputs: int) -> nn.Linear:
@@ -80,8 +80,8 @@ def test_several_tasks_count_by_their_weights():
 @pytest.mark.parametrize("hidden", [(), (5,)])
 def test_a_reader_has_scores_for_each_task(hidden):
     tasks = [Task(2), Task(3), Task(1, "regression")]
-    assert [tuple(s.shape) for s in Reader(4, tasks, hidden)(torch.zeros(6, 4))] == [(6, 2), (6, 3), (6, 1)]
-    assert Reader(4, tasks[1:2], hidden)(torch.zeros(6, 4)).shape == (6, 3)
+    assert [tuple(s.shape) for s in PredictionHead(4, tasks, hidden)(torch.zeros(6, 4))] == [(6, 2), (6, 3), (6, 1)]
+    assert PredictionHead(4, tasks[1:2], hidden)(torch.zeros(6, 4)).shape == (6, 3)
 
 
 def test_the_follower_ascends_the_private_log_likelihood():
@@ -107,8 +107,8 @@ def test_a_price_that_is_none_is_refused(rho):
         (lambda: Task(1), "outputs: it is 1"),
         (lambda: Task(2, "ranking"), "kind: it is 'ranking'; give one of classification, regression"),
         (lambda: Task(2, weight=0.0), "weight: it is 0.0"),
-        (lambda: Reader(2, []), "tasks: there is none"),
-        (lambda: Reader(2, [Task(2)], (0,)), "hidden: it is 0"),
+        (lambda: PredictionHead(2, []), "tasks: there is none"),
+        (lambda: PredictionHead(2, [Task(2)], (0,)), "hidden: it is 0"),
         (lambda: task_loss([Task(2)], [torch.zeros(1, 2)] * 2, [torch.zeros(1)]), "1 tasks stand beside 2 scores"),
         (lambda: PrivacyRisk(1.0, penalty=-1.0), "penalty: it is -1.0"),
         (lambda: PrivacyRisk(1.0, head_penalty=float("nan")), "head_penalty: it is nan"),

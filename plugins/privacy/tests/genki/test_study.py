@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from minimaxopt.cli import app as cli
 from minimaxopt.errors import ArgumentError
-from minimaxopt_privacy.genki import published
-from minimaxopt_privacy.genki import report as genki_report
-from minimaxopt_privacy.genki import study as genki
-from minimaxopt_privacy.genki.study import Choice, Outcome, Protocol, run
+from minimaxopt_privacy.genki import published, report, study
+from minimaxopt_privacy.genki.outcome import Choice, Outcome, read
+from minimaxopt_privacy.genki.picture import plot
+from minimaxopt_privacy.genki.protocol import Protocol
+from minimaxopt_privacy.genki.study import run
 
 TINY = {"dimensions": (2,), "rhos": (1.0, 10.0), "seeds": (0,), "folds": 2, "max_iter": 3,
     "families": ("logistic",), "selecting": ("logistic",),
@@ -39,13 +40,13 @@ def faces(tmp_path_factory):
 
 def test_choices_come_from_training_faces_and_test_faces_are_scored_once(faces, tmp_path, monkeypatch):
     seen: list[tuple[int | None, int]] = []
-    judge = genki.evaluate_filter
+    judge = study.evaluate_filter
 
     def watch(filter_, X, y, s, X_test, y_test, s_test, **options):
         seen.append((len(X), len(X_test)))
         return judge(filter_, X, y, s, X_test, y_test, s_test, **options)
 
-    monkeypatch.setattr(genki, "evaluate_filter", watch)
+    monkeypatch.setattr(study, "evaluate_filter", watch)
     protocol = Protocol(methods=("pca", "lda"), **TINY)
     outcome = run(faces, tmp_path, protocol)
     folds, finals = seen[:-2], seen[-2:]
@@ -58,12 +59,12 @@ def test_choices_come_from_training_faces_and_test_faces_are_scored_once(faces, 
 
 
 def test_the_choice_tells_least_among_those_that_keep_the_target():
-    job = genki.Job("lda", 2, {}, 0, None, 0, 1, ("logistic",))
+    job = study.Job("lda", 2, {}, 0, None, 0, 1, ("logistic",))
     scores = [(0.95, 0.8), (0.9, 0.55), (0.89, 0.6), (0.7, 0.5)]
     groups = [[replace(job, settings={"strength": float(i)})] for i in range(4)]
     cells = [[{"useful": useful, "leakage": leakage}] for useful, leakage in scores]
-    assert genki._choose(cells, groups, 0.88).settings == {"strength": 1.0}
-    assert genki._choose(cells, groups, 0.99).settings == {"strength": 0.0}
+    assert study._choose(cells, groups, 0.88).settings == {"strength": 1.0}
+    assert study._choose(cells, groups, 0.99).settings == {"strength": 0.0}
 
 
 def test_another_choice_that_meets_the_test_faces_is_told(faces, tmp_path):
@@ -71,22 +72,22 @@ def test_another_choice_that_meets_the_test_faces_is_told(faces, tmp_path):
     again = run(faces, tmp_path, Protocol(methods=("linear@10",), **{**TINY, "max_iter": 4}))
     assert first.looks == {("linear@10", 2): 1}
     assert again.looks == {("linear@10", 2): 2}
-    assert "(test faces scored with 2 settings)" in genki_report.markdown(again)
+    assert "(test faces scored with 2 settings)" in report.markdown(again)
 
 
 def test_noise_is_added_to_what_was_chosen_without_it(faces):
     protocol = Protocol(methods=("linear", "linear+laplace"), **TINY)
     outcome = run(faces, None, protocol)
-    plain, noisy = (genki._final(m, 2, 0, outcome.choices, protocol) for m in protocol.methods)
+    plain, noisy = (study._final_job(m, 2, 0, outcome.choices, protocol) for m in protocol.methods)
     assert plain.settings == noisy.settings
     assert (plain.epsilon, noisy.epsilon) == (None, 10.0)
     assert set(outcome.scores) == {("linear", 2), ("linear+laplace", 2)}
-    without, with_noise = genki_report.rows(outcome)
+    without, with_noise = report.rows(outcome)
     assert without["validated"] is not None
     assert with_noise["validated"] is None  # what was validated was another filter
     assert with_noise["settings"] == without["settings"]
-    assert "Noise of ε = 10;" in genki_report.markdown(outcome)
-    assert "Noise of" not in genki_report.markdown(run(faces, None, Protocol(methods=("linear",), **TINY)))
+    assert "Noise of ε = 10;" in report.markdown(outcome)
+    assert "Noise of" not in report.markdown(run(faces, None, Protocol(methods=("linear",), **TINY)))
 
 
 def drawn_outcome(useful, leakage, seeds=3):
@@ -99,12 +100,12 @@ def drawn_outcome(useful, leakage, seeds=3):
 
 def test_the_table_sets_ours_beside_the_published_with_intervals(tmp_path):
     outcome = drawn_outcome(0.9, 0.55)
-    (row,) = genki_report.rows(outcome)
+    (row,) = report.rows(outcome)
     assert row["published"]["README"] == published.README["mlp"]
     assert row["published"]["file (minimax, last)"] == (0.91, 0.79)
     assert row["leakage_interval"][0] < 0.55 < row["leakage_interval"][1]
-    assert "| mlp | 10 | 0.900 [0.85, 0.93] | 0.000 | 0.550 [0.48, 0.62]" in genki_report.markdown(outcome)
-    genki_report.plot(outcome, tmp_path / "genki.png")
+    assert "| mlp | 10 | 0.900 [0.85, 0.93] | 0.000 | 0.550 [0.48, 0.62]" in report.markdown(outcome)
+    plot(outcome, tmp_path / "genki.png")
     assert (tmp_path / "genki.png").stat().st_size > 20_000
 
 
@@ -118,7 +119,7 @@ def test_the_table_sets_ours_beside_the_published_with_intervals(tmp_path):
     ],
 )
 def test_verdicts_go_by_intervals(scores, told):
-    (sentence,) = genki_report.verdicts(genki_report.rows(drawn_outcome(*scores)))
+    (sentence,) = report.verdicts(report.rows(drawn_outcome(*scores)))
     assert told in sentence
 
 
@@ -153,7 +154,7 @@ def test_the_command_writes_everything(faces, tmp_path):
     assert [row["method"] for row in held["rows"]] == ["pca", "linear@10"]
     assert held["rows"][0]["seeds"] == 2
     assert {"fingerprint", "protocol", "environment"} <= held.keys()
-    assert genki_report.markdown(genki.read(tmp_path)) == (tmp_path / "genki.md").read_text()
+    assert report.markdown(read(tmp_path)) == (tmp_path / "genki.md").read_text()
     assert "fold 1 of 2" in done.output
     for name in ("genki.md", "genki.png", "choices.json"):
         assert (tmp_path / name).stat().st_size > 0

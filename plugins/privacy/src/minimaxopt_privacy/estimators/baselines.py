@@ -1,4 +1,4 @@
-"""The classical filters behind the interface of ``MinimaxFilter``: ``fit(X, y, *, private)`` and ``transform``."""
+"""Classical linear filters with the interface of ``MinimaxFilter``: ``fit(X, y, *, private)`` and ``transform``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from minimaxopt_privacy.estimators.directions import (
     private_lda_directions,
     private_pls_directions,
 )
-from minimaxopt_privacy.estimators.score import PublisherScore
-from minimaxopt_privacy.estimators.validation import checked, features_of
-from minimaxopt_privacy.game.labels import encoded, learn, refuse_same
+from minimaxopt_privacy.estimators.score import ScoreMixin
+from minimaxopt_privacy.estimators.validation import validate_features, validate_inputs
+from minimaxopt_privacy.game.labels import check_distinct, encode_columns, fit_columns
 
 
-class _Projection(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """A linear filter ``z = (x - mean_) W`` whose ``W`` a subclass chooses; put a StandardScaler first for other units."""
+class _Projection(ScoreMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Linear filter ``z = (x - mean_) W``, whose ``W`` a subclass computes; it does not scale the features."""
 
     __metadata_request__fit = {"private": True}  # noqa: RUF012 - the form that scikit-learn reads
 
@@ -31,41 +31,41 @@ class _Projection(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMi
     utility_target: Any
     private_target: Any
 
-    def fit(self, X: ArrayLike, y: ArrayLike, *, private: Any = None) -> Any:  # noqa: N803
+    def fit(self, X: ArrayLike, y: ArrayLike, *, private: Any = None) -> Any:
         """Fit the projection.
 
         Args:
             X: features, ``(N, n_features)``.
-            y: the label that is to stay readable, ``(N,)``, or several.
-            private: the label that is to be hidden, ``(N,)``, or several.
+            y: useful labels, ``(N,)`` or ``(N, k)``.
+            private: private labels, ``(N,)`` or ``(N, k)``.
 
         Raises:
             TypeError: ``private`` is missing.
             ValueError: X or labels cannot be used, or an argument is out of range.
         """
-        x, useful, hidden = checked(self, X, y, private)
+        x, useful, hidden = validate_inputs(self, X, y, private)
         check_components(self.n_components, x.shape[1])
-        self.utility_columns_ = learn("y", useful, self.utility_target)
-        self.private_columns_ = learn("private", hidden, self.private_target)
-        refuse_same(useful, hidden)
-        useful, hidden = encoded(self.utility_columns_, useful), encoded(self.private_columns_, hidden)
+        self.utility_columns_ = fit_columns("y", useful, self.utility_target)
+        self.private_columns_ = fit_columns("private", hidden, self.private_target)
+        check_distinct(useful, hidden)
+        useful, hidden = encode_columns(self.utility_columns_, useful), encode_columns(self.private_columns_, hidden)
         self.mean_: NDArray[Any] = x.mean(0)
         self.projection_: NDArray[Any] = self._directions(x - self.mean_, useful, hidden)
         self._n_features_out = self.projection_.shape[1]
         return self
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """Return what is published, ``(N, n_components)``.
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the published vectors, ``(N, n_components)``.
 
         Raises:
             NotFittedError: the projection has not been fitted.
             ValueError: X cannot be used.
         """
         check_is_fitted(self, "projection_")
-        x = features_of(self, X)
+        x = validate_features(self, X)
         return ((x - self.mean_) @ self.projection_).astype(x.dtype, copy=False)
 
-    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
+    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:
@@ -76,11 +76,11 @@ class _Projection(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
 
 class RandomFilter(_Projection):
-    """A random projection, ``W`` of independent ``N(0, 1 / n_components)``: the filter that knows nothing.
+    """Random projection, with independent entries ``N(0, 1 / n_components)`` of ``W``.
 
     Args:
-        n_components: numbers published of a sample.
-        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        n_components: output dimension.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
         random_state: seed of ``W``.
 
@@ -104,17 +104,17 @@ class RandomFilter(_Projection):
         self.private_target = private_target
         self.random_state = random_state
 
-    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
+    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:
         random = check_random_state(self.random_state)
         return random.normal(size=(X.shape[1], self.n_components)) / np.sqrt(self.n_components)
 
 
 class PCAFilter(_Projection):
-    """The principal components: what varies most, whatever it tells.
+    """Projection on the principal components, whatever the labels.
 
     Args:
-        n_components: numbers published of a sample.
-        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        n_components: output dimension.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
 
     Examples:
@@ -129,20 +129,20 @@ class PCAFilter(_Projection):
         self.utility_target = utility_target
         self.private_target = private_target
 
-    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
+    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:
         return principal_directions(X, self.n_components)
 
 
 class PrivatePLS(_Projection):
-    """Private partial least squares: directions that covary with ``y`` and not with ``private``, one after the other.
+    """Private partial least squares: directions that covary with ``y`` and not with ``private``.
 
-    ``w_k = argmax_{|w| = 1}  |cov(X_k w, y)|^2 - strength |cov(X_k w, private)|^2``, ``X_{k+1} = X_k - t t^T X_k / t^T t``
-    with ``t = X_k w_k``; classes stand as indicators, numbers standardised
+    ``w_k = argmax_{|w| = 1}  |cov(X_k w, y)|^2 - strength |cov(X_k w, private)|^2``,
+    ``X_{k+1} = X_k - t t^T X_k / t^T t`` with ``t = X_k w_k``; classes are indicators, numbers standardised
 
     Args:
-        n_components: numbers published of a sample.
-        strength: the price of covariance with the private label, >= 0.
-        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        n_components: output dimension.
+        strength: price of covariance with the private label, >= 0.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
 
     Examples:
@@ -167,21 +167,21 @@ class PrivatePLS(_Projection):
         self.utility_target = utility_target
         self.private_target = private_target
 
-    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
+    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:
         return private_pls_directions(X, useful, private, self.n_components, strength=self.strength)
 
 
 class PrivateLDA(_Projection):
-    """Private linear discriminant analysis: directions in which the classes of ``y`` stand apart, those of ``private`` not.
+    """Private linear discriminant analysis: directions that separate the classes of ``y`` and not those of ``private``.
 
-    ``max_w  w^T S_y w / w^T (strength S_private + S_t + shrinkage tr(S_t) / p I) w``, with the scatters ``S`` between the
-    classes, ``S_t`` the total one, and ``p`` features; numbers scatter by the regression on them
+    ``max_w  w^T S_y w / w^T (strength S_private + S_t + shrinkage tr(S_t) / p I) w``, with the between-class scatters
+    ``S``, the total scatter ``S_t`` and ``p`` features; for numbers ``S`` is the scatter of the regression on them
 
     Args:
-        n_components: numbers published of a sample.
-        strength: the price of scatter between the private classes, >= 0.
-        shrinkage: of the total scatter, >= 0.
-        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        n_components: output dimension.
+        strength: price of scatter between the private classes, >= 0.
+        shrinkage: weight of the isotropic scatter added to the total scatter, >= 0.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
 
     Examples:
@@ -208,22 +208,23 @@ class PrivateLDA(_Projection):
         self.utility_target = utility_target
         self.private_target = private_target
 
-    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
+    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:
         return private_lda_directions(
             X, useful, private, self.n_components, strength=self.strength, shrinkage=self.shrinkage
         )
 
 
 class DiscriminativeDirection(_Projection):
-    """One direction that tells the useful label and not the private one (DDD).
+    """Discriminately decreasing discriminability (DDD): one direction that reveals ``y`` and not ``private``.
 
-    ``max_w  log J_y(w) - log (J_private(w) + 1 / N)``, ``J_l(w) = w^T S_l w / w^T (S_t - S_l + shrinkage tr(S_t) / p I) w``
+    ``max_w  log J_y(w) - log (J_private(w) + 1 / N)``,
+    ``J_l(w) = w^T S_l w / w^T (S_t - S_l + shrinkage tr(S_t) / p I) w``
 
-    with the scatter ``S_l`` between the classes of a label, ``S_t`` the total one, ``p`` features and ``N`` samples.
+    with the between-class scatter ``S_l`` of a label, the total scatter ``S_t``, ``p`` features and ``N`` samples.
 
     Args:
-        shrinkage: of the scatter within the classes, >= 0.
-        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        shrinkage: weight of the isotropic scatter added to the within-class scatter, >= 0.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
 
     Examples:
@@ -242,5 +243,5 @@ class DiscriminativeDirection(_Projection):
 
     n_components = 1
 
-    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:  # noqa: N803
+    def _directions(self, X: NDArray[Any], useful: Any, private: Any) -> NDArray[Any]:
         return discriminative_direction(X, useful, private, shrinkage=self.shrinkage)

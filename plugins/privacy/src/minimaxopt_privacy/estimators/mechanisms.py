@@ -1,4 +1,4 @@
-"""Noise with a stated epsilon: mechanisms of local differential privacy, alone or after a filter."""
+"""Mechanisms of local differential privacy: noise with a stated epsilon, alone or after a filter."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from minimaxopt_privacy.checks import check_size, refuse
-from minimaxopt_privacy.estimators.validation import features_of
+from minimaxopt_privacy.checks import check_number, refuse
+from minimaxopt_privacy.estimators.validation import validate_features
 
 
 def laplace_scale(epsilon: float, sensitivity: float) -> float:
@@ -21,7 +21,7 @@ def laplace_scale(epsilon: float, sensitivity: float) -> float:
 
     Args:
         epsilon: the bound on the log-ratio of densities, > 0.
-        sensitivity: the greatest l1-distance between two values that are not to be told apart, > 0.
+        sensitivity: the greatest l1-distance between two values that must be indistinguishable, > 0.
 
     Raises:
         ArgumentError: an argument is not positive.
@@ -32,7 +32,7 @@ def laplace_scale(epsilon: float, sensitivity: float) -> float:
 
     Source: Dwork, McSherry, Nissim and Smith 2006.
     """
-    return check_size("sensitivity", sensitivity, positive=True) / check_size("epsilon", epsilon, positive=True)
+    return check_number("sensitivity", sensitivity, positive=True) / check_number("epsilon", epsilon, positive=True)
 
 
 def gaussian_scale(epsilon: float, delta: float, sensitivity: float) -> float:
@@ -45,7 +45,7 @@ def gaussian_scale(epsilon: float, delta: float, sensitivity: float) -> float:
     Args:
         epsilon: > 0.
         delta: in (0, 1).
-        sensitivity: the greatest l2-distance between two values that are not to be told apart, > 0.
+        sensitivity: the greatest l2-distance between two values that must be indistinguishable, > 0.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -59,10 +59,10 @@ def gaussian_scale(epsilon: float, delta: float, sensitivity: float) -> float:
     from scipy.optimize import brentq
 
     epsilon, distance = (
-        check_size("epsilon", epsilon, positive=True),
-        check_size("sensitivity", sensitivity, positive=True),
+        check_number("epsilon", epsilon, positive=True),
+        check_number("sensitivity", sensitivity, positive=True),
     )
-    if not 0 < check_size("delta", delta) < 1:
+    if not 0 < check_number("delta", delta) < 1:
         raise refuse("delta", f"it is {delta!r}", "give a number between 0 and 1, for instance 1e-5")
 
     def excess(log_scale: float) -> float:
@@ -73,7 +73,7 @@ def gaussian_scale(epsilon: float, delta: float, sensitivity: float) -> float:
 
 
 def gaussian_delta(epsilon: float, scale: float, sensitivity: float) -> float:
-    """Return the least delta for which Gaussian noise of a scale is (epsilon, delta)-private, as in `gaussian_scale`.
+    """Return the least delta for which Gaussian noise of a given scale is (epsilon, delta)-private.
 
     Args:
         epsilon: >= 0.
@@ -91,9 +91,9 @@ def gaussian_delta(epsilon: float, scale: float, sensitivity: float) -> float:
 
 
 class _Mechanism(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Clip every sample to a ball around the training mean, then add noise of the scale that epsilon asks for."""
+    """Clip every sample to a ball around the training mean, then add noise of the scale that epsilon requires."""
 
-    # Under metadata routing a Pipeline may pass ``private`` to every step that can be asked.
+    # Under metadata routing a Pipeline passes ``private`` to every step that requests it.
     __metadata_request__fit = {"private": True}  # noqa: RUF012 - the form that scikit-learn reads
 
     epsilon: float
@@ -101,54 +101,55 @@ class _Mechanism(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     quantile: float
     random_state: int | np.random.RandomState | None
 
-    def fit(self, X: ArrayLike, y: Any = None, *, private: Any = None) -> Any:  # noqa: N803
-        """Learn the centre, and where no radius was given the radius of the ball.
+    def fit(self, X: ArrayLike, y: Any = None, *, private: Any = None) -> Any:
+        """Learn the centre of the ball, and its radius if ``radius`` is ``None``.
 
         Args:
             X: features, ``(N, n_features)``.
-            y: not used.
-            private: not used: the guarantee holds for whatever is private.
+            y: ignored.
+            private: ignored: the guarantee holds whatever is private.
 
         Raises:
             ValueError: X cannot be used, or an argument is out of range.
         """
-        given: Any = X
-        x: Any = validate_data(self, given, dtype=np.float64, ensure_min_samples=2)
-        if not 0 < check_size("quantile", self.quantile) <= 1:
+        samples: Any = X
+        x: Any = validate_data(self, samples, dtype=np.float64, ensure_min_samples=2)
+        if not 0 < check_number("quantile", self.quantile) <= 1:
             raise refuse("quantile", f"it is {self.quantile!r}", "give a share of the samples, in (0, 1]")
         self.center_: NDArray[Any] = x.mean(0)
         self.radius_ = self.radius
         if self.radius_ is None:
             self.radius_ = float(np.quantile(self._norms(x - self.center_), self.quantile)) or 1.0
-        self.sensitivity_ = 2 * check_size("radius", self.radius_, positive=True)
+        self.sensitivity_ = 2 * check_number("radius", self.radius_, positive=True)
         self.scale_ = self._scale(self.sensitivity_)
         self._seed = None if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1)
         return self
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Return the clipped samples with noise, ``(N, n_features)``: one release of each sample.
 
-        The noise is fresh each time: publishing a sample ``k`` times costs ``k`` times its epsilon, so publish it once and
-        keep what was published. With a ``random_state`` the noise is a function of it and of X, so that experiments can
-        be repeated; whoever knows or guesses that seed can take the noise off again, so that nothing is promised then.
+        The noise is fresh each time: publishing a sample ``k`` times costs ``k`` times its epsilon, so publish it once
+            and
+        keep the published value. With a ``random_state`` the noise is a function of it and of X, so that experiments
+        can be repeated; whoever knows or guesses that seed can subtract the noise, so there is no guarantee then.
 
         Raises:
             NotFittedError: the mechanism has not been fitted.
             ValueError: X cannot be used.
         """
         check_is_fitted(self, "scale_")
-        x = features_of(self, X)
+        x = validate_features(self, X)
         clipped = self.clip(x)
         random = np.random.default_rng(noise_entropy(self._seed, x))
         return (clipped + self._draw(random, clipped.shape)).astype(x.dtype, copy=False)
 
-    def clip(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
-        """Return the samples, each pulled into the ball where it lies outside."""
-        away = X - self.center_
-        norms = self._norms(away)
-        return self.center_ + away * np.minimum(1.0, self.radius_ / np.maximum(norms, 1e-300))[:, None]
+    def clip(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Return the samples, those outside the ball scaled back to its surface."""
+        offsets = X - self.center_
+        norms = self._norms(offsets)
+        return self.center_ + offsets * np.minimum(1.0, self.radius_ / np.maximum(norms, 1e-300))[:, None]
 
-    def _norms(self, away: NDArray[Any]) -> NDArray[Any]:
+    def _norms(self, offsets: NDArray[Any]) -> NDArray[Any]:
         raise NotImplementedError
 
     def _scale(self, sensitivity: float) -> float:
@@ -169,19 +170,23 @@ class LaplaceMechanism(_Mechanism):
 
     ``z = c + clip(x - c) + b e``, ``e_j ~ Laplace(1)``, ``b = 2 r / epsilon``
 
-    This is local differential privacy: whatever two persons' values ``x`` and ``x'`` are, the densities of what is
-    published differ by at most a factor ``e^epsilon``, so that nobody can infer anything much better than without. It
-    protects whom it publishes, not those whose data set the centre and the radius. Noise is drawn in floating-point
-    numbers, whose lowest digits tell more than the densities say (Mironov 2012); who fears that attack has to round.
+    This is local differential privacy: whatever two persons' values ``x`` and ``x'`` are, the densities of the
+        published
+    vectors differ by at most a factor ``e^epsilon``, which bounds what anyone can infer. It protects the persons whose
+    data are published, not those whose data determine the centre and the radius. Noise is drawn in floating-point
+    numbers, whose lowest digits leak more than the densities do (Mironov 2012); round the output against that attack.
 
     Args:
         epsilon: > 0.
-        radius: of the ball, > 0; by default a quantile of the training samples' norms.
-        quantile: which, in (0, 1].
+        radius: of the ball, > 0; by default a quantile of the training samples' distances from the centre.
+        quantile: of those distances, in (0, 1].
         random_state: ``None`` for fresh noise each time; a seed for experiments, never for a release.
 
     Attributes:
-        center_, radius_, sensitivity_, scale_: as above.
+        center_: mean of the training samples, ``(n_features,)``.
+        radius_: of the ball.
+        sensitivity_: its diameter, ``2 radius_``.
+        scale_: of the noise.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(100, 2))
@@ -205,8 +210,8 @@ class LaplaceMechanism(_Mechanism):
         self.quantile = quantile
         self.random_state = random_state
 
-    def _norms(self, away: NDArray[Any]) -> NDArray[Any]:
-        return np.abs(away).sum(1)
+    def _norms(self, offsets: NDArray[Any]) -> NDArray[Any]:
+        return np.abs(offsets).sum(1)
 
     def _scale(self, sensitivity: float) -> float:
         return laplace_scale(self.epsilon, sensitivity)
@@ -220,17 +225,20 @@ class GaussianMechanism(_Mechanism):
 
     ``z = c + clip(x - c) + s e``, ``e_j ~ N(0, 1)``, ``s = gaussian_scale(epsilon, delta, 2 r)``
 
-    Local differential privacy as of ``LaplaceMechanism``, but for a probability ``delta``.
+    Local differential privacy as for ``LaplaceMechanism``, except with probability ``delta``.
 
     Args:
         epsilon: > 0.
         delta: in (0, 1).
-        radius: of the ball, > 0; by default a quantile of the training samples' norms.
-        quantile: which, in (0, 1].
+        radius: of the ball, > 0; by default a quantile of the training samples' distances from the centre.
+        quantile: of those distances, in (0, 1].
         random_state: ``None`` for fresh noise each time; a seed for experiments, never for a release.
 
     Attributes:
-        center_, radius_, sensitivity_, scale_: as above.
+        center_: mean of the training samples, ``(n_features,)``.
+        radius_: of the ball.
+        sensitivity_: its diameter, ``2 radius_``.
+        scale_: of the noise.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(100, 2))
@@ -255,8 +263,8 @@ class GaussianMechanism(_Mechanism):
         self.quantile = quantile
         self.random_state = random_state
 
-    def _norms(self, away: NDArray[Any]) -> NDArray[Any]:
-        return np.linalg.norm(away, axis=1)
+    def _norms(self, offsets: NDArray[Any]) -> NDArray[Any]:
+        return np.linalg.norm(offsets, axis=1)
 
     def _scale(self, sensitivity: float) -> float:
         return gaussian_scale(self.epsilon, self.delta, sensitivity)
@@ -265,10 +273,10 @@ class GaussianMechanism(_Mechanism):
         return random.normal(scale=self.scale_, size=shape)
 
 
-def noise_entropy(seed: int | None, X: NDArray[Any]) -> np.random.SeedSequence:  # noqa: N803
-    """Return what noise is drawn from: of a seed and of X, or with ``None`` of what the operating system draws.
+def noise_entropy(seed: int | None, X: NDArray[Any]) -> np.random.SeedSequence:
+    """Return the seed sequence of the noise: from a seed and X, or for ``None`` from the operating system.
 
-    X takes part since training and test samples must not share their noise: it could be subtracted.
+    It depends on X since training and test samples must not share their noise, which could be subtracted.
 
     >>> X = np.ones((2, 2))
     >>> [noise_entropy(0, other).entropy == noise_entropy(0, X).entropy for other in (X.copy(), 2 * X)]
@@ -284,6 +292,6 @@ def noise_entropy(seed: int | None, X: NDArray[Any]) -> np.random.SeedSequence: 
     return np.random.SeedSequence([seed, *np.frombuffer(digest, dtype=np.uint32)])
 
 
-def noise_seed(seed: int | None, X: NDArray[Any]) -> int:  # noqa: N803
-    """Return :func:`noise_entropy` as a seed of torch's generators, of 64 bits."""
+def noise_seed(seed: int | None, X: NDArray[Any]) -> int:
+    """Return :func:`noise_entropy` as a 64-bit seed for torch's generators."""
     return int(noise_entropy(seed, X).generate_state(1, np.uint64)[0])

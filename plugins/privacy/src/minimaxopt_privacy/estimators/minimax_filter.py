@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -17,83 +17,88 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from minimaxopt import Batches, Certificate, Game, Solution, certify, solve
-from minimaxopt_privacy.checks import check_choice, check_components, check_count, check_directions, check_size, refuse
+from minimaxopt_privacy.checks import (
+    check_choice,
+    check_components,
+    check_count,
+    check_directions,
+    check_number,
+    refuse,
+)
 from minimaxopt_privacy.estimators.mechanisms import noise_seed
-from minimaxopt_privacy.estimators.scaling import SCALINGS, initialise, scaling_of
-from minimaxopt_privacy.estimators.score import PublisherScore, fitted_labels
-from minimaxopt_privacy.estimators.validation import checked, features_of, require_private
-from minimaxopt_privacy.game.filters import Scaled, build_filter
-from minimaxopt_privacy.game.labels import Column, encoded, learn, refuse_same
-from minimaxopt_privacy.game.prediction_heads import Reader
+from minimaxopt_privacy.estimators.scaling import SCALINGS, initialize_linear, scaling_map
+from minimaxopt_privacy.estimators.score import ScoreMixin, labels_as_fitted
+from minimaxopt_privacy.estimators.validation import require_private, validate_features, validate_inputs
+from minimaxopt_privacy.game.filters import ScaledFilter, build_filter
+from minimaxopt_privacy.game.labels import Column, check_distinct, encode_columns, fit_columns
+from minimaxopt_privacy.game.prediction_heads import HIDDEN_WIDTHS, PredictionHead
 from minimaxopt_privacy.game.risk import privacy_game
 
-READERS: dict[str, tuple[int, ...]] = {"softmax": (), "mlp": (64,)}
-"""Readers by name: widths of their hidden layers."""
-
-_DTYPE = torch.float64  # a filter is small, and a transform of one row must be the row of a transform
+_DTYPE = torch.float64  # filters are small, and transforming rows one by one or together must agree
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch's generator on the CPU, where filters draw, and leave the caller's as it was, on every device."""
+def _torch_seed(seed: int) -> Generator[None]:
+    """Seed torch's CPU generator, from which filters draw, and restore the caller's state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
-class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Publish ``n_components`` numbers from which ``y`` can be read and ``private`` cannot.
+class MinimaxFilter(ScoreMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Publish ``n_components`` numbers that reveal ``y`` and hide ``private``.
 
-    ``min_{u,w} max_v  rho E[l(w(z(x; u)), y)] - E[l(v(z(x; u)), private)] + (penalty / 2) |u|^2 + (head_penalty / 2) |w|^2``
+    ``min_{u,w} max_v  rho E[l(w(z(x; u)), y)] - E[l(v(z(x; u)), private)]
+    + (penalty / 2) |u|^2 + (head_penalty / 2) |w|^2``
 
-    All training is one ``minimaxopt.solve``. What the filter is worth is not told by the adversary that it was trained
-    against, but by fresh ones: see ``evaluate_filter``.
+    All training is one ``minimaxopt.solve``. The leakage is measured by fresh adversaries, not by the one that the
+    filter
+    was trained against: see ``evaluate_filter``.
 
     Args:
-        n_components: numbers published of a sample; at most its features.
-        rho: the price of a nat of utility loss, in nats of private loss; not negative.
-        filter: ``"linear"``, ``"mlp"``, ``"conv"``, ``"noise"`` (linear, with noise whose scale is learned), or a
+        n_components: output dimension, at most ``n_features``.
+        rho: price of a nat of utility loss, in nats of private loss, >= 0.
+        filter: ``"linear"``, ``"mlp"``, ``"conv"``, ``"noise"`` (linear, with noise of learned scale), or an
             ``nn.Module`` from ``(N, features)`` to ``(N, n_components)``, which is copied.
-        head: the reader of ``y``: ``"softmax"`` or ``"mlp"``.
-        adversary: the reader of ``private``: the same, or a sequence of them for a committee.
-        utility_target: how ``y`` is read: ``"classification"``, ``"regression"``, or ``"auto"`` by its values.
+        head: predicts ``y``: ``"softmax"`` or ``"mlp"``.
+        adversary: predicts ``private``: the same, or a sequence of them for a committee.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
-        hidden: of ``filter="mlp"``: widths of its layers.
-        image_shape: of ``filter="conv"``: channels, height and width.
-        noise: of ``filter="noise"``: the scale of the noise at the start.
-        scaling: what is done to X before: ``"standard"`` (each feature), ``"whiten"`` (the standardised features'
+        hidden: for ``filter="mlp"``: widths of its hidden layers.
+        image_shape: for ``filter="conv"``: channels, height and width.
+        noise: for ``filter="noise"``: initial scale of the noise, > 0.
+        scaling: of X before the filter: ``"standard"`` (each feature), ``"whiten"`` (the standardised features'
             principal components, of unit variance), ``"shrunk"`` (the same, directions of little variance staying
-            small), ``"shrunk-covariance"`` (the same without standardising: for features that have one unit) or
+            small), ``"shrunk-covariance"`` (the same without standardising, for features of one unit) or
             ``"none"``. ``"auto"`` is ``"standard"`` for ``"conv"`` and modules, which need every feature in its place,
             and ``"shrunk"`` otherwise.
-        init: where a linear filter begins: ``"random"``, ``"pca"``, or ``"lda"`` (private LDA).
-        penalty: of the squared norm of the filter's parameters.
-        head_penalty: of that of the head's.
-        jitter: standard deviation of noise that is added to the scaled X while training, so that filter, head and
-            adversary do not fit the accidents of the training samples; 0 for none.
-        normalize: whether every published number is standardised by running averages over the training, jitter included
-            (not of ``"noise"``). Without it a filter can hide from the adversary that it plays with by telling in a very
-            small voice, which a fresh one amplifies.
+        init: initial weights of a linear filter: ``"random"``, ``"pca"``, or ``"lda"`` (private LDA).
+        penalty: weight of the squared norm of the filter's parameters, >= 0.
+        head_penalty: weight of the squared norm of the head's parameters, >= 0.
+        jitter: standard deviation of noise added to the scaled X in training, against overfitting; 0 for none.
+        normalize: whether outputs are standardised by running averages over the training, jitter included (not for
+            ``"noise"``). Without it a filter can hide from its own adversary by small outputs, which a fresh adversary
+            amplifies.
         solver: any solver of minimaxopt, by name or as an object.
-        order: ``"minimax"`` (the filter leads), or ``"maximin"`` (the adversary leads: the attacker with the best worst
-            case, in ``adversary_``).
+        order: ``"minimax"`` (the filter leads), or ``"maximin"`` (the adversary leads; ``adversary_`` then has the best
+            worst case).
         max_iter: steps of the solve.
         batch_size: samples in a batch; ``None`` for all of them.
-        learning_rate: Adam's, of the filter and the head.
-        adversary_learning_rate: Adam's, of the adversary.
-        tolerance: as in ``solve``: the gradients' norm at which to stop.
+        learning_rate: of Adam, for filter and head.
+        adversary_learning_rate: of Adam, for the adversary.
+        tolerance: as in ``solve``: the norm of the gradients at which to stop.
         device: as in ``solve``.
         progress: as in ``solve``: ``None`` shows a progress bar on a terminal.
-        random_state: seed of initial weights and batches. Of a filter that publishes with noise it makes the noise a
-            function of X, for experiments; with ``None`` each ``transform`` draws anew, as a release has to.
+        random_state: seed of initial weights and batches. For a filter with noise it makes the noise a function of X,
+            for experiments; with ``None`` each ``transform`` draws anew, as a release must.
 
     Attributes:
         filter_: the fitted filter, a module.
-        head_: the reader of ``y`` that was trained along.
-        adversary_: the readers of ``private`` that were trained along, by name.
-        solution_: what ``solve`` returned, with its status and history.
-        game_: the game, as it began.
-        utility_columns_, private_columns_: what was learnt about the labels.
+        head_: the utility head trained with it.
+        adversary_: the adversaries trained with it, by name.
+        solution_: the result of ``solve``, with its status and history.
+        game_: the game with its initial players.
+        utility_columns_, private_columns_: names and encodings of the labels.
         n_features_in_, feature_names_in_: as in scikit-learn.
 
     Examples:
@@ -107,7 +112,7 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
     attacks".
     """
 
-    # Under metadata routing ``private`` is asked for unless the user says otherwise: a Pipeline need not be told.
+    # Under metadata routing ``private`` is requested by default, so that a Pipeline passes it on.
     __metadata_request__fit = {"private": True}  # noqa: RUF012 - the form that scikit-learn reads
 
     def __init__(
@@ -167,25 +172,24 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
         self.progress = progress
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike, *, private: Any = None) -> MinimaxFilter:  # noqa: N803 - as scikit-learn
+    def fit(self, X: ArrayLike, y: ArrayLike, *, private: Any = None) -> MinimaxFilter:
         """Fit the filter.
 
         Args:
             X: features, ``(N, n_features)``.
-            y: the label that is to stay readable, ``(N,)``; or several, ``(N, k)``.
-            private: the label that is to be hidden, ``(N,)``; or several, ``(N, k)``, as an array or a table. In a
-                Pipeline give ``minimaxfilter__private=`` (the step's name in front), or ``private=`` with metadata
-                routing enabled.
+            y: useful labels, ``(N,)`` or ``(N, k)``.
+            private: private labels, ``(N,)`` or ``(N, k)``, as an array or a table. In a Pipeline give
+                ``minimaxfilter__private=`` (the step's name in front), or ``private=`` with metadata routing enabled.
 
         Raises:
-            TypeError: ``private`` is missing: nothing may decide silently what is hidden.
+            TypeError: ``private`` is missing: which label to hide is never guessed.
             ValueError: X or labels cannot be used, or an argument is out of range.
         """
-        x, useful, hidden = checked(self, X, y, private)
+        x, useful, hidden = validate_inputs(self, X, y, private)
         self._check(x.shape[1])
-        self.utility_columns_ = learn("y", useful, self.utility_target)
-        self.private_columns_ = learn("private", hidden, self.private_target)
-        refuse_same(useful, hidden)
+        self.utility_columns_ = fit_columns("y", useful, self.utility_target)
+        self.private_columns_ = fit_columns("private", hidden, self.private_target)
+        check_distinct(useful, hidden)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.game_ = self._game(x, useful, hidden, seed)
         size = self._batch(len(x))
@@ -195,9 +199,9 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
             data=Batches(self._tensors(x, useful, hidden), size, seed, shuffle=size < len(x)),
             steps=check_count("max_iter", self.max_iter, least=0),
             seed=seed,
-            u_optimizer=partial(torch.optim.Adam, lr=check_size("learning_rate", self.learning_rate)),
+            u_optimizer=partial(torch.optim.Adam, lr=check_number("learning_rate", self.learning_rate)),
             v_optimizer=partial(
-                torch.optim.Adam, lr=check_size("adversary_learning_rate", self.adversary_learning_rate)
+                torch.optim.Adam, lr=check_number("adversary_learning_rate", self.adversary_learning_rate)
             ),
             order=check_choice("order", self.order, ["minimax", "maximin"]),
             tolerance=self.tolerance,
@@ -206,42 +210,42 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
         )
         self.filter_: nn.Module = self.solution_.u["filter"].cpu().eval()
         self.head_: nn.Module = self.solution_.u["head"].cpu().eval()
-        self.adversary_ = {name: reader.cpu().eval() for name, reader in self.solution_.v.items()}
+        self.adversary_ = {name: head.cpu().eval() for name, head in self.solution_.v.items()}
         self._seed = None if self.random_state is None else seed
         self._n_features_out = int(self.n_components)
         self.n_iter_ = self.solution_.steps
         return self
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """Return what is published, ``(N, n_components)``; of a float32 X in float32.
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the published vectors, ``(N, n_components)``, in float32 if X is.
 
         Raises:
             NotFittedError: the filter has not been fitted.
             ValueError: X cannot be used.
         """
         check_is_fitted(self, "filter_")
-        x = features_of(self, X)
-        with _seeded(noise_seed(self._seed, x)), torch.no_grad():
+        x = validate_features(self, X)
+        with _torch_seed(noise_seed(self._seed, x)), torch.no_grad():
             z = self.filter_(torch.tensor(x, dtype=_DTYPE))
         return z.numpy().astype(x.dtype, copy=False)
 
-    def certify(self, X: ArrayLike, y: ArrayLike, *, private: Any = None, **options: Any) -> Certificate:  # noqa: N803
-        """Certify the fitted game on other data: the worst over fresh adversaries of the trained kind, the local type.
+    def certify(self, X: ArrayLike, y: ArrayLike, *, private: Any = None, **options: Any) -> Certificate:
+        """Certify the fitted game on other data: worst case over fresh adversaries of the same kind, and local type.
 
         Args:
-            X: features.
-            y: useful labels.
-            private: private labels.
-            options: as of ``minimaxopt.certify``.
+            X: features, ``(N, n_features)``.
+            y: useful labels, as in ``fit``.
+            private: private labels, as in ``fit``.
+            options: further arguments of ``minimaxopt.certify``.
 
         Raises:
             TypeError: ``private`` is missing.
             ValueError: as in ``fit``.
         """
         check_is_fitted(self, "filter_")
-        x = features_of(self, X)
+        x = validate_features(self, X)
         require_private(private, "certify")
-        tensors = self._tensors(x, *fitted_labels(self, y, private, len(x)))
+        tensors = self._tensors(x, *labels_as_fitted(self, y, private, len(x)))
         return certify(self.game_, self.solution_, Batches(tensors, len(x), shuffle=False), **options)
 
     def _check(self, features: int) -> None:
@@ -252,25 +256,28 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
                 "scaling", f"it is {self.scaling!r}, which mixes pixels", "give 'standard' or 'none' for 'conv'"
             )
         check_choice("init", self.init, ["random", "pca", "lda"])
-        check_choice("head", self.head, READERS)
+        check_choice("head", self.head, HIDDEN_WIDTHS)
         if self.filter == "noise":
-            check_size("noise", self.noise, positive=True)
+            check_number("noise", self.noise, positive=True)
         for name in self._members():
-            check_choice("adversary", name, READERS)
+            check_choice("adversary", name, HIDDEN_WIDTHS)
         if self.init != "random" and self.filter not in ("linear", "noise"):
             raise refuse(
                 "init", f"it is {self.init!r} for the filter {self.filter!r}", "give 'random', or a linear filter"
             )
 
     def _members(self) -> list[str]:
-        given: Any = self.adversary
-        names = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else None
+        """Return the names of the adversary's members."""
+        adversary: Any = self.adversary
+        if isinstance(adversary, str):
+            return [adversary]
+        names: list[str] = list(adversary) if isinstance(adversary, Sequence) else []
         if not names:
-            raise refuse("adversary", f"it is {given!r}", "name at least one reader, such as 'softmax'")
+            raise refuse("adversary", f"it is {adversary!r}", "name at least one, such as 'softmax'")
         return names
 
     def _batch(self, samples: int) -> int:
-        """Return the samples in a batch; a last batch of one, which has no variance, is avoided."""
+        """Return the batch size, increased where the last batch would have one sample and thus no variance."""
         if self.batch_size is None or check_count("batch_size", self.batch_size) >= samples:
             return samples
         size = int(self.batch_size)
@@ -283,35 +290,37 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
                 size += 1
         return size
 
-    def _game(self, X: NDArray[Any], useful: Any, hidden: Any, seed: int) -> Game:  # noqa: N803
-        """Return the game at its beginning; the weights come from the seed, the caller's state is left alone."""
+    def _game(self, X: NDArray[Any], useful: Any, hidden: Any, seed: int) -> Game:
+        """Return the game with its initial players, whose weights are drawn from the seed."""
         utility, private = ([c.task for c in columns] for columns in (self.utility_columns_, self.private_columns_))
         members = self._members()
-        with _seeded(seed):
-            mean, matrix = scaling_of(self._scaling(), X)
+        with _torch_seed(seed):
+            mean, matrix = scaling_map(self._scaling(), X)
             inner = self._inner(matrix.shape[-1])
-            head = Reader(self.n_components, utility, READERS[self.head])
+            head = PredictionHead(self.n_components, utility, HIDDEN_WIDTHS[self.head])
             adversary = {
-                name if members.count(name) == 1 else f"{name}-{i}": Reader(self.n_components, private, READERS[name])
+                name if members.count(name) == 1 else f"{name}-{i}": PredictionHead(
+                    self.n_components, private, HIDDEN_WIDTHS[name]
+                )
                 for i, name in enumerate(members)
             }
-        scaled = Scaled(inner, torch.from_numpy(mean), torch.from_numpy(matrix), self.jitter).to(_DTYPE)
+        scaled = ScaledFilter(inner, torch.from_numpy(mean), torch.from_numpy(matrix), self.jitter).to(_DTYPE)
         if self.init != "random":
             centred = X - mean
-            initialise(
+            initialize_linear(
                 scaled.inner,
                 self.init,
                 centred * matrix if matrix.ndim == 1 else centred @ matrix,
-                encoded(self.utility_columns_, useful),
-                encoded(self.private_columns_, hidden),
+                encode_columns(self.utility_columns_, useful),
+                encode_columns(self.private_columns_, hidden),
             )
         if self.normalize and self.filter != "noise":
             scaled.inner = nn.Sequential(scaled.inner, nn.BatchNorm1d(self.n_components, affine=False, dtype=_DTYPE))
         return privacy_game(
             scaled,
             head.to(_DTYPE),
-            {name: reader.to(_DTYPE) for name, reader in adversary.items()},
-            rho=check_size("rho", self.rho),
+            {name: member.to(_DTYPE) for name, member in adversary.items()},
+            rho=check_number("rho", self.rho),
             utility=utility,
             private=private,
             penalty=self.penalty,
@@ -341,7 +350,7 @@ class MinimaxFilter(PublisherScore, ClassNamePrefixFeaturesOutMixin, Transformer
             self.filter, features, self.n_components, hidden=self.hidden, image_shape=self.image_shape, noise=self.noise
         )
 
-    def _tensors(self, X: NDArray[Any], useful: Any, hidden: Any) -> Any:  # noqa: N803
+    def _tensors(self, X: NDArray[Any], useful: Any, hidden: Any) -> Any:
         def tensors(columns: list[Column], labels: list[NDArray[Any]]) -> tuple[torch.Tensor, ...]:
             return tuple(c.tensor(values, _DTYPE) for c, values in zip(columns, labels, strict=True))
 

@@ -1,4 +1,4 @@
-"""The filters by name, minimax and classical, as the command line and the studies build them."""
+"""Registry of the filters by name: minimax, classical, and mechanisms."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from minimaxopt_privacy.estimators.minimax_filter import MinimaxFilter
 from minimaxopt_privacy.game.labels import Target
 
 MINIMAX = ("linear", "mlp", "conv", "noise")
-"""Those that play the game, and so depend on rho."""
+"""Minimax filters, which depend on ``rho``."""
 
 METHODS = ("none", "random", "pca", "pls", "lda", "ddd", "laplace", "gaussian", *MINIMAX)
-"""All of them; ``"+laplace"`` or ``"+gaussian"`` after a name publishes its output with that noise."""
+"""All methods; the suffix ``"+laplace"`` or ``"+gaussian"`` adds that noise to the output."""
 
 
 def build_method(
@@ -41,13 +41,13 @@ def build_method(
 
     Args:
         name: one of ``METHODS``, or two joined by ``+``, the second a mechanism: ``"linear+laplace"``.
-        components: numbers published; more than one is not possible with ``"ddd"``, and ``"none"``, ``"laplace"`` and
-            ``"gaussian"`` publish all features.
-        rho: of the minimax filters.
-        epsilon: of the mechanisms.
-        seed: of all that is random.
-        utility_target: how the filters that learn from labels read ``y``.
-        private_target: the same of ``private``.
+        components: output dimension. ``"ddd"`` always has one output; ``"none"``, ``"laplace"`` and ``"gaussian"``
+            publish all features.
+        rho: price of utility of the minimax filters.
+        epsilon: privacy loss of the mechanisms.
+        seed: of everything random.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
+        private_target: the same for ``private``.
         settings: further arguments of the filter.
 
     Raises:
@@ -60,57 +60,61 @@ def build_method(
         ['filter', 'noise']
     """
     first, _, second = name.partition("+")
-    read: dict[str, Target] = {"utility_target": utility_target, "private_target": private_target}
+    targets: dict[str, Any] = {"utility_target": utility_target, "private_target": private_target}
     if second:
         check_choice("methods", second, ["laplace", "gaussian"])
-        built = build_method(first, components, rho=rho, seed=seed, settings=settings, **read)
-        return PublishedWith(
+        built = build_method(first, components, rho=rho, seed=seed, settings=settings, **targets)
+        return FilterWithNoise(
             [("filter", built), ("noise", build_method(second, components, epsilon=epsilon, seed=seed))]
         )
-    given = dict(settings or {})
+    arguments = dict(settings or {})
     builds: dict[str, Callable[[], Any]] = {
         "none": lambda: Unfiltered(),
-        "random": lambda: RandomFilter(components, random_state=seed, **read, **given),
-        "pca": lambda: PCAFilter(components, **read, **given),
-        "pls": lambda: PrivatePLS(components, **read, **given),
-        "lda": lambda: PrivateLDA(components, **read, **given),
-        "ddd": lambda: DiscriminativeDirection(**read, **given),
-        "laplace": lambda: LaplaceMechanism(epsilon, random_state=seed, **given),
-        "gaussian": lambda: GaussianMechanism(epsilon, random_state=seed, **given),
+        "random": lambda: RandomFilter(components, random_state=seed, **targets, **arguments),
+        "pca": lambda: PCAFilter(components, **targets, **arguments),
+        "pls": lambda: PrivatePLS(components, **targets, **arguments),
+        "lda": lambda: PrivateLDA(components, **targets, **arguments),
+        "ddd": lambda: DiscriminativeDirection(**targets, **arguments),
+        "laplace": lambda: LaplaceMechanism(epsilon, random_state=seed, **arguments),
+        "gaussian": lambda: GaussianMechanism(epsilon, random_state=seed, **arguments),
         **{
-            kind: lambda kind=kind: MinimaxFilter(components, rho=rho, filter=kind, random_state=seed, **read, **given)
+            kind: lambda kind=kind: MinimaxFilter(
+                components, rho=rho, filter=kind, random_state=seed, **targets, **arguments
+            )
             for kind in MINIMAX
         },
     }
     return builds[check_choice("methods", first, METHODS)]()
 
 
-class PublishedWith(Pipeline):
-    """A filter and the noise with which its output is published: a Pipeline that passes ``private`` to the filter.
+class FilterWithNoise(Pipeline):
+    """Pipeline of a filter and the noise added to its output, which passes ``private`` to the filter.
 
     Examples:
         >>> import numpy as np
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
         >>> y, private = (X[:, 0] > 0).astype(int), (X[:, 1] > 0).astype(int)
-        >>> filter_ = PublishedWith([("filter", PCAFilter(2)), ("noise", LaplaceMechanism(1.0, random_state=0))])
+        >>> filter_ = FilterWithNoise([("filter", PCAFilter(2)), ("noise", LaplaceMechanism(1.0, random_state=0))])
         >>> filter_.fit(X, y, private=private).transform(X).shape
         (20, 2)
     """
 
-    def fit(self, X: Any, y: Any = None, *, private: Any = None) -> PublishedWith:  # noqa: N803
-        """Fit the filter, then the noise on what the filter makes of X."""
+    def fit(  # pyright: ignore[reportIncompatibleMethodOverride] - the only keyword is named
+        self, X: Any, y: Any = None, *, private: Any = None
+    ) -> FilterWithNoise:
+        """Fit the filter, then the noise on the filtered X."""
         (_, filter_), (_, noise) = self.steps
         noise.fit(filter_.fit(X, y, private=private).transform(X))
         return self
 
 
 class Unfiltered:
-    """Publishes X as it is: what all filters are compared with."""
+    """Identity filter, the reference for all others."""
 
-    def fit(self, X: Any, y: Any = None, *, private: Any = None) -> Unfiltered:  # noqa: N803
-        """Learn nothing."""
+    def fit(self, X: Any, y: Any = None, *, private: Any = None) -> Unfiltered:
+        """Return ``self``: there is nothing to learn."""
         return self
 
-    def transform(self, X: Any) -> Any:  # noqa: N803
+    def transform(self, X: Any) -> Any:
         """Return X."""
         return X

@@ -1,4 +1,4 @@
-"""Filters: what is published of a person's features."""
+"""Filters: networks that map a person's features to the published vector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minimaxopt_privacy.checks import check_choice, check_components, check_count, check_size, refuse
+from minimaxopt_privacy.checks import check_choice, check_components, check_count, check_number, refuse
 
 
 def linear_filter(features: int, dimension: int) -> nn.Linear:
@@ -36,7 +36,7 @@ def mlp_filter(features: int, dimension: int, hidden: Sequence[int] = (20,)) -> 
     Args:
         features: of ``x``, ``(N, features)``.
         dimension: of ``z``, ``(N, dimension)``; at most ``features``.
-        hidden: widths of the layers between.
+        hidden: widths of the hidden layers.
 
     Raises:
         ArgumentError: the dimension is not between 1 and ``features``, or a width is not positive.
@@ -60,17 +60,18 @@ def conv_filter(image_shape: tuple[int, int, int], dimension: int, channels: Seq
     Args:
         image_shape: channels, height and width; ``x`` is ``(N, channels * height * width)``.
         dimension: of ``z``, ``(N, dimension)``.
-        channels: of the convolutions, one after the other; each halves height and width.
+        channels: output channels of the convolutions, each of which halves height and width.
 
     Raises:
-        ArgumentError: the shape is none, or the dimension exceeds the pixels.
+        ArgumentError: ``image_shape`` has other than three entries, or the dimension exceeds the pixels.
 
     Examples:
         >>> conv_filter((1, 8, 8), 10)(torch.zeros(5, 64)).shape
         torch.Size([5, 10])
     """
-    if not isinstance(image_shape, Sequence) or len(image_shape) != 3:
-        raise refuse("image_shape", f"it is {image_shape!r}", "give (channels, height, width)")
+    shape: Any = image_shape  # from users, of any type
+    if not isinstance(shape, Sequence) or len(shape) != 3:
+        raise refuse("image_shape", f"it is {shape!r}", "give (channels, height, width)")
     depth, height, width = (check_count("image_shape", size) for size in image_shape)
     check_components(dimension, depth * height * width)
     layers: list[nn.Module] = [nn.Unflatten(1, (depth, height, width))]
@@ -82,18 +83,18 @@ def conv_filter(image_shape: tuple[int, int, int], dimension: int, channels: Seq
 
 @final
 class NoisyFilter(nn.Module):
-    """A filter that publishes with noise: a bounded vector plus Gaussian noise whose scale the game may learn.
+    """Filter with noise: a bounded vector plus Gaussian noise, whose scale the game may learn.
 
-    ``z = tanh(g(x)) + s * e`` with ``e ~ N(0, I)`` and ``s = softplus(t)``, one for each published feature
+    ``z = tanh(g(x)) + s * e`` with ``e ~ N(0, I)`` and ``s = softplus(t)``, one for each output
 
-    Without the bound the filter would drown any noise by growing. Noise is drawn in evaluation mode too: it is part of
-    what is published.
+    Without the bound the filter would outgrow any noise. Noise is drawn in evaluation mode too: it is part of the
+    published vector.
 
     Args:
-        inner: ``g``, to ``(N, dimension)``.
+        inner: ``g``, from ``(N, features)`` to ``(N, dimension)``.
         dimension: of ``z``.
-        scale: ``s`` at the start, > 0.
-        learned: whether ``s`` is a parameter of the leader; else it stays.
+        scale: initial ``s``, > 0.
+        learned: whether ``s`` is a parameter of the leader; otherwise it is constant.
 
     Raises:
         ArgumentError: the scale is not positive.
@@ -105,13 +106,13 @@ class NoisyFilter(nn.Module):
         >>> torch.equal(noisy(torch.zeros(1, 4)), noisy(torch.zeros(1, 4)))
         False
 
-    Source: the noisy filters of Hamm 2017, "Minimax filter", with a scale that is learned.
+    Source: the noisy filters of Hamm 2017, "Minimax filter", with a learned scale.
     """
 
     def __init__(self, inner: nn.Module, dimension: int, *, scale: float = 0.5, learned: bool = True) -> None:
         super().__init__()
         self.inner = inner
-        start = torch.full((check_count("dimension", dimension),), check_size("scale", scale, positive=True))
+        start = torch.full((check_count("dimension", dimension),), check_number("scale", scale, positive=True))
         raw = start + torch.log(-torch.expm1(-start))  # the inverse of softplus
         if learned:
             self.raw_scale = nn.Parameter(raw)
@@ -124,46 +125,46 @@ class NoisyFilter(nn.Module):
         return F.softplus(self.raw_scale)
 
     def clean(self, x: Tensor) -> Tensor:
-        """Return what would be published without noise."""
+        """Return ``tanh(g(x))``, the output without noise."""
         return torch.tanh(self.inner(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what is published."""
+        """Return the published vector ``(N, dimension)``."""
         z = self.clean(x)
         return z + self.scale * torch.randn_like(z)
 
 
 @final
-class Scaled(nn.Module):
-    """A filter after a fixed affine map, by which its inputs are centred and scaled: ``z = g((x - mean) A + jitter e)``.
+class ScaledFilter(nn.Module):
+    """Filter of centred and scaled inputs, ``z = g((x - mean) A + jitter e)``.
 
-    The noise ``e ~ N(0, I)`` is there while training only. It stands for the samples that the filter has not seen: to a
-    linear filter under squared losses it is a ridge of ``jitter^2``, as the shrinkage of discriminant analysis is.
+    The noise ``e ~ N(0, I)`` is added in training only, as a regulariser: for a linear filter under squared losses it
+    is a ridge of ``jitter^2``, as the shrinkage of discriminant analysis is.
 
     Args:
-        inner: the filter, of ``(N, k)``.
+        inner: the filter ``g``, of ``(N, k)``.
         mean: ``(features,)``.
         matrix: ``A``, ``(features, k)``; or ``(features,)`` for a diagonal one.
-        jitter: the noise's standard deviation, not negative.
+        jitter: standard deviation of the noise, >= 0.
 
     Raises:
         ArgumentError: ``jitter`` is negative.
 
     Examples:
-        >>> Scaled(nn.Identity(), torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.5]))(torch.tensor([[2.0, 3.0]]))
+        >>> ScaledFilter(nn.Identity(), torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.5]))(torch.tensor([[2.0, 3.0]]))
         tensor([[2., 1.]])
     """
 
     def __init__(self, inner: nn.Module, mean: Tensor, matrix: Tensor, jitter: float = 0.0) -> None:
         super().__init__()
-        self.inner, self.jitter = inner, check_size("jitter", jitter)
+        self.inner, self.jitter = inner, check_number("jitter", jitter)
         self.mean: Tensor
         self.matrix: Tensor
         self.register_buffer("mean", mean)
         self.register_buffer("matrix", matrix)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the filter makes of the scaled ``x``."""
+        """Return the published vector ``(N, dimension)``."""
         centred = x - self.mean
         scaled = centred * self.matrix if self.matrix.ndim == 1 else centred @ self.matrix
         if self.training and self.jitter:
@@ -180,15 +181,15 @@ def build_filter(
     image_shape: tuple[int, int, int] | None = None,
     noise: float = 0.5,
 ) -> nn.Module:
-    """Return a new filter by the name of its kind, its weights drawn from torch's global generator.
+    """Return a new filter by name, its weights drawn from torch's global generator.
 
     Args:
         kind: ``"linear"``, ``"mlp"``, ``"conv"`` or ``"noise"`` (a linear filter with learned noise).
-        features: of ``x``.
+        features: of ``x``, ``(N, features)``.
         dimension: of ``z``; at most ``features``.
-        hidden: of ``"mlp"``: widths of its layers.
-        image_shape: of ``"conv"``: channels, height and width, whose product is ``features``.
-        noise: of ``"noise"``: the scale at the start.
+        hidden: for ``"mlp"``: widths of its hidden layers.
+        image_shape: for ``"conv"``: channels, height and width, whose product is ``features``.
+        noise: for ``"noise"``: the initial scale.
 
     Raises:
         ArgumentError: there is no such kind, or an argument does not suit it.

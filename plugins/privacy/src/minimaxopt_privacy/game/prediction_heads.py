@@ -1,4 +1,4 @@
-"""What is read from a published vector: one label after the other, each a class or a number."""
+"""Prediction tasks on a published vector: classes or numbers, their losses, and the networks that predict them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minimaxopt_privacy.checks import check_choice, check_count, check_size, refuse
+from minimaxopt_privacy.checks import check_choice, check_count, check_number, refuse
 
 Kind: TypeAlias = Literal["classification", "regression"]
 KINDS: tuple[Kind, ...] = ("classification", "regression")
+
+HIDDEN_WIDTHS: dict[str, tuple[int, ...]] = {"softmax": (), "mlp": (64,)}
+"""Prediction heads by name: widths of their hidden layers."""
 
 
 @final
 @dataclass(frozen=True)
 class Task:
-    """One label that a reader infers from ``z``, and the loss by which it is judged.
+    """One label to be predicted from ``z``, with its loss.
 
     ``l(s, y) = -log softmax(s)_y`` for a class, ``l(s, y) = |s - y|^2 / 2`` for numbers
 
     Args:
-        outputs: the classes, or the numbers of a vector that is to be inferred.
+        outputs: number of classes, or length of a vector of numbers.
         kind: ``"classification"`` or ``"regression"``.
-        weight: its share in the loss of several tasks, > 0.
-        name: what tables call it.
+        weight: of its loss among several tasks, > 0.
+        name: of the label, for tables.
 
     Raises:
         ArgumentError: an argument is out of range; a class label has fewer than two classes.
@@ -51,7 +54,7 @@ class Task:
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, KINDS)
         check_count("outputs", self.outputs, least=2 if self.kind == "classification" else 1)
-        check_size("weight", self.weight, positive=True)
+        check_number("weight", self.weight, positive=True)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of scores ``(N, outputs)`` on labels ``(N,)`` (or ``(N, outputs)`` numbers)."""
@@ -61,7 +64,7 @@ class Task:
 
 
 def task_loss(tasks: Sequence[Task], scores: Any, labels: Any) -> Tensor:
-    """Return the weighted mean of the tasks' losses, so that the price ``rho`` keeps its meaning however many there are.
+    """Return the weighted mean of the tasks' losses; being a mean, it leaves the meaning of ``rho`` unchanged.
 
     ``sum_k weight_k l_k(scores_k, labels_k) / sum_k weight_k``
 
@@ -77,36 +80,38 @@ def task_loss(tasks: Sequence[Task], scores: Any, labels: Any) -> Tensor:
         >>> task_loss([Task(2), Task(2)], [torch.zeros(3, 2)] * 2, [torch.zeros(3, dtype=torch.long)] * 2)
         tensor(0.6931)
     """
-    given = [scores] if isinstance(scores, Tensor) else list(scores)
-    known = [labels] if isinstance(labels, Tensor) else list(labels)
-    if not len(given) == len(known) == len(tasks):
+    all_scores = [scores] if isinstance(scores, Tensor) else list(scores)
+    all_labels = [labels] if isinstance(labels, Tensor) else list(labels)
+    if not len(all_scores) == len(all_labels) == len(tasks):
         raise refuse(
-            "tasks", f"{len(tasks)} tasks stand beside {len(given)} scores and {len(known)} labels", "give one of each"
+            "tasks",
+            f"{len(tasks)} tasks stand beside {len(all_scores)} scores and {len(all_labels)} labels",
+            "give one of each",
         )
     total = sum(task.weight for task in tasks)
-    losses = [task.weight * task.loss(s, y) for task, s, y in zip(tasks, given, known, strict=True)]
+    losses = [task.weight * task.loss(s, y) for task, s, y in zip(tasks, all_scores, all_labels, strict=True)]
     return torch.stack(losses).sum() / total
 
 
 @final
-class Reader(nn.Module):
-    """A classifier or regression of several labels: a shared trunk, and a linear layer for each.
+class PredictionHead(nn.Module):
+    """Network that predicts several labels: a shared trunk, and a linear layer for each label.
 
-    ``s_k(z) = W_k h(z) + b_k`` with ``h`` the identity (softmax regression) or a perceptron with ReLUs
+    ``s_k(z) = W_k h(z) + b_k`` with ``h`` the identity (softmax regression) or a multilayer perceptron with ReLUs
 
     Args:
         dimension: features of ``z``, ``(N, dimension)``.
         tasks: the labels.
-        hidden: widths of the trunk's layers; none for a linear reader.
+        hidden: widths of the trunk's layers; none for a linear head.
 
     Raises:
         ArgumentError: there is no task, or a width is not positive.
 
     Examples:
-        >>> reader = Reader(4, [Task(2), Task(3)], hidden=(8,))
-        >>> [tuple(scores.shape) for scores in reader(torch.zeros(5, 4))]
+        >>> head = PredictionHead(4, [Task(2), Task(3)], hidden=(8,))
+        >>> [tuple(scores.shape) for scores in head(torch.zeros(5, 4))]
         [(5, 2), (5, 3)]
-        >>> tuple(Reader(4, [Task(2)])(torch.zeros(5, 4)).shape)
+        >>> tuple(PredictionHead(4, [Task(2)])(torch.zeros(5, 4)).shape)
         (5, 2)
     """
 
@@ -122,7 +127,7 @@ class Reader(nn.Module):
         self.heads = nn.ModuleList([nn.Linear(widths[-1], task.outputs) for task in tasks])
 
     def forward(self, z: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return scores ``(N, outputs)``; of several tasks a tuple of them."""
+        """Return scores ``(N, outputs)``, for several tasks a tuple of them."""
         h = self.trunk(z)
         scores = [head(h) for head in self.heads]
         return tuple(scores) if len(scores) > 1 else scores[0]

@@ -1,4 +1,4 @@
-"""The game of a privacy filter: keep what is useful, hide what is private."""
+"""The game of a privacy filter: the risk that trades utility against leakage."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from minimaxopt import Game
 from minimaxopt.errors import ArgumentError
-from minimaxopt_privacy.checks import check_size
+from minimaxopt_privacy.checks import check_number
 from minimaxopt_privacy.game.prediction_heads import Task, task_loss
 
 Leader: TypeAlias = dict[str, nn.Module]
-"""The filter and the utility head that co-operates with it."""
+"""The filter (``"filter"``) and the utility head that cooperates with it (``"head"``)."""
 
 Adversary: TypeAlias = nn.Module | Mapping[str, nn.Module]
-"""Who infers what is private: one reader, or a committee of several by name."""
+"""A head that infers the private label, or a committee of several by name."""
 
 Batch: TypeAlias = tuple[Tensor, Any, Any]
 """Features ``(N, d)``, useful labels ``(N,)`` and private labels ``(N,)`` (each a sequence of such for several)."""
@@ -32,18 +32,18 @@ class PrivacyRisk:
 
     ``f((u, w), v) = rho E[l(w(z(x; u)), y)] - E[l(v(z(x; u)), s)] + (penalty / 2) |u|^2 + (head_penalty / 2) |w|^2``
 
-    with ``y`` the useful label and ``s`` the private one. The leader ``(u, w)`` minimises: its head reads as well as it
-    can, its filter helps the head and hinders the adversary. The follower maximises, that is, reads ``s`` as well as it
-    can. Of a committee each member reads for itself, and the mean of their losses counts, so that every member's
-    maximum is its own.
+    with ``y`` the useful label and ``s`` the private one. The leader ``(u, w)`` minimises: its head predicts ``y`` as
+    well as it can, its filter helps the head and hinders the adversary. The follower maximises, that is, predicts ``s``
+    as well as it can. The members of a committee predict separately and the mean of their losses counts, so that each
+    member has its own maximum.
 
     Args:
-        rho: the price of a nat of utility loss, in nats of private loss; not negative.
-        utility: what is useful; by default one class, whatever the number of classes.
-        private: the same of what is private.
-        penalty: of the squared norm of the filter's parameters, by which a free scale is settled; not negative.
-        head_penalty: of that of the head's: with both, the product of head and filter is kept small, which guards the
-            utility against overfitting; not negative.
+        rho: price of a nat of utility loss, in nats of private loss, >= 0.
+        utility: the useful labels; by default one class label, of any number of classes.
+        private: the private labels, the same.
+        penalty: weight of the squared norm of the filter's parameters, which fixes a free scale, >= 0.
+        head_penalty: weight of the squared norm of the head's parameters, >= 0. With both, the product of head and
+            filter stays small, which guards the utility against overfitting.
 
     Raises:
         ArgumentError: ``rho`` or a penalty is negative or not finite.
@@ -66,8 +66,8 @@ class PrivacyRisk:
     def __post_init__(self) -> None:
         if not 0 <= self.rho < float("inf"):
             raise ArgumentError(f"rho: is {self.rho}; the price of utility must be finite and not negative")
-        check_size("penalty", self.penalty)
-        check_size("head_penalty", self.head_penalty)
+        check_number("penalty", self.penalty)
+        check_number("head_penalty", self.head_penalty)
 
     def __call__(self, leader: Leader, adversary: Adversary, batch: Batch) -> Tensor:
         """Return the risk on a batch."""
@@ -86,10 +86,10 @@ def privacy_risk(rho: float) -> PrivacyRisk:
     """Return the risk for one useful and one private class label, as :class:`PrivacyRisk`.
 
     Args:
-        rho: as there.
+        rho: price of a nat of utility loss, in nats of private loss, >= 0.
 
     Raises:
-        ArgumentError: as there.
+        ArgumentError: ``rho`` is negative or not finite.
 
     Examples:
         >>> privacy_risk(rho=1.0).penalty
@@ -112,17 +112,17 @@ def privacy_game(
     """Return the game in which a filter and its utility head lead, and an adversary follows.
 
     ``min_{u,w} max_v f((u, w), v)`` with the risk of :class:`PrivacyRisk`; ``solve(game, order="maximin")`` plays it
-    with the adversary as the leader, and gives the attacker with the best worst case.
+    with the adversary as the leader, and returns the adversary with the best worst case.
 
     Args:
-        filter_: maps features ``(N, d)`` to what may be published, ``(N, k)``.
+        filter_: maps features ``(N, d)`` to the published vector ``(N, k)``.
         head: maps ``(N, k)`` to scores of the useful classes; to a sequence of scores for several tasks.
         adversary: maps ``(N, k)`` to scores of the private classes; or several by name.
         rho: as in :class:`PrivacyRisk`.
-        utility: as there.
-        private: as there.
-        penalty: as there.
-        head_penalty: as there.
+        utility: as in :class:`PrivacyRisk`.
+        private: as in :class:`PrivacyRisk`.
+        penalty: as in :class:`PrivacyRisk`.
+        head_penalty: as in :class:`PrivacyRisk`.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -131,7 +131,7 @@ def privacy_game(
         >>> privacy_game(nn.Linear(8, 2), nn.Linear(2, 3), nn.Linear(2, 2), rho=4.0).responding
         False
 
-    Source: as :class:`PrivacyRisk`.
+    Source: Hamm and Mehra 2018, Sec. 5.2.
     """
     follower = dict(adversary) if isinstance(adversary, Mapping) else adversary
     return Game(PrivacyRisk(rho, utility, private, penalty, head_penalty), {"filter": filter_, "head": head}, follower)

@@ -1,4 +1,4 @@
-"""What the minimax-filter study says of GENKI: smile kept, gender hidden, shares of 200 test faces read right."""
+"""Published results of the minimax-filter study of GENKI: accuracies for smile and gender on 200 test faces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ README: dict[str, tuple[float, float]] = {
     "linear": (0.825, 0.52),
     "mlp": (0.88, 0.66),
 }
-"""Smile and gender at d = 10, as the README of the study's code tells them."""
+"""Smile and gender at d = 10, from the README of the study's code."""
 
 STORED: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "random": ((0.83, 0.85, 0.885, 0.9), (0.84, 0.865, 0.875, 0.86)),
@@ -22,14 +22,14 @@ STORED: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "minimax, first": ((0.88, 0.865, 0.885, 0.905), (0.49, 0.475, 0.475, 0.535)),
     "minimax, last": ((0.91, 0.89, 0.895, 0.905), (0.79, 0.525, 0.59, 0.46)),
 }
-"""Smile and gender at each of ``DIMENSIONS``, from the arrays that its genki.mat carries; they disagree with the README.
+"""Smile and gender at each of ``DIMENSIONS``, from the arrays in its genki.mat; they disagree with the README.
 
-The minimax filter's array has five rows, whose settings the file does not tell: the first and the last are given. The
+The minimax filter's array has five rows, whose settings the file does not state: the first and the last are listed. The
 attacker there is a softmax classifier, not the worst of several families.
 """
 
 UTILITY_GOAL, LEAKAGE_GOAL = 0.88, (0.60, 0.66)
-"""The study's NN filter: the utility to hold, and the range of leakages to fall below."""
+"""The study's MLP filter: the utility to keep, and the range of leakages to stay below."""
 
 LINEAR_GOAL = (0.825, 0.52)
 """The study's linear filter: utility and leakage to dominate."""
