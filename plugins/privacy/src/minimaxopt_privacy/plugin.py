@@ -1,4 +1,4 @@
-"""What this plugin brings to minimaxopt."""
+"""Hooks of the plugin: its problems and its command."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def register_problems(register: Callable[[str, Callable[..., Problem]], None]) -
 @hookimpl
 def register_commands(cli: typer.Typer) -> None:
     """Add `minimaxopt privacy`."""
-    from minimaxopt_privacy.commands import app
+    from minimaxopt_privacy.cli import app
 
     cli.add_typer(app, name="privacy")

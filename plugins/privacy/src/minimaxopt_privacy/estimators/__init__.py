@@ -1,0 +1,1 @@
+"""Filters as scikit-learn transformers: minimax, classical, and noise mechanisms."""

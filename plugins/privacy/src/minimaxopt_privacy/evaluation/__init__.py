@@ -1,0 +1,1 @@
+"""How much a fitted filter keeps and leaks, and the trade-off between the two."""

@@ -1,0 +1,267 @@
+"""Utility and leakage of a filter: fresh predictors, trained on filtered data and scored on held-out filtered data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from minimaxopt_privacy.checks import check_choice, check_count, refuse
+from minimaxopt_privacy.game.labels import Column, Target, column_names, label_columns
+from minimaxopt_privacy.game.prediction_heads import Kind
+from minimaxopt_privacy.predictors import FAMILIES, advantage, balanced_accuracy, chosen_settings, fit_predictor
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+
+def wilson(successes: int, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson confidence interval of a proportion.
+
+    Args:
+        successes: 0 to ``count``.
+        count: number of trials, >= 1.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Examples:
+        >>> [round(end, 3) for end in wilson(176, 200)]
+        [0.828, 0.918]
+
+    Source: Wilson 1927, computed by SciPy.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, check_count("count", count)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@final
+@dataclass(frozen=True)
+class Score:
+    """Score of one family of predictors on held-out data.
+
+    Args:
+        family: ``"logistic"``, ``"rbf-svm"``, ``"random-forest"``, ``"mlp"``, or the class name of an estimator.
+        value: balanced accuracy; for regression the coefficient of determination.
+        validated: the same by cross-validation on the training data, by which the settings were chosen.
+        settings: the chosen settings.
+        interval: 95% interval over the choice of test samples; ``None`` for regression.
+        accuracy: share of correct predictions, which a rare class hardly moves; ``None`` for regression.
+    """
+
+    family: str
+    value: float
+    validated: float
+    settings: Mapping[str, Any]
+    interval: tuple[float, float] | None
+    accuracy: float | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Reading:
+    """Scores of fresh predictors of all families on one label.
+
+    Args:
+        label: its name.
+        kind: ``"classification"`` or ``"regression"``.
+        chance: score of a predictor that sees nothing: one over the number of classes; 0 for regression.
+        scores: one for each family.
+
+    Examples:
+        >>> low, high = (Score(name, v, v, {}, None) for name, v in (("logistic", 0.5), ("mlp", 0.7)))
+        >>> Reading("gender", "classification", 0.5, (low, high)).best.family
+        'mlp'
+    """
+
+    label: str
+    kind: Kind
+    chance: float
+    scores: tuple[Score, ...]
+
+    @property
+    def best(self) -> Score:
+        """The greatest score on held-out data: the worst case of an attack."""
+        return max(self.scores, key=lambda score: score.value)
+
+    @property
+    def validated(self) -> Score:
+        """The score of the family with the best cross-validation score, chosen without the test data."""
+        return max(self.scores, key=lambda score: score.validated)
+
+    def gain(self, score: Score) -> float:
+        """Return the advantage of a score over a guess, which makes labels comparable."""
+        return advantage(score.value, self.chance)
+
+
+@final
+@dataclass(frozen=True)
+class Evaluation:
+    """Utility and leakage of a fitted filter, by predictors trained afterwards.
+
+    Args:
+        utility: scores on the useful labels.
+        private: scores on the private labels.
+
+    Examples:
+        >>> score = Score("logistic", 0.6, 0.6, {}, (0.5, 0.7))
+        >>> reading = Reading("gender", "classification", 0.5, (score,))
+        >>> Evaluation((reading,), (reading,)).leakage
+        0.6
+    """
+
+    utility: tuple[Reading, ...]
+    private: tuple[Reading, ...]
+
+    @property
+    def useful(self) -> float:
+        """The utility: the validated score on the useful label with the least gain over a guess."""
+        return min(self.utility, key=lambda reading: reading.gain(reading.validated)).validated.value
+
+    @property
+    def leakage(self) -> float:
+        """The leakage: the greatest held-out score of any family, on the label with the most gain over a guess."""
+        return self.worst.value
+
+    @property
+    def worst(self) -> Score:
+        """The score of the attack that gives the leakage."""
+        return self.most_leaked.best
+
+    @property
+    def most_leaked(self) -> Reading:
+        """The scores on the private label with the most gain over a guess."""
+        return max(self.private, key=lambda reading: reading.gain(reading.best))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the evaluation as plain values for JSON."""
+        return {"useful": self.useful, "leakage": self.leakage, "worst": self.worst.family, **asdict(self)}
+
+
+def evaluate_filter(
+    filter_: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    private: Any,
+    X_test: ArrayLike,
+    y_test: ArrayLike,
+    private_test: Any,
+    *,
+    families: Sequence[str | BaseEstimator] = FAMILIES,
+    utility_families: Sequence[str | BaseEstimator] | None = None,
+    utility_target: Target = "auto",
+    private_target: Target = "auto",
+    folds: int = 3,
+    random_state: int = 0,
+) -> Evaluation:
+    """Evaluate a fitted filter by fresh predictors of several families, for the useful and the private labels alike.
+
+    Every predictor is trained, and its settings chosen by cross-validation, on the filtered training data alone. It is
+    scored once, on held-out filtered data. Every class counts alike, however rare.
+
+    Args:
+        filter_: anything with ``transform``; ``None`` publishes X itself.
+        X: features ``(N, n_features)`` on which the predictors are trained. They should not be those that the filter
+            was fitted on, on which it hides more than on others.
+        y: their useful labels, ``(N,)`` or ``(N, k)``.
+        private: their private labels, the same.
+        X_test: held-out features.
+        y_test: their useful labels; a class without training samples counts as wrongly predicted.
+        private_test: their private labels.
+        families: ``"logistic"``, ``"rbf-svm"``, ``"random-forest"``, ``"mlp"``, or scikit-learn estimators; the worst
+            of them is the leakage.
+        utility_families: families for the useful labels; by default the same.
+        utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
+        private_target: the same for ``private``.
+        folds: number of folds of the cross-validation.
+        random_state: seed of predictors and folds.
+
+    Raises:
+        ArgumentError: labels do not match the samples or are constant, or there is no such family.
+
+    Returns:
+        Utility and leakage, with the scores that they come from.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(300, 2))
+        >>> y, private = X[:, 0] > 0, X[:, 1] > 0
+        >>> split = (slice(0, 200), slice(200, 300))
+        >>> (train, test) = (tuple(part[rows] for part in (X, y, private)) for rows in split)
+        >>> evaluate_filter(None, *train, *test, families=["logistic"]).leakage > 0.95
+        True
+    """
+    chosen = {"private": families, "y": families if utility_families is None else utility_families}
+    for argument, names in (("families", families), ("utility_families", chosen["y"])):
+        if not names or isinstance(names, str):
+            raise refuse(argument, f"it is {names!r}", f"list some of {', '.join(FAMILIES)}")
+        for family in names:
+            if not hasattr(family, "fit"):
+                check_choice(argument, family, FAMILIES)
+    targets: dict[str, Target] = {"y": utility_target, "private": private_target}
+    z, z_test = (np.asarray(part if filter_ is None else filter_.transform(part)) for part in (X, X_test))
+
+    def readings(name: str, labels: Any, test: Any) -> tuple[Reading, ...]:
+        train_columns = label_columns(name, labels, len(z))
+        test_columns = label_columns(f"{name}_test", test, len(z_test))
+        if (count := len(train_columns)) != len(test_columns):
+            raise refuse(
+                f"{name}_test", f"has {len(test_columns)} labels a sample, {name} has {count}", "give the same ones"
+            )
+        return tuple(
+            _reading(z, a, z_test, b, Column.of(label, a, targets[name]), chosen[name], folds, random_state)
+            for label, a, b in zip(column_names(name, count), train_columns, test_columns, strict=True)
+        )
+
+    return Evaluation(readings("y", y, y_test), readings("private", private, private_test))
+
+
+def _reading(
+    z: NDArray[Any],
+    labels: NDArray[Any],
+    z_test: NDArray[Any],
+    labels_test: NDArray[Any],
+    column: Column,
+    families: Sequence[str | BaseEstimator],
+    folds: int,
+    random_state: int,
+) -> Reading:
+    scores: list[Score] = []
+    for family in families:
+        predictor = fit_predictor(family, z, labels, column.kind, folds=folds, random_state=random_state)
+        interval, accuracy = None, None
+        if column.kind == "classification":
+            predictions = predictor.predict(z_test)
+            value = balanced_accuracy(labels_test, predictions)
+            accuracy = float(np.mean(predictions == labels_test))
+            interval = balanced_interval(value, labels_test)
+        else:
+            value = float(predictor.score(z_test, labels_test))
+        validated = float(predictor.best_score_)
+        validated = validated if math.isfinite(validated) else 0.0
+        name = family if isinstance(family, str) else type(family).__name__
+        scores.append(Score(name, value, validated, chosen_settings(predictor, column.kind), interval, accuracy))
+    return Reading(column.name, column.kind, column.chance, tuple(scores))
+
+
+def balanced_interval(value: float, labels: NDArray[Any]) -> tuple[float, float]:
+    """Return the 95% interval of a balanced accuracy: Wilson's, for the effective number of samples.
+
+    ``k`` classes of ``n_c`` samples determine the mean recall as well as ``k^2 / sum_c 1 / n_c`` samples in classes of
+    equal size do.
+
+    >>> balanced_interval(0.88, np.array([0, 1] * 100)) == wilson(176, 200)
+    True
+    >>> [round(end, 2) for end in balanced_interval(0.88, np.array([0] * 190 + [1] * 10))]
+    [0.73, 0.94]
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    effective = max(1, round(float(len(counts) ** 2 / (1 / counts).sum())))
+    return wilson(round(value * effective), effective)

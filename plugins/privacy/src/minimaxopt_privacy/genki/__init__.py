@@ -1,0 +1,1 @@
+"""The minimax-filter study of GENKI's faces, repeated."""
