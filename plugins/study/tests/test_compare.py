@@ -17,9 +17,10 @@ from minimaxopt_study import tables
 from minimaxopt_study._judge import Verdict
 from minimaxopt_study._side_by_side import markdown, show, summary
 from minimaxopt_study.compare import Comparison, Pair, Side, compare
+from minimaxopt_study.kinds import VERSIONS
 from minimaxopt_study.names import LWA, MINIMAX_GRAD, NO_DEFENSE
 from minimaxopt_study.page import DASH
-from minimaxopt_study.plan import current_sources, derive
+from minimaxopt_study.plan import derive
 from minimaxopt_study.profile import load_profile
 from minimaxopt_study.results import Results, Row
 from minimaxopt_study.study import Study
@@ -35,7 +36,7 @@ DATA = {"name": "images", "note": "made up", "train": 4000, "evaluated": 1000, "
 def side(label: str, results: Results, data: dict[str, Any] = DATA, code: str = "c" * 64, **changes: Any) -> Side:
     known = {"eta": results.eta, "seeds": results.seeds, "rounds": results.rounds}
     profile = load_profile("quick", **(known | changes))
-    return Side(label, profile, data, {seed: {"evaluation": code} for seed in results.seeds}, results)
+    return Side(label, profile, data, {"evaluation": (code,)}, results)
 
 
 def more_rounds(results: Results, rounds: int) -> Results:
@@ -198,17 +199,16 @@ def stored(folder: Path, error: float, **changes: str) -> Path:
     """A folder as a run leaves it, without weights: all errors are `error`."""
     folder.mkdir()
     profile = load_profile(str(write_profile(folder, **changes)))
-    sources = dict.fromkeys(profile.seeds, current_sources())
-    study = Study(folder, profile, DATA, sources, [])
+    study = Study(folder, profile, DATA, dict.fromkeys(profile.seeds, VERSIONS), [])
     study.save()
     attacks = [*(f"FGSM{number}" for number in range(1, profile.rounds + 1)), "No attack", "FGSM-curr"]
-    plan = derive(profile, DATA["fingerprint"], sources)
+    plan = derive(profile, DATA["fingerprint"])
     evaluation = {"errors": dict.fromkeys(attacks, error), "attnet": {"fresh": error}, "attnet_train": {"fresh": error},
                   "images": 1000, "seconds": {}}  # fmt: skip
     for task in plan.graph:
         if task.kind in ("evaluation", "attack network"):
             values = evaluation if task.kind == "evaluation" else {"saturated": 0.0}
-            study.store.put(task.key, {"values": values, "seconds": 1.0})
+            study.store.put(task.key, {"version": 0, "values": values, "seconds": 1.0, "sources": "s" * 64})
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tiny_study import invoke, write_profile
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt_study.plan import FUNCTIONS, current_sources
+from minimaxopt_study.kinds import VERSIONS
 from minimaxopt_study.record import record
 from minimaxopt_study.store import DiskFullError, Store, StoreError
 from minimaxopt_study.study import open_study
@@ -117,23 +118,79 @@ def test_seeds_are_added(studies: Path, tmp_path: Path) -> None:
     }
 
 
-def test_a_seed_added_later_keeps_the_sources_of_the_others(studies: Path, tmp_path: Path) -> None:
-    old, dest = tmp_path / "old", tmp_path / "dest"
-    shutil.copytree(studies / "0", old)
-    before = open_study(old)
-    sources = dict.fromkeys(FUNCTIONS, "x")
-    rewrite(old, sources=sources)  # one mapping for all seeds, as it was written once
-    for now, then in zip(before.plan.graph, open_study(old).plan.graph, strict=True):
-        (before.store.results / now.key).rename(before.store.results / then.key)
-    record(old, dest)
+def of_older_code(study: Path, where: Path) -> Path:
+    """A copy of a study as the code from before versions would have left it: named by hashes that took in the sources."""
+    shutil.copytree(study, where)
+    content = json.loads((where / "run.json").read_text())
+    del content["versions"]
+    (where / "run.json").write_text(
+        json.dumps(content | {"sources": {str(s): {} for s in content["profile"]["seeds"]}})
+    )
+    names: dict[str, str] = {}
+    for task in open_study(study).plan.graph:
+        path = where / "store" / task.key
+        result = json.loads((path / "result.json").read_text())
+        assert result.pop("version") == 0
+        names[task.key] = name = hashlib.sha256(f"sources and {task.key}".encode()).hexdigest()[:40]
+        result |= {"key": name, "parents": {role: names[key] for role, key in result["parents"].items()}}
+        (path / "result.json").write_text(json.dumps(result))
+        path.rename(where / "store" / name)
+    return where
+
+
+def test_a_study_of_older_code_is_read_and_goes_on(studies: Path, tmp_path: Path) -> None:
+    old = of_older_code(studies / "0", tmp_path / "old")
+    (old / "tables" / "table3.json").unlink()
+    told = json.loads(invoke("status", str(old), "--json").output)
+    assert all(kind["done"] and not kind["left"] for kind in told["kinds"].values())
+    assert (told["outdated"], told["seconds_left"]) == ({}, 0.0)
+    assert invoke("report", str(old)).exit_code == 0
+    for name in ("tables/table3.json", "claims.json"):
+        assert content(old)[name] == content(studies / "0")[name]
+    assert invoke("compare", str(old), str(studies / "0")).exit_code == 0
+    evaluation = open_study(old).plan.evaluations["LWA", ETA, 0]
+    shutil.rmtree(open_study(old).store.path(evaluation))
+    done = run(studies, old, "0")
+    assert done.exit_code == 0, done.output
+    assert "1 tasks computed" in done.output
+    assert content(old)["tables/table3.json"] == content(studies / "0")["tables/table3.json"]
+
+
+def test_seeds_of_older_and_of_new_code_are_recorded_together(studies: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    record(of_older_code(studies / "0", tmp_path / "old"), dest)
+    assert record(studies / "0", dest).copied == 0  # the same results under the names of today
     record(studies / "1", dest)
-    assert open_study(dest).sources == {0: sources, 1: current_sources()}
     assert {number["n"] for number in means(dest, 3)} == {2}
-    with pytest.raises(
-        ArgumentError, match=r"records seed 0 as other sources computed it \(undefended, .*new seeds alone"
-    ):
+    told = json.loads(invoke("status", str(dest), "--json").output)
+    assert (told["recorded"], told["seconds_left"], told["outdated"]) == (True, None, {})
+    assert "a record, without weights\n" in invoke("status", str(dest)).output
+
+
+def test_a_seed_recorded_in_another_version_is_not_added_again(studies: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    record(studies / "0", dest)
+    rewrite(dest, versions={"0": VERSIONS | {"lwa": 7}})
+    with pytest.raises(ArgumentError, match=r"records seed 0 in other versions of lwa; .*new seeds alone"):
         record(studies / "0", dest)
-    assert {number["n"] for number in means(dest, 3)} == {2}
+    record(studies / "1", dest)
+    assert open_study(dest).versions == {0: VERSIONS | {"lwa": 7}, 1: VERSIONS}
+
+
+def test_seeds_run_without_autoattack_are_added(studies: Path, tmp_path: Path) -> None:
+    profile = open_study(studies / "0").profile
+    assert profile.modern is not None
+    modern = profile.modern.model_dump(mode="json") | {"autoattack_images": 3}
+    attacked = other(studies / "0", tmp_path / "attacked", modern=modern)
+    for first, second in ((attacked, studies / "1"), (studies / "1", attacked)):
+        dest = tmp_path / first.name
+        if first is attacked:
+            dest = tmp_path / "dest"
+        record(first, dest)
+        record(second, dest)
+        merged = open_study(dest).profile.modern
+        assert merged is not None
+        assert merged.autoattack_images == 3
 
 
 def test_a_run_in_a_copy_of_a_record_computes_only_the_new_seed(studies: Path, tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_study import invoke, trained, write_profile
+from tiny_study import invoke, write_profile
 
 from minimaxopt_study import work
 from minimaxopt_study._desk import Desk
 from minimaxopt_study._images import open_images
+from minimaxopt_study.kinds import KINDS
 from minimaxopt_study.names import MAXIMIN, MINIMAX, adv
-from minimaxopt_study.plan import FUNCTIONS, derive
+from minimaxopt_study.plan import derive
 from minimaxopt_study.profile import load_profile
 from minimaxopt_study.results import gather
 from minimaxopt_study.store import Store, write_json
@@ -100,28 +101,25 @@ def test_status_and_report(finished: Path) -> None:
     assert (out / "report.html").is_file()
 
 
-def test_a_report_outlives_its_sources(finished: Path, tmp_path: Path) -> None:
+def test_a_report_outlives_a_version(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
-    assert "sources have changed" not in invoke("status", str(out)).output
+    assert "a run would compute anew" not in invoke("status", str(out)).output
     content = json.loads((out / "run.json").read_text())
-    store = Store(out)
-    for task in derive(load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"]).graph:
-        assert store.result(task.key)["sources"] == content["sources"]["0"][task.kind]
     before = (out / "tables" / "table3.json").read_bytes()
-    older = derive(
-        load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"], dict.fromkeys(FUNCTIONS, "x")
-    )
-    now = derive(load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"])
-    for old, new in zip(older.graph, now.graph, strict=True):  # as if these results had been made by other sources
-        (store.results / new.key).rename(store.results / old.key)
-    # One mapping for all seeds is how studies were written before seeds could be added later.
-    for sources in (dict.fromkeys(FUNCTIONS, "x"), {"0": dict.fromkeys(FUNCTIONS, "x")}):
-        (out / "run.json").write_text(json.dumps(content | {"sources": sources}))
-        (out / "tables" / "table3.json").unlink()
-        assert invoke("report", str(out)).exit_code == 0
-        assert (out / "tables" / "table3.json").read_bytes() == before
-        assert "sources have changed" in invoke("status", str(out)).output
+    versions = {"0": dict.fromkeys(KINDS, 7)}
+    profile, fingerprint = load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"]
+    store, now, other = Store(out), derive(profile, fingerprint), derive(profile, fingerprint, {0: versions["0"]})
+    for today, then in zip(now.graph, other.graph, strict=True):  # as if these results had been of another version
+        store.path(today.key).rename(store.path(then.key))
+    (out / "run.json").write_text(json.dumps(content | {"versions": versions}))
+    (out / "tables" / "table3.json").unlink()
+    assert invoke("report", str(out)).exit_code == 0
+    assert (out / "tables" / "table3.json").read_bytes() == before
+    told = json.loads(invoke("status", str(out), "--json").output)
+    assert told["outdated"] == {kind: [[7], KINDS[kind].version] for kind in KINDS}
+    assert all(not kind["left"] for kind in told["kinds"].values())
+    assert "lwa: in version 7 here, 0 today; a run would compute anew" in invoke("status", str(out)).output
 
 
 def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(finished: Path, tmp_path: Path) -> None:
@@ -284,7 +282,7 @@ def test_a_study_of_another_version_is_left_alone(finished: Path, tmp_path: Path
     assert json.loads((out / "run.json").read_text()) == content
 
 
-HOLLOW = '{"format": 1, "profile": {}, "data": {}, "sources": [], "runs": null}'
+HOLLOW = '{"format": 1, "profile": {}, "data": {}, "versions": [], "runs": null}'
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', HOLLOW])
@@ -386,9 +384,9 @@ def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> 
     torch.set_num_threads(1)
     try:
         desk = Desk(Store(out), lambda: open_images(held_out=100), tmp_path / "scratch", checkpoint_every=1)
-        outcome = trained(work.attnet_game(task, desk))
+        outcome = work.attnet_game(task, desk)
         assert list((tmp_path / "scratch").iterdir())
-        resumed = trained(work.attnet_game(task, desk))
+        resumed = work.attnet_game(task, desk)
     finally:
         torch.set_num_threads(threads)
     kept = Store(out).tensors(task.key)
@@ -397,48 +395,3 @@ def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> 
     for name, tensor in kept.items():
         assert torch.equal(outcome.tensors[name], tensor), name
         assert torch.equal(resumed.tensors[name], tensor), name
-
-
-def test_trainings_side_by_side_are_the_same_as_alone(finished: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = invoke(
-        "run", "--profile", str(finished / "tiny.toml"), "--out", str(out), "--together", "4", "--workers", "1"
-    )
-    assert done.exit_code == 0, done.output
-    alone, beside = Store(finished / "out"), Store(out)
-    keys = {path.parent.name for path in beside.results.glob("*/result.json")}
-    assert keys == {path.parent.name for path in alone.results.glob("*/result.json")}
-    for key in keys:
-        one, other = alone.result(key), beside.result(key)
-        assert one.get("tensors_sha256") == other.get("tensors_sha256"), one["title"]
-
-
-def test_older_results_are_kept_on_demand_and_only_as_whole_kinds(finished: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(finished / "out", out)
-    content = json.loads((out / "run.json").read_text())
-    profile, data = str(finished / "tiny.toml"), content["data"]
-    before = open_study(out)
-    older = {"0": dict(content["sources"]["0"]) | {"lwa": "1" * 64, "minimax-grad": "2" * 64}}
-    renamed = derive(before.profile, data["fingerprint"], {0: older["0"]})
-    for old, new in zip(before.plan.graph, renamed.graph, strict=True):  # as if other sources had computed it
-        if old.key != new.key:
-            (out / "store" / old.key).rename(out / "store" / new.key)
-    (out / "run.json").write_text(json.dumps(content | {"sources": older}))
-    grads = [task for task in renamed.graph if task.kind == "minimax-grad"]
-    shutil.rmtree(out / "store" / grads[0].key)
-    done = invoke("run", "--profile", profile, "--out", str(out), "--keep")
-    assert done.exit_code == 0, done.output
-    sources = open_study(out).sources[0]
-    assert sources["lwa"] == "1" * 64  # all of it was there
-    assert sources["minimax-grad"] == before.sources[0]["minimax-grad"]  # one was missing: all are computed anew
-    titles = [open_study(out).store.result(key)["title"] for key in sources_of(out, "lwa")]
-    assert titles
-    anew = invoke("run", "--profile", profile, "--out", str(out))
-    assert anew.exit_code == 0, anew.output
-    assert open_study(out).sources[0] == before.sources[0]
-
-
-def sources_of(out: Path, kind: str) -> list[str]:
-    study = open_study(out)
-    return [task.key for task in study.plan.graph if task.kind == kind and task.key in study.store]

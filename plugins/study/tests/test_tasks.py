@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from minimaxopt_study import _sources, measure, modern, work
+from minimaxopt_study.kinds import FUNCTIONS
 from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
-from minimaxopt_study.plan import FUNCTIONS, derive, trainings
+from minimaxopt_study.plan import derive, trainings
 from minimaxopt_study.profile import Profile, load_profile
 from minimaxopt_study.tasks import Graph, Task, canonical
 
-BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "images", 0, "sources")
+BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "images", 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "ima
         {"parents": ()},
         {"data": "other images"},
         {"seed": 1},
-        {"sources": "other sources"},
+        {"version": 2},
     ],
 )
 def test_key_changes_with_what_determines_the_result(change: dict[str, object]) -> None:
@@ -136,9 +137,9 @@ def test_trainings_are_the_tasks_with_steps() -> None:
 
 def test_sources_leave_out_the_report() -> None:
     found = _sources.closure(("minimaxopt_study.work",))
-    assert {"minimaxopt.run", "minimaxopt.calculus", "minimaxopt_adversarial.attacks"} <= found
+    assert {"minimaxopt.loop.solve", "minimaxopt.calculus.gradients", "minimaxopt_adversarial.attacks"} <= found
     assert not found & {"minimaxopt_study.report", "minimaxopt_study.tables", "minimaxopt_study.plan", "minimaxopt.cli"}
-    assert "minimaxopt.run" not in _sources.closure(("minimaxopt_study.measure",))
+    assert "minimaxopt.loop.solve" not in _sources.closure(("minimaxopt_study.measure",))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_study import trained
 
 from minimaxopt import Batches
 from minimaxopt_adversarial import attack_in_batches, error_rate, fgsm
@@ -73,13 +72,13 @@ def test_curves_can_be_measured_on_some_of_the_images(desk: Desk) -> None:
         minimax_attnet=training, minimax_grad=grad, attacker={"hidden": [5]}, figures={"points": 2, "curve_digits": 30}
     )
     game = made.graph[made.classifiers["Minimax-AttNet", 0.2, 0]]
-    outcome = trained(work.attnet_game(game, desk))
+    outcome = work.attnet_game(game, desk)
     assert outcome.values["curve digits"] == 30
     alone = made.graph[made.grad_runs[0.2, 0]]
-    curve = trained(work.minimax_grad(alone, desk)).values["curve"]
+    curve = work.minimax_grad(alone, desk).values["curve"]
     start = new_classifier(alone.setting("classifier"), work._stream(alone, "classifier")).eval()
     assert curve["clean"][0] == error_rate(start, desk.images.x_test[:30], desk.images.y_test[:30])
     every = replace(alone, settings=canonical(json.loads(alone.settings) | {"curve_digits": None}))
-    whole = trained(work.minimax_grad(every, desk))
+    whole = work.minimax_grad(every, desk)
     assert whole.values["curve digits"] == len(desk.images.y_test) == 100
     assert whole.values["curve"]["clean"][0] == error_rate(start, desk.images.x_test, desk.images.y_test)

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
-from minimaxopt import solve_many
 from minimaxopt.cli.app import application
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from minimaxopt_study._desk import Outcome, Training
 
 TINY = """
 name = "tiny"
@@ -81,11 +78,6 @@ def write_profile(folder: Path, **changes: str) -> Path:
     path = folder / "tiny.toml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def trained(training: Training) -> Outcome:
-    """What a training alone finds."""
-    return training.finish(solve_many([training.run])[0])
 
 
 def invoke(*arguments: str) -> Any:

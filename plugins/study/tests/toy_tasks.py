@@ -12,6 +12,7 @@ import torch
 
 from minimaxopt.errors import ResumeError
 from minimaxopt_study._desk import Desk, Outcome
+from minimaxopt_study.earlier_results import open_store
 from minimaxopt_study.runner import Summary, compute
 from minimaxopt_study.store import Store
 from minimaxopt_study.tasks import Graph, Task, canonical
@@ -26,7 +27,7 @@ FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow"
 def run_graph(graph: Graph, folder: Path, *arguments: Any, **options: Any) -> Summary:
     """Compute a graph as a study does: holding its folder."""
     with Store(folder).lock():
-        return compute(graph, folder, *arguments, **options)
+        return compute(graph, open_store(folder), *arguments, **options)
 
 
 def add(task: Task, desk: Desk) -> Outcome:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from minimaxopt import Run, Solution
     from minimaxopt_study.store import Store
 
 
@@ -23,19 +22,6 @@ class Outcome:
 
     values: Mapping[str, Any]
     tensors: Mapping[str, Tensor] | None = None
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training that is ready to run, alone or beside others of its kind, and what to do with its solution.
-
-    Args:
-        run: the arguments of `minimaxopt.solve`.
-        finish: makes the outcome out of the solution.
-    """
-
-    run: Run
-    finish: Callable[[Solution], Outcome]
 
 
 @dataclass

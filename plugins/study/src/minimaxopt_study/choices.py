@@ -193,7 +193,7 @@ def _as_json(profile: Profile, folder: Path, chosen: Sequence[Choice], effects: 
         "profile": profile.name,
         "seeds": list(profile.seeds),
         "data": study.data,
-        "sources": {str(seed): dict(hashes) for seed, hashes in study.sources.items()},
+        "versions": {str(seed): dict(versions) for seed, versions in study.versions.items()},
         "choices": {choice.name: {"says": choice.says, "changes": dict(choice.changes)} for choice in chosen},
         "effects": [
             {

@@ -52,13 +52,6 @@ def run(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
     device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
-    together: Annotated[
-        int, typer.Option(min=1, help="Trainings of one kind that a worker is handed at once; it plays them in turn.")
-    ] = 1,
-    keep: Annotated[
-        bool,
-        typer.Option("--keep", help="Keep what older sources computed, where all of its kind is there."),
-    ] = False,
 ) -> None:
     """Run a study, or continue one, and write its tables, figures and report."""
     from minimaxopt_study import select, study
@@ -93,7 +86,7 @@ def run(
             console, folder,
             lambda reporter, found=found, folder=folder, mine=mine: study.run(
                 found, folder, reporter, workers=workers, data_dir=str(data_dir) if data_dir else None, only=mine,
-                allow_unverified=allow_unverified_data, keep=keep, device=device, together=together,
+                allow_unverified=allow_unverified_data, device=device,
             ),
         )  # fmt: skip
     if not complete:
@@ -150,18 +143,21 @@ def status(
 
 def _table(found: "Status", title: str) -> Table:
     from minimaxopt_study.progress import clock
+    from minimaxopt_study.status import Kind
 
-    table = Table("task", "done", "running", "left", "took", "about left", title=title, title_justify="left")
-    for kind, of in found.kinds.items():
-        _add_row(table, kind, (of.done, of.running, of.left), clock(of.seconds), _about(of.seconds_left))
-    of = found.kinds.values()
-    total = (sum(k.done for k in of), sum(k.running for k in of), sum(k.left for k in of))
-    _add_row(table, "all", total, clock(found.seconds), _about(found.seconds_left), style="bold")
+    columns = ("recorded", "took") if found.recorded else ("done", "running", "left", "took", "about left")
+    table = Table("task", *columns, title=title, title_justify="left")
+    total = Kind(
+        *(sum(getattr(kind, name) for kind in found.kinds.values()) for name in ("done", "running", "left")),
+        found.seconds, found.seconds_left,
+    )  # fmt: skip
+    for name, kind in {**found.kinds, "all": total}.items():
+        counts, left = (kind.done, kind.running, kind.left), [_about(kind.seconds_left)]
+        if found.recorded:
+            counts, left = (kind.done,), []
+        table.add_row(name, *(str(count) if count else "-" for count in counts), clock(kind.seconds), *left,
+                      style="bold" if kind is total else "")  # fmt: skip
     return table
-
-
-def _add_row(table: Table, name: str, counts: tuple[int, ...], *times: str, style: str = "") -> None:
-    table.add_row(name, *(str(count) if count else "-" for count in counts), *times, style=style)
 
 
 def _lines(found: "Status") -> list[str]:
@@ -171,8 +167,12 @@ def _lines(found: "Status") -> list[str]:
         f"running for {clock(task.seconds)}, about {_about(task.seconds_left)} left: {task.title}"
         for task in found.running
     ]
-    if found.outdated:
-        lines.append("the sources have changed since: a run would compute anew what they touch")
+    for kind, (versions, today) in found.outdated.items():
+        here = ", ".join(map(str, versions))
+        lines.append(f"{kind}: in version {here} here, {today} today; a run would compute anew what differs")
+    if found.recorded:
+        missing = ", ".join(f"{kind.left} of {name!r}" for name, kind in found.kinds.items() if kind.left)
+        return [*lines, "a record, without weights" + (f"; not recorded: {missing}" if missing else "")]
     if not found.active:
         return [*lines, "no run is active"]
     what = f" ({', '.join(found.only)} only)" if found.only else ""

@@ -40,21 +40,22 @@ class Side:
 
     Args:
         label: what a person calls it, such as its folder.
-        profile, data, sources: what determines it, as in `run.json`.
+        profile, data: what determines it, as in `run.json`.
+        code: for each kind of task its versions and the hashes of its sources.
         results: what was found.
     """
 
     label: str
     profile: Profile
     data: Mapping[str, Any]
-    sources: Mapping[int, Mapping[str, str]]
+    code: Mapping[str, tuple[str, ...]]
     results: Results
 
     @classmethod
     def of(cls, study: Study) -> Side:
         """The study of a folder."""
-        return cls(str(study.folder), study.profile, study.data, study.sources,
-                   gather(study.plan, study.store, study.profile))  # fmt: skip
+        results = gather(study.plan, study.store, study.profile)
+        return cls(str(study.folder), study.profile, study.data, _code(study), results)
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,10 @@ def _verdicts(a: Side, b: Side) -> list[Verdicts]:
 
 def _origins(a: Side, b: Side) -> list[tuple[str, str, str]]:
     """The images and the code of each kind of task, where they differ."""
-    ours, theirs = ({"images": _images(side)} | _code(side) for side in (a, b))
+    ours, theirs = (
+        {"images": _images(side)} | {f"code: {kind}": ", ".join(code) for kind, code in side.code.items()}
+        for side in (a, b)
+    )
     found = ((name, ours.get(name, DASH), theirs.get(name, DASH)) for name in dict.fromkeys((*ours, *theirs)))
     return [(name, one, other) for name, one, other in found if one != other]
 
@@ -226,13 +230,14 @@ def _images(side: Side) -> str:
     return f"{data['name']}, {counts}, fingerprint {abbreviated(data['fingerprint'])}"
 
 
-def _code(side: Side) -> dict[str, str]:
-    """For each kind of task the hash of its sources; of several where seeds were added after the sources had changed."""
+def _code(study: Study) -> dict[str, tuple[str, ...]]:
+    """Return for each kind of task its versions and the hashes of its sources: several where seeds were added later."""
     by_kind: dict[str, list[str]] = {}
-    for hashes in side.sources.values():
-        for kind, digest in hashes.items():
-            by_kind.setdefault(f"code: {kind}", []).append(abbreviated(digest))
-    return {kind: ", ".join(dict.fromkeys(digests)) for kind, digests in by_kind.items()}
+    for task in study.plan.graph:
+        if task.key in study.store:
+            sources = abbreviated(study.store.result(task.key)["sources"])
+            by_kind.setdefault(task.kind, []).append(f"version {task.version} ({sources})")
+    return {kind: tuple(dict.fromkeys(code)) for kind, code in by_kind.items()}
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from minimaxopt_study._sources import digest
+from minimaxopt_study.kinds import KINDS, VERSIONS
 from minimaxopt_study.names import (
     ALTERNATING,
     CO_TRAINED,
@@ -28,24 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from minimaxopt_study.profile import Modern, Profile, Section
-
-_WORK, _MEASURE, _MODERN = "minimaxopt_study.work", "minimaxopt_study.measure", "minimaxopt_study.modern"
-# The function that computes each kind of task, and its cost a step (of modern attacks: an image and step) against a step
-# of plain training.
-KINDS: dict[str, tuple[str, float]] = {
-    "undefended": (f"{_WORK}:undefended", 1.0),
-    "examples": (f"{_MEASURE}:examples", 11.0),
-    "adversarial round": (f"{_WORK}:adversarial_round", 0.9),
-    "lwa": (f"{_WORK}:lwa", 1.9),
-    "minimax-grad": (f"{_WORK}:minimax_grad", 3.1),
-    "attnet game": (f"{_WORK}:attnet_game", 4.2),
-    "attack network": (f"{_WORK}:attack_network", 2.6),
-    "evaluation": (f"{_MEASURE}:evaluation", 40.0),
-    "panel": (f"{_MEASURE}:panel", 14.0),
-    "strong attacks": (f"{_MODERN}:strong", 1.0),
-    "autoattack": (f"{_MODERN}:auto", 1.0),
-}
-FUNCTIONS = {kind: function for kind, (function, _) in KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -73,52 +55,33 @@ class Plan:
     autoattacks: dict[tuple[str, float, int], str]
 
 
-def current_sources() -> dict[str, str]:
-    """For each kind of task, the hash of the sources that would compute it now."""
-    return {kind: digest((function.partition(":")[0],)) for kind, function in FUNCTIONS.items()}
-
-
-def derive(profile: Profile, fingerprint: str,
-           sources: Mapping[str, str] | Mapping[int, Mapping[str, str]] | None = None) -> Plan:  # fmt: skip
+def derive(profile: Profile, fingerprint: str, versions: Mapping[int, Mapping[str, int]] | None = None) -> Plan:
     """The plan of a profile on images with a fingerprint.
 
     Args:
         profile: what is to be done.
         fingerprint: of the images.
-        sources: the hash of the sources for each kind of task: those of now, or those with which a study was run, so
-            that its report can still be written after the sources have changed. Either one mapping, or one for each
-            seed, where seeds were added after the sources had changed.
+        versions: for each seed the version of each kind of task, where a study was run with others than today's, so
+            that its report can still be written.
 
     >>> from minimaxopt_study.profile import load_profile
     >>> plan = derive(load_profile("quick"), "images")
     >>> plan.graph[plan.evaluations["LWA", 0.4, 0]].title
     'evaluation of LWA, eta 0.4, seed 0'
     """
-    now = current_sources()
-    builder = _Builder(profile, fingerprint, now)
+    builder = _Builder(profile, fingerprint, VERSIONS)
     for seed in profile.seeds:
-        builder.sources = now | _of_seed(sources or {}, seed)
+        builder.versions = VERSIONS | dict((versions or {}).get(seed, {}))
         builder.whole_study(seed)
     return Plan(Graph(builder.tasks), builder.evaluations, builder.classifiers, builder.grad_runs,
                 builder.attnet_runs, builder.panels, builder.strong, builder.autoattacks)  # fmt: skip
-
-
-def _of_seed(sources: Mapping[str, str] | Mapping[int, Mapping[str, str]], seed: int) -> dict[str, str]:
-    """The hashes that one seed's tasks were run with, whichever way they are given."""
-    chosen: dict[str, str] = {}
-    for name, found in sources.items():
-        if isinstance(found, str):
-            chosen[str(name)] = found
-        elif name == seed:
-            chosen |= found
-    return chosen
 
 
 @dataclass
 class _Builder:
     profile: Profile
     fingerprint: str
-    sources: Mapping[str, str]
+    versions: Mapping[str, int]
     tasks: list[Task] = field(default_factory=list)
     evaluations: dict[tuple[str, float, int], str] = field(default_factory=dict)
     classifiers: dict[tuple[str, float, int], str] = field(default_factory=dict)
@@ -246,12 +209,12 @@ class _Builder:
     def _add(self, kind: str, title: str, seed: int, parents: tuple[tuple[str, str], ...],
              section: Section | None = None, *, leave_out: tuple[str, ...] = (), weight: float | None = None,
              **settings: Any) -> str:  # fmt: skip
-        _, cost = KINDS[kind]
+        cost = KINDS[kind].cost
         training = section.model_dump(mode="json", exclude=set(leave_out)) if section is not None else {}
         steps = int(training.get("steps", 0))
         task = Task(
             kind, title, canonical(training | settings), parents, self.fingerprint, seed,
-            self.sources[kind], steps, cost * max(steps, 1) if weight is None else cost * weight,
+            self.versions[kind], steps, cost * max(steps, 1) if weight is None else cost * weight,
         )  # fmt: skip
         self.tasks.append(task)
         return task.key

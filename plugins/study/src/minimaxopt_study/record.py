@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from minimaxopt_study.profile import Profile
+    from minimaxopt_study.tasks import Task
+
 SHOWN = 3  # differing settings that the error names
+AUTOATTACK = "modern.autoattack_images"
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,24 @@ def record(folder: Path, dest: Path) -> Record:
 
     Raises:
         ArgumentError: `dest` is the study itself, holds something else, or holds a study of other settings, other images
-            or, for one of the seeds, other sources; it is left as it is.
+            or, for one of the seeds, other versions of the tasks; it is left as it is.
         StoreError: a study is damaged or of another version, a run is active in `dest`, or there is no room.
     """
     source = open_study(folder)
     study = _together(source, dest)
     done = [task.key for task in study.plan.graph if task.key in source.store]
-    results = {key: source.store.result(key) for key in done}  # read before anything is written: one may be damaged
+    # Read before anything is written: one may be damaged.
+    results = {key: _of_today(source.plan.graph[key], source.store.result(key)) for key in done}
     with study.store.lock():
         try:
             return _write(_together(source, dest), results)  # once more: another record may have just been made
         finally:
             (dest / "lock").unlink(missing_ok=True)  # it tells a reader nothing
+
+
+def _of_today(task: Task, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result under today's keys, by which one from before versions is stored in a record."""
+    return {**result, "key": task.key, "version": task.version, "parents": dict(task.parents)}
 
 
 def _together(source: Study, dest: Path) -> Study:
@@ -77,6 +87,8 @@ def merge(record: Study, study: Study) -> Study:
     faults = [
         f"{name} ({old} there, {new} here)"
         for name, old, new in differences(record.profile, study.profile, (*WITHOUT_EFFECT, "seeds"))
+        # Seeds that were run without AutoAttack's package merely lack its results.
+        if name != AUTOATTACK or (old and new)
     ]
     if record.data["fingerprint"] != study.data["fingerprint"]:
         faults.insert(0, f"images ({record.data['name']} there, {study.data['name']} here)")
@@ -87,26 +99,28 @@ def merge(record: Study, study: Study) -> Study:
             "cannot be added to it; choose another folder"
         )
     for seed in study.profile.seeds:
-        _same_sources(record, study, seed)
+        _same_versions(record, study, seed)
     seeds = tuple(dict.fromkeys((*record.profile.seeds, *study.profile.seeds)))
-    sources = {seed: (record if seed in record.profile.seeds else study).sources.get(seed, {}) for seed in seeds}
-    return Study(
-        record.folder,
-        record.profile.model_copy(update={"seeds": seeds}),
-        record.data,
-        sources,
-        _runs(record, study),
-    )
+    versions = {seed: (record if seed in record.profile.seeds else study).versions.get(seed, {}) for seed in seeds}
+    profile = record.profile.model_copy(update={"seeds": seeds})
+    if not _autoattacked(record.profile):
+        profile = profile.model_copy(update={"modern": study.profile.modern})
+    return Study(record.folder, profile, record.data, versions, _runs(record, study))
 
 
-def _same_sources(record: Study, study: Study, seed: int) -> None:
-    if seed not in record.profile.seeds or record.sources.get(seed) == study.sources.get(seed):
+def _autoattacked(profile: Profile) -> int:
+    """Return on how many images of a study AutoAttack is run: on none where its package was not installed."""
+    return profile.modern.autoattack_images if profile.modern is not None else 0
+
+
+def _same_versions(record: Study, study: Study, seed: int) -> None:
+    if seed not in record.profile.seeds or record.versions.get(seed) == study.versions.get(seed):
         return
-    there, here = record.sources.get(seed, {}), study.sources.get(seed, {})
+    there, here = record.versions.get(seed, {}), study.versions.get(seed, {})
     kinds = [kind for kind in dict.fromkeys((*there, *here)) if there.get(kind) != here.get(kind)]
     raise ArgumentError(
-        f"dest: {record.folder} records seed {seed} as other sources computed it ({', '.join(kinds[:SHOWN])}); choose "
-        "another folder, or record a study of new seeds alone (--seeds)"
+        f"dest: {record.folder} records seed {seed} in other versions of {', '.join(kinds[:SHOWN])}; choose another folder, "
+        "or record a study of new seeds alone (--seeds)"
     )
 
 

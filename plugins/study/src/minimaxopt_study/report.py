@@ -120,8 +120,9 @@ def _spent(plan: Plan, store: Store) -> dict[str, Any]:
         kind["tasks"] += 1
         kind["steps"] += task.steps
         kind["seconds"] += result["seconds"]
-        if (digest := page.abbreviated(task.sources)) not in code.setdefault(task.kind, []):
-            code[task.kind].append(digest)
+        made_by = f"version {task.version} ({page.abbreviated(result['sources'])})"
+        if made_by not in code.setdefault(task.kind, []):
+            code[task.kind].append(made_by)
         if result["environment"] not in environments:
             environments.append(result["environment"])
     total = {name: sum(kind[name] for kind in spent.values()) for name in ("tasks", "steps", "seconds")}

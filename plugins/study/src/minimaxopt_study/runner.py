@@ -15,13 +15,13 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from minimaxopt_study._worker import serve
-from minimaxopt_study.store import DiskFullError, Store, StoreError, write_json
+from minimaxopt_study.store import DiskFullError, StoreError, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from multiprocessing.context import SpawnProcess
-    from pathlib import Path
 
+    from minimaxopt_study.store import Store
     from minimaxopt_study.tasks import Graph, Task
 
 PATIENCE = 5.0  # seconds that a worker has for ending by itself
@@ -60,13 +60,13 @@ class Summary:
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    tasks: list[Task] = field(default_factory=list)
+    task: Task | None = None
     since: float = field(default_factory=time.perf_counter)
 
 
 def compute(
     graph: Graph,
-    folder: Path,
+    store: Store,
     functions: Mapping[str, str],
     reporter: Reporter,
     *,
@@ -75,20 +75,18 @@ def compute(
     checkpoint_every: int = 0,
     only: Sequence[str] = (),
     device: str = "cpu",
-    together: int = 1,
 ) -> Summary:
-    """Compute what the store in `folder` lacks; the caller holds its lock.
+    """Compute what a store lacks; the caller holds its lock.
 
     Args:
         graph: the tasks.
-        folder: folder of the study.
+        store: of the study.
         functions: for each kind of task, the function that computes it as `"module:name"`.
         reporter: is told of each start and end.
         workers: processes, of one thread each.
         images: how a worker opens the images.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
         device: where they compute, such as "cpu" or "cuda".
-        together: how many trainings of one kind a worker is handed at once.
         only: which tables and figures the graph is for, all if empty; `status` asks for it while the run goes on.
 
     Raises:
@@ -97,16 +95,8 @@ def compute(
         KeyboardInterrupt: passed on, after the workers have ended; what was stored stays.
     """
     run = _Run(
-        graph,
-        Store(folder),
-        dict(functions),
-        reporter,
-        dict(images or {}),
-        checkpoint_every,
-        tuple(only),
-        device,
-        together,
-    )
+        graph, store, dict(functions), reporter, dict(images or {}), checkpoint_every, tuple(only), device,
+    )  # fmt: skip
     return run.through(workers)
 
 
@@ -128,11 +118,9 @@ def lacking(graph: Graph, store: Store, found: set[str]) -> set[str]:
 
 class _Run:
     def __init__(self, graph: Graph, store: Store, functions: dict[str, str], reporter: Reporter,
-                 images: dict[str, Any], checkpoint_every: int, only: tuple[str, ...], device: str,
-                 together: int) -> None:  # fmt: skip
+                 images: dict[str, Any], checkpoint_every: int, only: tuple[str, ...], device: str) -> None:  # fmt: skip
         self.graph, self.store, self.reporter, self.only = graph, store, reporter, only
-        self.together = together
-        self.arguments = (functions, store.folder, images, checkpoint_every, device)
+        self.arguments = (functions, store, images, checkpoint_every, device)
         self.found, self.damaged = self._found()
         self.found -= lacking(graph, store, self.found)
         self.waiting = {task.key: task for task in graph if task.key not in self.found | self.damaged.keys()}
@@ -152,7 +140,7 @@ class _Run:
                 self._skip_dependants(self.graph[key])
             self.workers = [self._hire() for _ in range(min(count, len(self.waiting)))]
             self._assign()
-            while any(worker.tasks for worker in self.workers):
+            while any(worker.task for worker in self.workers):
                 self._collect()
                 self._assign()
         finally:
@@ -191,45 +179,33 @@ class _Run:
     def _assign(self) -> None:
         done = self.found | self.computed.keys()
         for index, worker in enumerate(self.workers):
-            if worker.tasks:
+            if worker.task:
                 continue
             ready = [task for task in self.waiting.values() if all(key in done for _, key in task.parents)]
             if not ready:
                 return
-            tasks = self._group(ready)
-            for task in tasks:
-                del self.waiting[task.key]
+            task = max(ready, key=lambda task: self.urgency[task.key])
+            del self.waiting[task.key]
             if not worker.process.is_alive():
                 self.workers[index] = worker = self._hire()
-            worker.tasks, worker.since = tasks, time.perf_counter()
-            worker.connection.send(tasks)
+            worker.task, worker.since = task, time.perf_counter()
+            worker.connection.send(task)
             self._note_running()
-            for task in tasks:
-                self.reporter.started(task)
-
-    def _group(self, ready: list[Task]) -> list[Task]:
-        """The most urgent task, and with a training as many others of its kind and length as are handed out together."""
-        ready.sort(key=lambda task: -self.urgency[task.key])
-        first = ready[0]
-        if not first.steps:
-            return [first]
-        alike = [task for task in ready if (task.kind, task.steps) == (first.kind, first.steps)]
-        return alike[: self.together]
+            self.reporter.started(task)
 
     def _collect(self) -> None:
-        busy = {worker.connection: worker for worker in self.workers if worker.tasks}
+        busy = {worker.connection: worker for worker in self.workers if worker.task}
         for connection in wait(list(busy)):
             assert isinstance(connection, Connection)
             worker = busy[connection]
-            tasks, worker.tasks = worker.tasks, []
+            task, worker.task = worker.task, None
+            assert task is not None
             try:
-                answers = connection.recv()
+                outcome, detail = connection.recv()
             except (EOFError, ConnectionResetError):
                 worker.process.join()
-                reason = f"its worker process ended with exit code {worker.process.exitcode}"
-                answers = [("failed", reason)] * len(tasks)
-            for task, (outcome, detail) in zip(tasks, answers, strict=True):
-                self._note(task, outcome, detail)
+                outcome, detail = "failed", f"its worker process ended with exit code {worker.process.exitcode}"
+            self._note(task, outcome, detail)
             self._note_running()
 
     def _note(self, task: Task, outcome: str, detail: Any) -> None:
@@ -257,14 +233,14 @@ class _Run:
 
     def _note_running(self) -> None:
         now = time.perf_counter()
-        since = {task.key: round(time.time() - (now - w.since), 1) for w in self.workers for task in w.tasks}
+        since = {w.task.key: round(time.time() - (now - w.since), 1) for w in self.workers if w.task}
         content = {"workers": len(self.workers), "only": list(self.only), "since": since}
         write_json(self.store.folder / "running.json", content)
 
     def _dismiss(self) -> None:
         for worker in self.workers:
             worker.connection.close()
-            if worker.tasks:
+            if worker.task:
                 worker.process.terminate()
         for worker in self.workers:
             worker.process.join(PATIENCE)

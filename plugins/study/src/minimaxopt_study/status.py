@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from minimaxopt_study.plan import current_sources
+from minimaxopt_study.kinds import VERSIONS
 from minimaxopt_study.select import wanted
 from minimaxopt_study.store import Store, StoreError, read_json
 from minimaxopt_study.study import open_study
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from minimaxopt_study.study import Study
     from minimaxopt_study.tasks import Graph, Task
 
 
@@ -59,7 +60,9 @@ class Status:
         workers: of that run, 0 without one.
         only: the tables and figures that it was restricted to.
         finish: when it will about be done, in local time.
-        outdated: whether the sources have changed since, so that a run would compute anew what they touch.
+        recorded: whether it is a record, which has no weights and is not going on: what it lacks was not recorded.
+        outdated: kinds of task that are here in another version than today's, so that a run would compute them anew: the
+            versions here and today's.
     """
 
     kinds: Mapping[str, Kind]
@@ -70,7 +73,8 @@ class Status:
     workers: int
     only: tuple[str, ...]
     finish: str | None
-    outdated: bool
+    recorded: bool
+    outdated: Mapping[str, tuple[tuple[int, ...], int]]
 
 
 class Pace:
@@ -109,18 +113,25 @@ def status(folder: Path) -> Status:
     since = {key: now - start for key, start in run.get("since", {}).items() if key in graph and key not in taken}
     pace = Pace((plan.graph[key], seconds) for key, seconds in taken.items())
     needed = {task.key: _rest(pace.seconds(task), since.get(task.key)) for task in graph if task.key not in taken}
-    sources = current_sources()
+    recorded = not run and store.is_record()
     return Status(
-        kinds=_kinds(graph, taken, since, needed),
+        kinds=_kinds(graph, taken, since, {} if recorded else needed),
         running=tuple(Running(plan.graph[key].title, round(spent, 1), needed[key]) for key, spent in since.items()),
         seconds=round(sum(taken.values()), 1),
-        seconds_left=_total(needed.values()),
+        seconds_left=None if recorded else _total(needed.values()),
         active=bool(run) or store.is_locked(),
         workers=workers,
         only=only,
         finish=_clock_time(_wait(graph, needed, workers)),
-        outdated=any(study.sources.get(seed) != sources for seed in study.profile.seeds),
+        recorded=recorded,
+        outdated=_outdated(study),
     )
+
+
+def _outdated(study: Study) -> dict[str, tuple[tuple[int, ...], int]]:
+    by_seed = [study.versions.get(seed, {}) for seed in study.profile.seeds]
+    here = {kind: tuple(sorted({versions.get(kind, now) for versions in by_seed})) for kind, now in VERSIONS.items()}
+    return {kind: (versions, VERSIONS[kind]) for kind, versions in here.items() if versions != (VERSIONS[kind],)}
 
 
 def _running(store: Store) -> dict[str, Any]:

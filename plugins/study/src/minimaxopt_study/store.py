@@ -17,8 +17,9 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from safetensors.torch import load_file, save
 from minimaxopt.errors import MinimaxoptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -69,6 +70,9 @@ class Store:
 
     folder: Path
     passed_over: frozenset[str] = frozenset()  # keys of damaged results, which readers then take for absent
+    names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # folders of results that are stored under another name than their key
 
     @property
     def results(self) -> Path:
@@ -77,6 +81,10 @@ class Store:
 
     def __contains__(self, key: object) -> bool:
         return key not in self.passed_over and self._holds(str(key))
+
+    def path(self, key: str) -> Path:
+        """Return the folder of a result."""
+        return self.results / self.names.get(key, key)
 
     def without(self, keys: Iterable[str]) -> Store:
         """The same store, as if it did not hold some results."""
@@ -88,7 +96,7 @@ class Store:
         Raises:
             StoreError: it is damaged, or another version of this plugin made it.
         """
-        path = self.results / key / _RESULT
+        path = self.path(key) / _RESULT
         content = read_json(path)
         if not isinstance(content, dict):
             raise StoreError(_damaged(path, "it holds no result"))
@@ -101,11 +109,15 @@ class Store:
 
     def lacks_weights(self, key: str) -> bool:
         """Whether a result's tensors are not kept here, as in a record of a study."""
-        return not (self.results / key / _TENSORS).exists() and "tensors_sha256" in self.result(key)
+        return not (self.path(key) / _TENSORS).exists() and "tensors_sha256" in self.result(key)
+
+    def is_record(self) -> bool:
+        """Whether there are results here but no weights."""
+        return any(self.results.glob(f"*/{_RESULT}")) and not any(self.results.glob(f"*/{_TENSORS}"))
 
     def tensors(self, key: str) -> dict[str, Tensor]:
         """The tensors of a result, checked against the hash that was recorded with them."""
-        path = self.results / key / _TENSORS
+        path = self.path(key) / _TENSORS
         if self.lacks_weights(key):
             raise StoreError(
                 f"store: {path} is not there, since {self.folder} is a record of a study, without weights; run the study "
@@ -138,22 +150,22 @@ class Store:
             draft.chmod(0o755)  # mkdtemp makes folders that only their owner can enter
             _flush_folder(draft)
             if not self._holds(key):
-                shutil.rmtree(self.results / key, ignore_errors=True)  # a folder whose result.json was lost
-                draft.replace(self.results / key)
+                shutil.rmtree(self.path(key), ignore_errors=True)  # a folder whose result.json was lost
+                draft.replace(self.path(key))
                 _flush_folder(self.results)
             elif tensors and self.lacks_weights(key):
                 self._add_weights(key, draft / _TENSORS, content["tensors_sha256"])
         except OSError as error:
-            raise unwritable(self.results / key, error) from error
+            raise unwritable(self.path(key), error) from error
         finally:
             if draft is not None:
                 shutil.rmtree(draft, ignore_errors=True)
 
     def _holds(self, key: str) -> bool:
-        return (self.results / key / _RESULT).is_file()
+        return (self.path(key) / _RESULT).is_file()
 
     def _add_weights(self, key: str, draft: Path, digest: str) -> None:
-        folder = self.results / key
+        folder = self.path(key)
         recorded = self.result(key)["tensors_sha256"]
         if digest != recorded:
             raise StoreError(

@@ -1,7 +1,7 @@
 """A study's folder: running it, and rebuilding its report.
 
-DIR/run.json        the profile, the fingerprint of the images and, for each seed, the hashes of the sources: they give
-                    the graph of tasks
+DIR/run.json        the profile, the fingerprint of the images and, for each seed, the version of each kind of task: they
+                    give the graph of tasks
 DIR/running.json    while a run is active: its workers, and what they compute
 DIR/store/KEY/      one finished task each
 DIR/unfinished/KEY/ checkpoints of trainings that were interrupted
@@ -17,13 +17,16 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_adversarial import autoattack_available
 from minimaxopt_study import report
 from minimaxopt_study._images import describe, how_to_open, open_images
 from minimaxopt_study._settings import differences
-from minimaxopt_study.plan import FUNCTIONS, Plan, current_sources, derive
+from minimaxopt_study.earlier_results import BEFORE_VERSIONS, open_store
+from minimaxopt_study.kinds import FUNCTIONS, VERSIONS
+from minimaxopt_study.plan import Plan, derive
 from minimaxopt_study.profile import Profile, parse_profile
 from minimaxopt_study.results import gather
 from minimaxopt_study.runner import Reporter, Summary, compute
@@ -45,23 +48,25 @@ class Study:
         folder: the folder.
         profile: what is done in it.
         data: description of the images, with their fingerprint.
-        sources: for each seed, the hash of the sources for each kind of task: seeds may be added after these have changed.
+        versions: for each seed, the version of each kind of task: seeds may be added after one has been raised.
         runs: when it ran, and for how long.
     """
 
     folder: Path
     profile: Profile
     data: dict[str, Any]
-    sources: Mapping[int, Mapping[str, str]]
+    versions: Mapping[int, Mapping[str, int]]
     runs: list[dict[str, Any]]
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
-        return derive(self.profile, self.data["fingerprint"], self.sources)
+        """Its tasks."""
+        return derive(self.profile, self.data["fingerprint"], self.versions)
 
-    @property
+    @cached_property
     def store(self) -> Store:
-        return Store(self.folder)
+        """Its results."""
+        return open_store(self.folder)
 
     def save(self) -> None:
         """Write what determines the study, for whoever opens the folder."""
@@ -69,7 +74,7 @@ class Study:
             "format": FORMAT,
             "profile": self.profile.model_dump(mode="json"),
             "data": self.data,
-            "sources": {str(seed): dict(hashes) for seed, hashes in self.sources.items()},
+            "versions": {str(seed): dict(versions) for seed, versions in self.versions.items()},
             "runs": self.runs,
         }
         write_json(self.folder / "run.json", content)
@@ -97,20 +102,20 @@ def open_study(folder: Path) -> Study:
             "use the version that made it, or choose another folder"
         )
     profile = parse_profile(content["profile"])
-    return Study(folder, profile, content["data"], _by_seed(content["sources"], profile.seeds), content["runs"])
+    return Study(folder, profile, content["data"], _versions(content, profile.seeds), content["runs"])
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"format", "profile", "data", "sources", "runs"} - content.keys()
+        missing = {"format", "profile", "data", "runs"} - content.keys()
         if "format" in missing or (missing and content["format"] == FORMAT):
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         if not missing and not (
             isinstance(content["data"], dict) and {"name", "fingerprint"} <= content["data"].keys()
-            and isinstance(content["sources"], dict) and isinstance(content["runs"], list)
+            and isinstance(content.get("versions", {}), dict) and isinstance(content["runs"], list)
         ):  # fmt: skip
-            raise ValueError("its data, sources or runs are not what a study writes")
+            raise ValueError("its data, versions or runs are not what a study writes")
     except (OSError, ValueError, AttributeError) as error:
         raise StoreError(
             f"dir: {path} cannot be read ({error}); delete this one file and run the study into the folder again: what is "
@@ -119,11 +124,11 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _by_seed(sources: Mapping[str, Any], seeds: Sequence[int]) -> dict[int, dict[str, str]]:
-    """The hashes for each seed; studies written before seeds could be added later have one mapping for all."""
-    if all(isinstance(found, str) for found in sources.values()):
-        return {seed: dict(sources) for seed in seeds}
-    return {int(seed): dict(hashes) for seed, hashes in sources.items()}
+def _versions(content: Mapping[str, Any], seeds: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Return the version of each kind of task by seed, in studies that name none the one from before versions."""
+    if "versions" in content:
+        return {int(seed): dict(versions) for seed, versions in content["versions"].items()}
+    return {seed: dict.fromkeys(VERSIONS, BEFORE_VERSIONS) for seed in seeds}
 
 
 def run(
@@ -135,9 +140,7 @@ def run(
     data_dir: str | None = None,
     only: Sequence[str] = (),
     allow_unverified: bool = False,
-    keep: bool = False,
     device: str = "cpu",
-    together: int = 1,
 ) -> Summary:
     """Compute whatever the folder lacks of a profile, then write tables, figures and report.
 
@@ -149,9 +152,6 @@ def run(
         data_dir: folder of the data set's files; by default the profile's own images.
         only: tables and figures, by the names in `select.choices`: nothing is computed but what they need. Empty: all.
         allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
-        keep: keep what older sources computed, as far as every task of its kind is there, instead of computing it anew.
-        together: how many trainings of one kind, those of several eta and seeds, a worker is handed at once, for one
-            `solve_many`, which plays them one after another: no faster, as far as it is measured.
         device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on elsewhere.
 
     Raises:
@@ -165,9 +165,8 @@ def run(
     profile = _without_autoattack(profile, reporter)
     images = open_images(**{name: value for name, value in opening.items() if name != "open"})
     before = open_study(folder) if (folder / "run.json").is_file() else None
-    data = dict(describe(images))
-    sources = _kept(profile, data, before) if keep and before else dict.fromkeys(profile.seeds, current_sources())
-    study = Study(folder, profile, data, sources, before.runs if before else [])
+    versions = dict.fromkeys(profile.seeds, VERSIONS)
+    study = Study(folder, profile, dict(describe(images)), versions, before.runs if before else [])
     plan = study.plan
     graph = wanted(plan, profile, only) if only else plan.graph
     with study.store.lock():
@@ -176,9 +175,8 @@ def run(
         study.save()
         noted = _RunNote(study, workers, tuple(only))
         try:
-            summary = compute(graph, folder, FUNCTIONS, reporter, workers=workers, images=opening,
-                              checkpoint_every=profile.checkpoint_every, only=only, device=device,
-                              together=together)  # fmt: skip
+            summary = compute(graph, study.store, FUNCTIONS, reporter, workers=workers, images=opening,
+                              checkpoint_every=profile.checkpoint_every, only=only, device=device)  # fmt: skip
         except BaseException:
             with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
                 noted.append(None)
@@ -199,28 +197,6 @@ def _without_autoattack(profile: Profile, reporter: Reporter) -> Profile:
         "again, and only that is added"
     )
     return profile.model_copy(update={"modern": modern.model_copy(update={"autoattack_images": 0})})
-
-
-def _kept(profile: Profile, data: Mapping[str, Any], before: Study) -> dict[int, dict[str, str]]:
-    """For each seed the sources with which the folder's results were computed, where they are complete, else those of now.
-
-    A kind of task of which one is missing must be computed by the sources of now, and then all of that kind are: two
-    sources for one kind would be two studies in one table.
-    """
-    now = current_sources()
-    found: dict[int, dict[str, str]] = {}
-    for seed in profile.seeds:
-        old = dict(before.sources.get(seed, {}))
-        one = profile.model_copy(update={"seeds": (seed,)})
-        kept = now | old
-        while True:  # what is given up renames the tasks that build on it, so the rest is looked at again
-            graph = derive(one, data["fingerprint"], kept).graph
-            lost = {task.kind for task in graph if task.key not in before.store and kept[task.kind] != now[task.kind]}
-            if not lost:
-                break
-            kept |= {kind: now[kind] for kind in lost}
-        found[seed] = kept
-    return found
 
 
 def rebuild(folder: Path) -> Path:

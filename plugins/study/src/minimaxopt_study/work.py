@@ -22,14 +22,16 @@ from minimaxopt import (
     Descent,
     Evaluate,
     Game,
-    Run,
     Sensitivity,
     Solution,
+    Status,
+    solve,
 )
+from minimaxopt.errors import MinimaxoptError
 from minimaxopt_adversarial import attack_in_batches, error_rate, fgsm, loss_by_name
 from minimaxopt_adversarial.defences import attnet_game as play_attnet
 from minimaxopt_adversarial.defences import classifier_game, gradient_game, mixture
-from minimaxopt_study._desk import Desk, Outcome, Training
+from minimaxopt_study._desk import Desk, Outcome
 from minimaxopt_study._images import BOUNDS
 from minimaxopt_study._networks import ATTACKER, CLASSIFIER, load, new_attacker, new_classifier, pack
 from minimaxopt_study.names import ALTERNATING, MAXIMIN
@@ -40,12 +42,12 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 
-def undefended(task: Task, desk: Desk) -> Training:
+def undefended(task: Task, desk: Desk) -> Outcome:
     """Train a classifier on clean images."""
     return _classifier(task, desk, classifier_game(_new_classifier(task, desk)), Descent())
 
 
-def adversarial_round(task: Task, desk: Desk) -> Training:
+def adversarial_round(task: Task, desk: Desk) -> Outcome:
     """Retrain on clean images and those that FGSM makes against the previous classifier, one to one (Sec. 3.1)."""
     attacked = load(desk, task.parent("attacked"), CLASSIFIER)
     images = desk.images
@@ -70,13 +72,13 @@ def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
     return examples
 
 
-def lwa(task: Task, desk: Desk) -> Training:
+def lwa(task: Task, desk: Desk) -> Outcome:
     """Descend the risk on FGSM examples made afresh at each step, without anticipating them (LWA)."""
     game = gradient_game(_start(task, desk), eta=task.setting("eta"), bounds=BOUNDS)
     return _classifier(task, desk, game, Descent())
 
 
-def minimax_grad(task: Task, desk: Desk) -> Training:
+def minimax_grad(task: Task, desk: Desk) -> Outcome:
     """Descend Eq. 8: the same risk and the penalty on its slope, with `gamma = eta N` (Minimax-Grad)."""
     eta = task.setting("eta")
     x, y = _watched(task, desk)
@@ -89,64 +91,61 @@ def minimax_grad(task: Task, desk: Desk) -> Training:
         attack = partial(fgsm, eta=eta, bounds=BOUNDS)
         return error_rate(u, attack_in_batches(attack, u, x, y), y)
 
-    def finish(solution: Solution) -> Outcome:
-        opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
-        told = _told(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
-        return Outcome(told, pack(CLASSIFIER, solution.u))
-
     metrics: Metrics = {"clean": clean, "FGSM-curr": current}
     game = gradient_game(start, eta=eta, bounds=BOUNDS)
     solver = Sensitivity(gamma=eta * task.setting("gamma_scale"), per_sample=True)
-    return Training(_run(task, desk, game, solver, metrics=metrics), finish)
+    solution = _train(task, desk, game, solver, metrics=metrics)
+    opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
+    values = _told(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
+    return Outcome(values, pack(CLASSIFIER, solution.u))
 
 
-def attnet_game(task: Task, desk: Desk) -> Training:
+def attnet_game(task: Task, desk: Desk) -> Outcome:
     """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
     (x, y), method = _watched(task, desk), task.setting("method")
     classifier, attacker = _start(task, desk), _new_attacker(task, desk)
     metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(x, y), y)}
 
-    def finish(solution: Solution) -> Outcome:
-        with torch.no_grad():
-            opening = {name: metric(classifier.eval(), attacker.eval()) for name, metric in metrics.items()}
-        values = _told(solution) | {
-            "saturated": _saturation(solution.v, desk),
-            "misled": _misled(solution.u, solution.v, desk),
-            "curve": _curve(solution, opening),
-            "curve digits": len(y),
-        }
-        return Outcome(values, pack(CLASSIFIER, solution.u) | pack(ATTACKER, solution.v))
-
-    run = _run(
+    solution = _train(
         task, desk, play_attnet(classifier, attacker),
         AlternatingGDA() if method == ALTERNATING else Sensitivity(gamma=task.setting("gamma")),
         metrics=metrics, rate=task.setting("attacker_rate"), order="maximin" if method == MAXIMIN else "minimax",
     )  # fmt: skip
-    return Training(run, finish)
+    with torch.no_grad():
+        opening = {name: metric(classifier.eval(), attacker.eval()) for name, metric in metrics.items()}
+    values = _told(solution) | {
+        "saturated": _saturation(solution.v, desk),
+        "misled": _misled(solution.u, solution.v, desk),
+        "curve": _curve(solution, opening),
+        "curve digits": len(y),
+    }
+    return Outcome(values, pack(CLASSIFIER, solution.u) | pack(ATTACKER, solution.v))
 
 
-def attack_network(task: Task, desk: Desk) -> Training:
+def attack_network(task: Task, desk: Desk) -> Outcome:
     """Train a new attack network against a frozen classifier (Eq. 9)."""
     classifier = load(desk, task.parent("classifier"), CLASSIFIER)
     game = play_attnet(classifier, _new_attacker(task, desk), loss=loss_by_name(task.setting("loss")))
 
-    def finish(solution: Solution) -> Outcome:
-        return Outcome(_told(solution) | {"saturated": _saturation(solution.v, desk)}, pack(ATTACKER, solution.v))
-
-    return Training(_run(task, desk, game, Ascent(), rate=task.setting("rate")), finish)
+    solution = _train(task, desk, game, Ascent(), rate=task.setting("rate"))
+    return Outcome(_told(solution) | {"saturated": _saturation(solution.v, desk)}, pack(ATTACKER, solution.v))
 
 
 def _classifier(task: Task, desk: Desk, game: Game, solver: Any, *,
-                data: tuple[Tensor, Tensor] | None = None) -> Training:  # fmt: skip
-    """The training of a classifier of which nothing is watched."""
-    run = _run(task, desk, game, solver, data=data)
-    return Training(run, lambda solution: Outcome(_told(solution), pack(CLASSIFIER, solution.u)))
+                data: tuple[Tensor, Tensor] | None = None) -> Outcome:  # fmt: skip
+    """Train a classifier without evaluations on the way."""
+    solution = _train(task, desk, game, solver, data=data)
+    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
 
 
-def _run(task: Task, desk: Desk, game: Game, solver: Any, *, data: tuple[Tensor, Tensor] | None = None,
-         metrics: Metrics | None = None, rate: float | None = None, order: Literal["minimax", "maximin"] = "minimax",
-         ) -> Run:  # fmt: skip
-    """What every training has in common; `rate` is the attack network's, where it moves."""
+def _train(task: Task, desk: Desk, game: Game, solver: Any, *, data: tuple[Tensor, Tensor] | None = None,
+           metrics: Metrics | None = None, rate: float | None = None, order: Literal["minimax", "maximin"] = "minimax",
+           ) -> Solution:  # fmt: skip
+    """Solve a task's game with what every training has in common; `rate` is the attack network's, where it moves.
+
+    Raises:
+        MinimaxoptError: it did not come to its last step, since its risk was not finite.
+    """
     images = desk.images
     callbacks: list[Any] = []
     if metrics:
@@ -157,12 +156,15 @@ def _run(task: Task, desk: Desk, game: Game, solver: Any, *, data: tuple[Tensor,
     if not isinstance(solver, Ascent):
         decay = task.setting("classifier")["weight_decay"]
         leads = partial(_adam(desk), lr=task.setting("rate"), weight_decay=decay)
-    return Run(
+    solution = solve(
         game, solver, steps=task.steps, seed=_stream(task, "risk"), order=order, callbacks=callbacks,
         data=Batches(data or (images.x_train, images.y_train), task.setting("batch"), _stream(task, "batches")),
         u_optimizer=leads, v_optimizer=None if rate is None else partial(_adam(desk), lr=rate),
-        resume=Checkpoint.latest(desk.scratch) if desk.checkpoint_every else None,
+        resume=Checkpoint.latest(desk.scratch) if desk.checkpoint_every else None, progress=False,
     )  # fmt: skip
+    if solution.status is not Status.STEPS_USED:
+        raise MinimaxoptError(f"{task.title}: {solution.message}; lower the learning rates or gamma in the profile")
+    return solution
 
 
 def _adam(desk: Desk) -> Callable[..., torch.optim.Optimizer]:
