@@ -34,6 +34,14 @@ class ResumeError(MinimaxoptError):
     """A saved solution or checkpoint does not fit what is to be loaded or continued."""
 
 
+class StoreError(MinimaxoptError):
+    """A folder of results cannot be used as it is."""
+
+
+class DiskFullError(StoreError):
+    """There is no room for a result; those that are stored already stay."""
+
+
 class PluginError(MinimaxoptError):
     """A plugin could not be loaded or registered."""
 

@@ -19,10 +19,10 @@ from minimaxopt.certificates.fresh_players import require_fresh
 from minimaxopt.certificates.given_players import allowed, require_form
 from minimaxopt.certificates.local_type import Local, classify
 from minimaxopt.errors import ArgumentError, DataError
+from minimaxopt.game.devices import devices_of, usable_device
 from minimaxopt.game.game import Game
-from minimaxopt.game.players import devices_of, is_responding
+from minimaxopt.game.players import is_responding
 from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.loop.solve import usable_device
 from minimaxopt.results.certificate import Certificate, How, Quantity
 from minimaxopt.results.environment import environment
 from minimaxopt.results.solution import Solution

@@ -17,9 +17,9 @@ from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError
 from minimaxopt.game.batches import Seekable
 from minimaxopt.game.data_source import source_of
+from minimaxopt.game.devices import devices_of
 from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
-from minimaxopt.game.players import devices_of
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.trees import tensors_of
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from minimaxopt._types import Player, Projection, Tree
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.players import devices_of
+from minimaxopt.game.devices import devices_of
 from minimaxopt.game.random_streams import replay, stream
 
 

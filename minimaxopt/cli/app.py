@@ -24,12 +24,12 @@ from minimaxopt.cli.tables import (
     until_sections,
 )
 from minimaxopt.errors import ArgumentError, MinimaxoptError
+from minimaxopt.plugins.commands import DIVERGED, INTERRUPTED, REFUSED
 from minimaxopt.plugins.host import plugin_host
 from minimaxopt.plugins.options import describe_options, describe_settings
 from minimaxopt.plugins.problem import load_problem
 from minimaxopt.solvers import SOLVERS
 
-REFUSED, DIVERGED, INTERRUPTED = 2, 3, 130
 _HELP = f"""Minimax optimisation on PyTorch: min over u, max over v of f(u, v).
 
 Exit codes: 0 done; {REFUSED} refused, with the reason in one line; {DIVERGED} diverged; {INTERRUPTED} interrupted;

@@ -23,8 +23,8 @@ from minimaxopt.execution.cuda_graph import (
     refuse_elsewhere,
     refuse_settings,
 )
+from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
-from minimaxopt.game.players import devices_of
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.solvers import AlternatingGDA, Ascent, Context, Descent, Sensitivity, SimultaneousGDA
 from minimaxopt.solvers.player_optimizer import default_optimizer

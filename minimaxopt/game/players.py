@@ -48,7 +48,7 @@ class Ownership:
         for path, leaf in leaves:
             where = f"{player}.{path}" if path else player
             if isinstance(leaf, nn.Module):
-                held = [(f"{path}.{name}" if path else name, tensor) for name, tensor in _state(leaf)]
+                held = [(f"{path}.{name}" if path else name, tensor) for name, tensor in module_tensors(leaf)]
             elif isinstance(leaf, Tensor):
                 held = [(path, leaf)]
             else:
@@ -98,7 +98,7 @@ class Ownership:
         for name, value in captured(function):
             held: list[Tensor | nn.Module] = [value]
             if isinstance(value, nn.Module):
-                held += [*(t for _, t in _state(value)), *value.modules()]
+                held += [*(t for _, t in module_tensors(value)), *value.modules()]
             owner = next((found for thing in held if (found := self._owner(thing)) is not None), None)
             if owner is not None:
                 raise ArgumentError(
@@ -107,7 +107,7 @@ class Ownership:
                 )
 
 
-def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def module_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
 
@@ -126,15 +126,3 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
     span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     first = tensor.storage_offset() * tensor.element_size()
     return int(first), int(first + span * tensor.element_size())
-
-
-def devices_of(trees: tuple[Tree, ...]) -> list[torch.device]:
-    """Return the devices on which the tensors of ``trees`` live, each once."""
-    found: dict[torch.device, None] = {}
-    for tree in trees:
-        if tree is None or is_responding(tree):
-            continue
-        for _, leaf in leaves_with_names(tree):
-            tensors = [t for _, t in _state(leaf)] if isinstance(leaf, nn.Module) else [leaf]
-            found.update({t.device: None for t in tensors if isinstance(t, Tensor)})
-    return list(found)

@@ -14,6 +14,7 @@ from minimaxopt._types import OptimizerFactory, SchedulerFactory
 from minimaxopt.errors import ArgumentError, MinimaxoptError, ResumeError
 from minimaxopt.execution.compile import default_for, prepare, rehearse
 from minimaxopt.game.batches import Batches
+from minimaxopt.game.devices import usable_device
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import preserve_rng_state
 from minimaxopt.loop.callbacks import Callback, Checkpoint
@@ -297,22 +298,6 @@ def _check(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any) -> None
     number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
     if tolerance is not None and not (number and tolerance >= 0):
         raise ArgumentError(f"tolerance: {tolerance!r} can never be met; give a non-negative number")
-
-
-def usable_device(device: torch.device | str | None) -> torch.device | None:
-    """Return the device that a text names, or raise with torch's reason why there is none."""
-    if device is None:
-        return None
-    try:
-        place = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch's own ways to say that it has no such device
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ArgumentError(f"device: {device!r} cannot be used ({reason}); give one of this machine's") from error
-    if place.type == "meta":
-        raise ArgumentError(
-            "device: 'meta' holds shapes without values, so that nothing can be played there; give 'cpu'"
-        )
-    return place
 
 
 def _described(data: Any) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -13,30 +15,49 @@ import torch
 from minimaxopt._types import Player, Tensors
 
 
-def environment(devices: list[torch.device]) -> dict[str, Any]:
-    """Return versions, device and threads: what a result depends on beside its settings."""
+def environment(devices: Iterable[torch.device] = (), packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Return versions, devices and threads: what a result depends on beside its settings.
+
+    Args:
+        devices: where it was computed; the CPU if empty.
+        packages: distributions whose versions matter beside those of minimaxopt, torch, NumPy and Python.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: one of ``packages`` is not installed.
+
+    Examples:
+        >>> environment()["devices"]
+        ['cpu']
+    """
     from minimaxopt import __version__
 
+    places = list(devices) or [torch.device("cpu")]
+    accelerators = [torch.cuda.get_device_name(place) for place in places if place.type == "cuda"]
     return {
         "minimaxopt": __version__,
         "torch": torch.__version__,
+        "numpy": version("numpy"),
         "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "system": platform.system(),
         "machine": platform.machine(),
-        "devices": [str(d) for d in devices],
+        "cores": os.cpu_count(),
+        "devices": [str(place) for place in places],
+        **({"accelerators": accelerators} if accelerators else {}),
         "threads": torch.get_num_threads(),
     }
 
 
 def digest(players: Mapping[Player, Tensors]) -> str:
     """Return a hash of players' tensors, names and values."""
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for player, tensors in players.items():
         for name, tensor in tensors.items():
-            found.update(f"{player}.{name}".encode())
-            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+            total.update(f"{player}.{name}".encode())
+            total.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
 
 def without_addresses(value: Any) -> str:
-    """Return the representation without the addresses of functions, which another process has elsewhere."""
+    """Return the representation without the addresses of functions, which differ between processes."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

@@ -8,6 +8,7 @@ the two leaves the previous pair whole. Nothing is pickled.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -22,14 +23,17 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from minimaxopt.errors import ResumeError
+from minimaxopt.errors import DiskFullError, ResumeError, StoreError
 
 FORMAT = 1
+TEMPORARY = ".writing-"
+"""Prefix of what is being written; what a killed process left under it can be removed."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def write(folder: Path, name: str, content: Any) -> Path:
     """Write ``content`` as ``folder/name.json`` and a tensor file beside it, atomically; return the JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     plain = _encode(content, name, tensors)
     packed = save_tensors(tensors)
@@ -78,23 +82,77 @@ def read(path: Path, device: torch.device | str = "cpu") -> Any:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its old or its new content is there after a crash at any moment."""
+    """Replace a file at once: after a crash at any moment its old or its new content is there, never a part.
+
+    Args:
+        path: the file; its folder is made if need be.
+        content: the whole new content.
+
+    Raises:
+        OSError: it cannot be written; the old content stays.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder) / "a.txt", b"new")
+        ...     (Path(folder) / "a.txt").read_bytes()
+        b'new'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_flushed(partial, content)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    flush_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file at once, as ``write_atomically`` does.
+
+    Raises:
+        StoreError: it cannot be written (``DiskFullError`` where there is no room); the old content stays.
+        ValueError: a number is not finite, which JSON cannot hold.
+    """
+    encoded = encode_json(content)
+    try:
+        write_atomically(path, encoded)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def encode_json(content: Any) -> bytes:
+    """Return JSON of one value a line, which shows its changes line by line."""
+    return (json.dumps(content, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a file and flush it to the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Flush a folder's entries to the disk, where the file system can."""
     with contextlib.suppress(OSError):  # some file systems cannot open a folder to flush it
-        handle = os.open(path.parent, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> StoreError:
+    """Return the error for what could not be written, with the remedy that fits its cause."""
+    if error.errno in _NO_ROOM:
+        return DiskFullError(
+            f"store: {path} could not be written ({error}); free space on the disk and run again: what is stored is kept"
+        )
+    return StoreError(f"store: {path} could not be written ({error}); see that it can be written to and run again")
 
 
 def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:

@@ -16,9 +16,9 @@ from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import squared_norm
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.data_source import Source, source_of
+from minimaxopt.game.devices import devices_of
 from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
-from minimaxopt.game.players import devices_of
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.trees import leaves_with_names, shell_of, tensors_of
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from minimaxopt import Box, Game, Sensitivity, Simplex, solve
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.players import devices_of
+from minimaxopt.game.devices import devices_of
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
