@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from minimaxopt.errors import ResumeError
-from minimaxopt_study._desk import Desk, Outcome
-from minimaxopt_study.earlier_results import open_store
-from minimaxopt_study.runner import Summary, compute
+from minimaxopt_study.plan.task import Graph, Task, canonical
+from minimaxopt_study.results.earlier_results import open_store
+from minimaxopt_study.runner.scheduler import Summary, compute
 from minimaxopt_study.store import Store
-from minimaxopt_study.tasks import Graph, Task, canonical
+from minimaxopt_study.tasks.workspace import Desk, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 @hookimpl
 def register_commands(cli: typer.Typer) -> None:
     """Add `minimaxopt study`."""
-    from minimaxopt_study.commands import app
+    from minimaxopt_study.commands.cli import app
 
     cli.add_typer(app, name="study")

@@ -21,17 +21,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_adversarial import autoattack_available
-from minimaxopt_study import report
-from minimaxopt_study._images import describe, how_to_open, open_images
-from minimaxopt_study._settings import differences
-from minimaxopt_study.earlier_results import BEFORE_VERSIONS, open_store
-from minimaxopt_study.kinds import FUNCTIONS, VERSIONS
-from minimaxopt_study.plan import Plan, derive
-from minimaxopt_study.profile import Profile, parse_profile
-from minimaxopt_study.results import gather
-from minimaxopt_study.runner import Reporter, Summary, compute
-from minimaxopt_study.select import wanted
+from minimaxopt_study.plan.kinds import FUNCTIONS, VERSIONS
+from minimaxopt_study.plan.plan import Plan, derive
+from minimaxopt_study.plan.selection import wanted
+from minimaxopt_study.profiles.differences import differences
+from minimaxopt_study.profiles.profile import Profile, parse_profile
+from minimaxopt_study.report import write as report
+from minimaxopt_study.results.earlier_results import BEFORE_VERSIONS, open_store
+from minimaxopt_study.results.gather import gather
+from minimaxopt_study.runner.scheduler import Reporter, Summary, compute
 from minimaxopt_study.store import FORMAT, Store, StoreError, write_atomically, write_json
+from minimaxopt_study.tasks.images import describe, how_to_open, open_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -1,0 +1,238 @@
+"""How much the choices matter that the paper leaves unsaid, or that a small study makes otherwise than printed.
+
+Each choice is one change of a profile's settings, everything else as it is. A variant is run with the same seeds into the
+same store, so that only what depends on the changed setting is computed, and is compared with the base seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from minimaxopt.errors import ArgumentError
+from minimaxopt_study.paper.names import ALTERNATING, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.plan.selection import choices as choices_on
+from minimaxopt_study.profiles.profile import Profile, parse_profile
+from minimaxopt_study.results import tables
+from minimaxopt_study.results.gather import gather
+from minimaxopt_study.store import write_atomically, write_json
+from minimaxopt_study.study import open_study, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from minimaxopt_study.results.gather import Results
+    from minimaxopt_study.runner.scheduler import Reporter
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One change of a profile.
+
+    Args:
+        name: short name.
+        says: what is changed, from what to what.
+        changes: dotted names of settings to their values.
+    """
+
+    name: str
+    says: str
+    changes: Mapping[str, Any]
+
+    def applied(self, profile: Profile) -> Profile:
+        """The profile with this change."""
+        settings = profile.model_dump(mode="json")
+        for dotted, value in self.changes.items():
+            *sections, last = dotted.split(".")
+            place = settings
+            for section in sections:
+                place = place[section]
+            place[last] = value
+        return parse_profile(settings)
+
+
+CHOICES: tuple[Choice, ...] = (
+    Choice("initialisation", "PyTorch's default instead of the cited tutorial's", {"classifier.init": "torch"}),
+    Choice("eta reading", "eta in the unit of pixels in [0, 1], twice as far", {"eta_reading": "unit interval"}),
+    Choice("cold rounds", "the rounds, LWA and Minimax-Grad start at random",
+           {f"{section}.warm_start": False for section in ("adversarial_round", "lwa", "minimax_grad")}),
+    Choice("warm games", "the games with attack networks start from the undefended classifier",
+           {f"{section}.warm_start": True for section in ("minimax_attnet", "alt_attnet", "maximin_attnet")}),
+    Choice("gamma 0", "Alg. 1 without its penalty", {"minimax_attnet.gamma": 0.0, "maximin_attnet.gamma": 0.0}),
+    Choice("gamma 10", "Alg. 1 with ten times the printed penalty",
+           {"minimax_attnet.gamma": 10.0, "maximin_attnet.gamma": 10.0}),
+    Choice("gamma of Eq. 8 x 10", "Minimax-Grad with ten times Eq. 8's gamma", {"minimax_grad.gamma_scale": 10.0}),
+    Choice("printed dropout", "the attack network's dropout of 0.5, as printed", {"attacker.dropout": 0.5}),
+    Choice("attack loss", "fresh attack networks raise the cross-entropy, as in training",
+           {"attack.loss": "cross-entropy"}),
+)  # fmt: skip
+
+
+def named(text: str) -> tuple[Choice, ...]:
+    """The choices that a comma-separated list names.
+
+    Raises:
+        ArgumentError: there is none of a name.
+
+    >>> [choice.name for choice in named("gamma 0, cold rounds")]
+    ['cold rounds', 'gamma 0']
+    """
+    wanted = {name.strip() for name in text.split(",") if name.strip()}
+    known = [choice.name for choice in CHOICES]
+    unknown = sorted(wanted - set(known))
+    if unknown or not wanted:
+        fault = f"there is no {unknown[0]!r}" if unknown else f"{text!r} names nothing"
+        raise ArgumentError(f"only: {fault}; choose among {', '.join(known)}, with commas between")
+    return tuple(choice for choice in CHOICES if choice.name in wanted)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is looked at: the error in one cell."""
+
+    kind: int
+    row: str
+    column: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}, {self.column}"
+
+
+def quantities(profile: Profile) -> tuple[Quantity, ...]:
+    """The cells that tell most of a study."""
+    return (
+        Quantity(3, NO_DEFENSE, "No attack"),
+        Quantity(3, NO_DEFENSE, "FGSM-curr"),
+        Quantity(4, NO_DEFENSE, "AttNet-curr"),
+        Quantity(3, adv(profile.rounds), "FGSM-curr"),
+        Quantity(3, MINIMAX_GRAD, "worst"),
+        Quantity(5, MINIMAX, "worst"),
+        Quantity(5, ALTERNATING, "worst"),
+    )
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a choice does to one quantity at one eta.
+
+    Args:
+        choice, quantity, eta: of what.
+        base, changed: mean over seeds without and with the change.
+        difference: its mean over seeds, each seed with itself.
+        standard_error: of that mean; None below two seeds.
+        seeds: how many.
+    """
+
+    choice: str
+    quantity: str
+    eta: float
+    base: float
+    changed: float
+    difference: float
+    standard_error: float | None
+    seeds: int
+
+    @property
+    def matters(self) -> bool:
+        """Whether the difference is more than two standard errors."""
+        return self.standard_error is not None and abs(self.difference) > 2 * self.standard_error
+
+
+def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Sequence[Choice] = CHOICES,
+            **options: Any) -> list[Effect]:  # fmt: skip
+    """Run the base and every variant into one folder, and write `choices.json` and `choices.md` there.
+
+    Args:
+        profile: the base.
+        folder: of the studies; what is done is found again.
+        reporter: is told how each goes on.
+        chosen: which choices.
+        options: as of `study.run`: workers, data_dir, and so on.
+    """
+    profile = profile.model_copy(update={"modern": None})  # which the quantities do not look at
+    variants = {BASE: profile} | {choice.name: choice.applied(profile) for choice in chosen}
+    only = [name for name in choices_on(profile.experiment) if name.startswith("table")]
+    found: dict[str, Results] = {}
+    for name, variant in variants.items():
+        if name != BASE:
+            reporter.noted(f"choice: {name}")
+        run(variant, folder, reporter, only=only, **options)
+        study = open_study(folder)
+        found[name] = gather(study.plan, study.store, variant)
+    effects = [effect for name in list(variants)[1:] for effect in _effects(profile, name, found[BASE], found[name])]
+    write_json(folder / "choices.json", _as_json(profile, folder, chosen, effects))
+    write_atomically(folder / "choices.md", markdown(profile, chosen, effects).encode())
+    return effects
+
+
+def _effects(profile: Profile, name: str, base: Results, changed: Results) -> Iterator[Effect]:
+    built = [tables.build(results) for results in (base, changed)]
+    for eta in profile.eta:
+        for quantity in quantities(profile):
+            one, other = (
+                table[quantity.kind]["eta"][f"{eta:g}"][quantity.row][quantity.column].by_seed for table in built
+            )
+            both = sorted(one.keys() & other.keys())
+            if not both:
+                continue
+            differences = [other[seed] - one[seed] for seed in both]
+            error = stdev(differences) / sqrt(len(both)) if len(both) > 1 else None
+            yield Effect(name, quantity.name, eta, fmean(one[s] for s in both), fmean(other[s] for s in both),
+                         fmean(differences), error, len(both))  # fmt: skip
+
+
+def _as_json(profile: Profile, folder: Path, chosen: Sequence[Choice], effects: Sequence[Effect]) -> dict[str, Any]:
+    study = open_study(folder)
+    return {
+        "profile": profile.name,
+        "seeds": list(profile.seeds),
+        "data": study.data,
+        "versions": {str(seed): dict(versions) for seed, versions in study.versions.items()},
+        "choices": {choice.name: {"says": choice.says, "changes": dict(choice.changes)} for choice in chosen},
+        "effects": [
+            {
+                "choice": effect.choice, "quantity": effect.quantity, "eta": effect.eta, "base": round(effect.base, 6),
+                "changed": round(effect.changed, 6), "difference": round(effect.difference, 6),
+                "standard error": None if effect.standard_error is None else round(effect.standard_error, 6),
+                "seeds": effect.seeds,
+            }
+            for effect in effects
+        ],
+    }  # fmt: skip
+
+
+def markdown(profile: Profile, chosen: Sequence[Choice], effects: Sequence[Effect]) -> str:
+    """The effects as a page: a table for each eta, a row for each choice."""
+    names = [quantity.name for quantity in quantities(profile)]
+    seeds = len(profile.seeds)
+    lines = [
+        f"# How much the choices matter: {profile.experiment.title}, profile {profile.name}", "",
+        f"Test errors, mean over {seeds} {'seed' if seeds == 1 else 'seeds'}: the base, then what each change adds, seed by "
+        "seed, with the standard error of that mean over seeds. Bold: more than two standard errors. Other training runs "
+        "differ, and with many cells some exceed two standard errors by chance.", "",
+    ]  # fmt: skip
+    for eta in profile.eta:
+        at = {(effect.choice, effect.quantity): effect for effect in effects if effect.eta == eta}
+        lines += [f"## η = {eta:g}", "", "| choice | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        bases = [next((effect.base for (_, name), effect in at.items() if name == wanted), None) for wanted in names]
+        lines.append("| base | " + " | ".join("–" if base is None else f"{base:.3f}" for base in bases) + " |")
+        for choice in chosen:
+            cells = [_cell(at.get((choice.name, name))) for name in names]
+            lines.append(f"| {choice.name}: {choice.says} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(effect: Effect | None) -> str:
+    if effect is None:
+        return "–"
+    text = f"{effect.difference:+.3f}" + (
+        f" ({effect.standard_error:.3f})" if effect.standard_error is not None else ""
+    )
+    return f"**{text}**" if effect.matters else text

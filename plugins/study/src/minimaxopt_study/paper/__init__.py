@@ -1,0 +1,1 @@
+"""What the paper printed, and what it calls its defences."""

@@ -1,0 +1,1 @@
+"""What a study computes: its tasks and their graph."""

@@ -1,0 +1,1 @@
+"""What a study found, written down: tables, figures, verdicts, comparisons."""

@@ -1,0 +1,444 @@
+"""What the report says, as plain data: the Markdown and the HTML are two ways of writing it down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from minimaxopt_study.paper import printed as paper
+from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.profiles.profile import CifarClassifier
+from minimaxopt_study.results.margins import Verdict
+from minimaxopt_study.results.modern_worst_case import falling
+from minimaxopt_study.results.tables import WORST, WORST_OF_ALL, Cell
+from minimaxopt_study.results.verdicts import Judgement, gate, gate_passed, in_words
+from minimaxopt_study.runner.progress import clock
+from minimaxopt_study.tasks.modern_attacks import ANOTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from minimaxopt_study.profiles.profile import Profile
+    from minimaxopt_study.results.evidence import Evidence
+    from minimaxopt_study.results.gather import Results
+    from minimaxopt_study.results.margins import Margin
+    from minimaxopt_study.results.modern_worst_case import Line, Measured
+
+DASH = "\u2013"
+UNSAID = "not said"
+LABELS = {"first": "at the input", "all": "at every layer"}
+
+
+def number(cell: Cell) -> str:
+    """How a cell is printed: the mean, and the deviation over seeds where there are several.
+
+    >>> number(Cell({0: 0.25}, 0.3)), number(Cell({0: 0.2, 1: 0.4}, None)), number(Cell({}, 0.1))
+    ('0.250', '0.300 ± 0.141', '–')
+    """
+    content = cell.as_json()
+    if content["mean"] is None:
+        return DASH
+    return f"{content['mean']:.3f}" + (f" ± {content['std']:.3f}" if content["std"] is not None else "")
+
+
+def tables(results: Results, built: Mapping[int, Mapping[str, Any]],
+           beside: Sequence[Line] = ()) -> list[dict[str, Any]]:  # fmt: skip
+    """All tables, cut into blocks of one eta each, with what the attacks of today find on the same rows."""
+    return [
+        (_flat if kind < 3 else _blocks)(results, kind, built[kind])
+        | {"modern": _modern_blocks(results, kind, built[kind], beside)}
+        for kind in built
+    ]
+
+
+def _modern_blocks(
+    results: Results, kind: int, table: Mapping[str, Any], beside: Sequence[Line]
+) -> list[dict[str, Any]]:
+    """The columns of today on the rows of a table, for each eta."""
+    own = {1: (NO_DEFENSE,), 2: (adv(1),)}
+    blocks: list[dict[str, Any]] = []
+    for eta in results.eta:
+        rows = own[kind] if kind < 3 else tuple(table["eta"][f"{eta:g}"])
+        found = sorted(
+            (line for line in beside if line.eta == eta and line.row in rows), key=lambda o: rows.index(o.row)
+        )
+        if found:
+            blocks.append({"eta": eta, **_modern_block(found)})
+    return blocks
+
+
+def _modern_block(found: Sequence[Line]) -> dict[str, Any]:
+    columns = list(
+        dict.fromkeys(column for line in found for column in line.columns if column not in ("clean", "FGSM"))
+    )
+    images = {column: measured.as_json()["images"] for line in found for column, measured in line.columns.items()}
+    return {
+        "columns": [f"{column} ({images[column]:,})" for column in columns],
+        "rows": [
+            {
+                "name": line.row,
+                "cells": [_modern_cell(line.columns.get(column), worst=column == WORST) for column in columns],
+            }
+            for line in found
+        ],
+    }
+
+
+def _modern_cell(measured: Measured | None, *, worst: bool = False) -> dict[str, Any]:
+    return {"here": rate(measured), "interval": between(measured), "worst": worst}
+
+
+def rate(measured: Measured | None) -> str:
+    """An error rate as it is printed, with the deviation over seeds where there are several."""
+    if measured is None:
+        return DASH
+    content = measured.as_json()
+    return f"{content['mean']:.3f}" + (f" ± {content['std']:.3f}" if content["std"] is not None else "")
+
+
+def between(measured: Measured | None) -> str:
+    """The interval of one seed's error rate."""
+    if measured is None or measured.interval is None:
+        return ""
+    low, high = measured.interval
+    return f"{low:.3f} to {high:.3f}"
+
+
+def modern(beside: Sequence[Line], results: Results) -> dict[str, Any]:
+    """The headline: each row's three worst errors, with the flags, and what each attack and flag is."""
+    settings: dict[str, str] = {}
+    for line in beside:
+        settings |= line.settings
+    column = f"transfer from {ANOTHER}"
+    if column in settings:
+        settings[column] += ", where it is the undefended classifier, and Adv FGSM1 for the undefended itself"
+    return {
+        "blocks": [
+            {"eta": eta, "rows": [_worst_row(line) for line in beside if line.eta == eta]}
+            for eta in dict.fromkeys(line.eta for line in beside)
+        ],
+        "settings": list(settings.items()),
+        "falling": falling(results),
+        "flags": [
+            {"row": line.row, "eta": line.eta, "name": flag.name, "sentence": flag.sentence,
+             "seed": seed if len(line.flags) > 1 else None}
+            for line in beside for seed, flags in line.flags.items() for flag in flags if flag.raised
+        ],
+    }  # fmt: skip
+
+
+def _worst_row(line: Line) -> dict[str, str]:
+    auto = line.columns.get("AutoAttack")
+    return {
+        "name": line.row,
+        "printed": DASH if line.printed is None else f"{line.printed:.3f}",
+        "here": DASH if line.here is None else f"{line.here:.3f}",
+        "today": rate(line.worst),
+        "interval": between(line.worst),
+        "gap": DASH if line.gap is None else f"{line.gap:+.3f}",
+        "auto": rate(auto) if auto is not None else "not run",
+        "auto_interval": between(auto),
+        "flags": ", ".join(line.raised) or "none",
+    }
+
+
+def _todays(beside: Sequence[Line], results: Results) -> list[str]:
+    """The headline in a sentence or two."""
+    known = [line for line in beside if line.here is not None]
+    if not known:
+        return []
+    widest = max(known, key=lambda line: line.gap or 0.0)
+    best = [min((line for line in known if line.eta == eta), key=lambda line: line.worst.mean)
+            for eta in dict.fromkeys(line.eta for line in known)]  # fmt: skip
+    images = widest.worst.as_json()["images"]
+    larger = sum((line.gap or 0.0) > 0 for line in known)
+    return [
+        f"Under the attacks of today, on {images:,} test {results.experiment.many}, the worst error is larger than under the "
+        f"paper's attacks (on all {results.test_images:,}) on {larger} of {len(known)} rows; the "
+        f"widest gap is that of {widest.row} at η = {widest.eta:g}, from {widest.here:.3f} to "
+        f"{widest.worst.mean:.3f}. The lowest worst error that remains is "
+        + ", ".join(f"{line.worst.mean:.3f} at η = {line.eta:g} ({line.row})" for line in best)
+        + f". Rows on which signs of masked gradients are raised: {sum(bool(line.raised) for line in known)}."
+    ]
+
+
+def _flat(results: Results, kind: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    row, defence = table["rows"][0], NO_DEFENSE if kind == 1 else adv(1)
+    attack = "FGSM-curr" if kind == 1 else "FGSM1"
+    clean = table["values"]["clean"]
+    columns, cells = [], []
+    if isinstance(clean, Cell):
+        columns.append("No attack")
+        cells.append(_cell(results, clean, defence, results.eta[0], "No attack"))
+    for eta in results.eta:
+        if not isinstance(clean, Cell):
+            columns.append(f"No attack, η = {eta:g}")
+            cells.append(_cell(results, table["clean by eta"][f"{eta:g}"], defence, eta, "No attack"))
+        columns.append(f"FGSM, η = {eta:g}")
+        cells.append(_cell(results, table["values"]["FGSM"][f"{eta:g}"], defence, eta, attack))
+    blocks = [{"eta": None, "columns": columns, "rows": [{"name": row, "cells": cells}]}]
+    return _table(results, kind, table, blocks)
+
+
+def _blocks(results: Results, kind: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    blocks: list[dict[str, Any]] = []
+    for eta in results.eta:
+        rows = table["eta"][f"{eta:g}"]
+        columns = list(next(iter(rows.values())))
+        blocks.append(
+            {
+                "eta": eta,
+                "columns": columns,
+                "rows": [
+                    {
+                        "name": row,
+                        "cells": [_cell(results, cell, row, eta, column, kind) for column, cell in cells.items()],
+                    }
+                    for row, cells in rows.items()
+                ],
+            }
+        )
+    return _table(results, kind, table, blocks)
+
+
+def _table(results: Results, kind: int, table: Mapping[str, Any], blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    number = results.experiment.printed(kind)
+    return {
+        "number": number,
+        "title": table["title"],
+        "blocks": blocks,
+        "here": list(table.get("here", [])),
+        "printed": paper.notes(number),
+    }
+
+
+def _cell(results: Results, cell: Cell, row: str, eta: float, column: str, kind: int = 0) -> dict[str, Any]:
+    maximum = column in (WORST, WORST_OF_ALL)
+    # The maxima of Tables 4 and 5 rest on attack networks too.
+    cost = results.costs.get((row, eta, f"{column} with networks" if maximum and kind > 3 else column))
+    return {
+        "here": number(cell),
+        "paper": DASH if cell.paper is None else f"{cell.paper:.3f}",
+        "cost": f"{cost.steps:,} steps, {clock(cost.seconds)}" if cost else "",
+        "worst": maximum,
+    }
+
+
+def claims(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """All claims with the numbers that decide them."""
+    return [
+        {
+            "name": found.claim.name,
+            "says": found.claim.says,
+            "test": found.claim.test,
+            "here": found.at_this_scale.value,
+            "seeds": found.over_seeds.value,
+            "paper": found.on_paper.value,
+            "because": found.because,
+            "conditions": [_condition(margin) for margin in found.margins],
+        }
+        for found in judgements
+    ]
+
+
+def _condition(margin: Margin) -> dict[str, str]:
+    numbers = "; ".join(f"{label}: {value:.3f}" for label, value in margin.quantity.numbers)
+    known = (
+        f"margin {margin.quantity.mean:+.3f}, standard error {margin.quantity.standard_error:.3f}"
+        if margin.known
+        else ""
+    )
+    return {"says": margin.says, "verdict": margin.verdict.value, "numbers": numbers, "margin": known}
+
+
+def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgements: Sequence[Judgement],
+            found: Evidence, beside: Sequence[Line] = ()) -> list[str]:  # fmt: skip
+    """The report's first sentences."""
+    seeds = len(profile.seeds)
+    here = Counter(judgement.at_this_scale.value for judgement in judgements)
+    over = Counter(judgement.over_seeds.value for judgement in judgements)
+    pixels = "[-1, 1]" if profile.eta_reading == "pixels" else "[0, 1]"
+    experiment = profile.experiment
+    first, last = (experiment.printed(kind) for kind in (1, paper.TABLES))
+    lines = [
+        f"Profile {profile.name}: every defence of the paper's Tables {first} to {last}, trained on {data['train']:,} "
+        f"{experiment.many} and attacked on {data['evaluated']:,} others, at η = {_listed(profile.eta)} (pixels in "
+        f"{pixels}{_in_pixels(profile, data)}), {profile.rounds} rounds of cat and mouse, {seeds} {_plural('seed', seeds)}.",
+        f"Of the paper's {len(judgements)} claims on {experiment.title}, at this scale {here['holds']} hold, {here['fails']} "
+        f"fail and {here['undecided']} are undecided. "
+        + (
+            "Whether other seeds would say the same is undecided throughout: that takes three."
+            if seeds < 3
+            else f"Over the {seeds} seeds {over['holds']} hold, {over['fails']} fail and {over['undecided']} are undecided."
+        ),
+    ]
+    if not data.get("verified", True):
+        lines.append(unverified(data))
+    lines += _todays(beside, results)
+    lines.append(_learned(found))
+    missing = sum(1 for place in _expected(profile) if place not in results.rows)
+    if missing:
+        lines.append(f"The study is not complete: {missing} rows of results are missing, shown as {DASH}.")
+    return lines
+
+
+def unverified(data: Mapping[str, Any]) -> str:
+    """What every page says of images that could not be verified."""
+    return (
+        f"Not the published data: {data['name']}, {data['note']}. The files were taken as they are, on leave "
+        "(--allow-unverified-data), and no number here is one on the published images."
+    )
+
+
+def of_255(profile: Profile, data: Mapping[str, Any]) -> dict[float, str]:
+    """What follows each eta in a heading: the bound on the scale of the files' pixels; records of before have no unit."""
+    return {eta: f" ({level:g} of 255)" for eta, level in zip(profile.eta, _levels(profile, data), strict=False)}
+
+
+def _in_pixels(profile: Profile, data: Mapping[str, Any]) -> str:
+    levels = _levels(profile, data)
+    return f"; of 255 grey levels {_listed(levels)}" if levels else ""
+
+
+def _levels(profile: Profile, data: Mapping[str, Any]) -> list[float]:
+    """The bounds on the scale of the files' pixels, from 0 to 255."""
+    return [round(profile.radius(eta) * data["unit"], 1) for eta in profile.eta] if "unit" in data else []
+
+
+def _learned(found: Evidence) -> str:
+    """Whether anything may be concluded from the attack network."""
+    conditions = gate(found)
+    if not all(condition.known for condition in conditions):
+        return (
+            "No attack network has met the undefended classifier at each η yet, so nothing is concluded: every claim "
+            "about attack networks is undecided."
+        )
+    if not gate_passed(found):
+        return (
+            "The attack network did not attack the undefended classifier well enough at each η, so nothing is concluded "
+            "from it: every claim about attack networks is undecided."
+        )
+    narrow = [condition.says for condition in conditions if condition.verdict is not Verdict.HOLDS]
+    return (
+        f"The attack network learned to attack: at each η, against the undefended classifier, it "
+        f"{in_words(found.experiment)}. So its failures elsewhere mean something."
+        + (f" This is narrow, by less than two standard errors, in one respect: {'; '.join(narrow)}." if narrow else "")
+    )
+
+
+def _expected(profile: Profile) -> list[tuple[str, float, int]]:
+    rows = [NO_DEFENSE, LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING, *(adv(n) for n in range(1, profile.rounds + 1))]
+    return [(row, eta, seed) for row in rows for eta in profile.eta for seed in profile.seeds]
+
+
+def smaller(profile: Profile, data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Where this study differs from the paper, and what the paper leaves unsaid: what, there, here."""
+    experiment, classifier, attacker, games = profile.experiment, profile.classifier, profile.attacker, (
+        profile.minimax_attnet, profile.alt_attnet, profile.maximin_attnet,
+    )  # fmt: skip
+    alone = (profile.undefended, profile.adversarial_round, profile.lwa, profile.minimax_grad)
+    hardened = (profile.adversarial_round, profile.lwa, profile.minimax_grad)
+    rows = [
+        (f"training {experiment.many}", f"{experiment.train:,}", f"{data['train']:,}"),
+        (f"test {experiment.many}", f"{paper.TEST_IMAGES:,}", f"{data['evaluated']:,}"),
+        ("data", experiment.title, data["name"] if not data.get("verified", True) else experiment.title),
+        ("classifier (the paper: similar to this)", experiment.classifier, _network(profile)),
+        ("η", ", ".join(f"{eta:g}" for eta in experiment.eta), ", ".join(f"{eta:g}" for eta in profile.eta)),
+        ("cat-and-mouse rounds", str(experiment.rounds), str(profile.rounds)),
+        ("batch", "128", _each(training.batch for training in (*alone, *games, profile.attack))),
+        ("steps of the undefended classifier", f"{experiment.undefended_steps:,}", f"{profile.undefended.steps:,}"),
+        ("steps of LWA and Minimax-Grad", "100,000", _each(t.steps for t in (profile.lwa, profile.minimax_grad))),
+        ("steps of the games with attack networks", "100,000", _each(game.steps for game in games)),
+        ("steps of a fresh attack network", "30,000", f"{profile.attack.steps:,}"),
+        ("classifiers' learning rate", "0.0001", _each(training.rate for training in (*alone, *games))),
+        ("attack networks' learning rate", "0.001", _each((profile.attack.rate, *(g.attacker_rate for g in games)))),
+        ("gamma of Alg. 1", "1", _each(game.gamma for game in (profile.minimax_attnet, profile.maximin_attnet))),
+        ("attack networks' layers", "300, 300, 300 units", f"{', '.join(map(str, attacker.hidden))} units"),
+        ("attack networks' dropout", "0.5", f"{attacker.dropout:g}"),
+        ("where attack networks see the label", "at the input", LABELS[attacker.label_layers]),
+        ("loss that a fresh attack network raises", "cross-entropy, as in training", _loss(profile)),
+        ("steps of a round", UNSAID, f"{profile.adversarial_round.steps:,}"),
+        ("start of the rounds, LWA and Minimax-Grad", UNSAID, _each(_start(t.warm_start) for t in hardened)),
+        ("start of the games' classifiers", UNSAID, _each(_start(game.warm_start) for game in games)),
+        ("unit of η", UNSAID + ", but pixels lie in [-1, 1]", profile.eta_reading),
+        ("classifier's initialisation", UNSAID, classifier.init),
+        ("classifier's dropout and weight decay", UNSAID, f"{classifier.dropout:g} and {classifier.weight_decay:g}"),
+        ("attack networks' output", UNSAID, attacker.output),
+        ("factor of the label beside the pixels", UNSAID, f"{attacker.label_gain:g}"),
+        (f"η of {experiment.called(list(experiment.figures)[1])}", UNSAID, f"{profile.games_eta:g}"),
+    ]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def _network(profile: Profile) -> str:
+    net = profile.classifier
+    if isinstance(net, CifarClassifier):
+        return f"{net.width} and {net.width} channels, max-pooling, {net.hidden[0]} and {net.hidden[1]} units"
+    halving = "max-pooling" if net.stride == 1 else "strides of 2"
+    return f"{net.width} and {2 * net.width} channels, {halving}, {net.hidden} units"
+
+
+def _each(values: Iterable[float | int | str]) -> str:
+    """The different values, in order."""
+    return ", ".join(dict.fromkeys(f"{v:,}" if isinstance(v, int) else f"{v:g}" if isinstance(v, float) else v
+                                   for v in values))  # fmt: skip
+
+
+def _start(warm: bool) -> str:
+    return "warm (from the undefended or the previous classifier)" if warm else "random"
+
+
+def _loss(profile: Profile) -> str:
+    return "cross-entropy, as in training" if profile.attack.loss == "cross-entropy" else "margin of the logits"
+
+
+def settings(profile: Profile) -> list[tuple[str, str, str]]:
+    """Every setting: its name, its value, what it means."""
+    return list(_settings(profile, ""))
+
+
+def _settings(section: Any, prefix: str) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if hasattr(value, "model_fields_set"):
+            rows += _settings(value, f"{prefix}{name}.")
+        elif name not in ("about", "chosen"):
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            rows.append((prefix + name, shown, field.description or ""))
+    return rows
+
+
+def attackers(results: Results) -> list[tuple[str, str, str, str]]:
+    """How the fresh attack networks fared: against whom, error on training images, on test images, share saturated."""
+    rows: list[tuple[str, str, str, str]] = []
+    for (defence, eta, seed), values in results.attackers.items():
+        row = results.rows[defence, eta, seed]
+        against = f"{defence}, η = {eta:g}" + (f", seed {seed}" if len(results.seeds) > 1 else "")
+        rows.append(
+            (against, f"{row.attnet_train['fresh']:.3f}", f"{row.attnet['fresh']:.3f}", f"{values['saturated']:.0%}")
+        )
+    return rows
+
+
+def abbreviated(digest: str) -> str:
+    """As much of a hash as tells it from others.
+
+    >>> abbreviated("0123456789abcdef")
+    '0123456789ab'
+    """
+    return digest[:12]
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Numbers as a sentence lists them.
+
+    >>> _listed([0.2]), _listed([0.1, 0.2, 0.4])
+    ('0.2', '0.1, 0.2 and 0.4')
+    """
+    *most, last = (f"{value:g}" for value in values)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "s"

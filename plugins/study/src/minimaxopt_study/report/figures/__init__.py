@@ -1,0 +1,1 @@
+"""The figures: what they plot, and how they are drawn."""

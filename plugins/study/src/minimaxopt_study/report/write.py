@@ -1,0 +1,136 @@
+"""Writing down what a study found: tables, figures, claims, and the report in Markdown and HTML."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from minimaxopt_study.paper import printed as paper
+from minimaxopt_study.report import content as page
+from minimaxopt_study.report.figures.curves_and_samples import Picture, figures_of
+from minimaxopt_study.report.figures.style import png
+from minimaxopt_study.report.figures.worst_case import draw_worst, worst_figure
+from minimaxopt_study.results import modern_worst_case as beyond
+from minimaxopt_study.results import tables
+from minimaxopt_study.results.evidence import evidence
+from minimaxopt_study.results.verdicts import judge
+from minimaxopt_study.runner.progress import clock
+from minimaxopt_study.store import write_atomically, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from minimaxopt_study.plan.plan import Plan
+    from minimaxopt_study.profiles.profile import Profile
+    from minimaxopt_study.results.gather import Results
+    from minimaxopt_study.store import Store
+
+POINTS_IN_AN_INCH = 72
+
+
+def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], plan: Plan,
+          store: Store, results: Results) -> Path:  # fmt: skip
+    """Write everything that can be made from the results so far; returns the path of the HTML report.
+
+    Args:
+        folder: folder of the study.
+        profile: its profile.
+        data: description of the images.
+        runs: when it ran, and for how long.
+        plan, store: the graph and where its results are.
+        results: what was found.
+    """
+    built = tables.build(results)
+    for kind, table in built.items():
+        number = results.experiment.printed(kind)
+        write_json(folder / "tables" / f"table{number}.json", tables.as_json(table))
+    pictures = [_figure(folder, name, picture, results) for name, picture in figures_of(results.experiment).items()]
+    beside = beyond.lines(results)
+    worst = None
+    if beside:
+        worst = _figure(folder, "worst", (worst_figure, draw_worst), results)
+        write_json(folder / "tables" / "modern.json", beyond.as_json(beside))
+    found = evidence(results, built)
+    judgements = judge(found)
+    write_json(folder / "claims.json", [judgement.as_json() for judgement in judgements])
+    costs = [
+        {"defence": defence, "eta": eta, "attack": attack, "steps": cost.steps, "seconds": round(cost.seconds, 2)}
+        for (defence, eta, attack), cost in results.costs.items()
+    ]
+    write_json(folder / "costs.json", costs)
+    content = {
+        "profile": profile,
+        "data": data,
+        "runs": runs,
+        "experiment": profile.experiment,
+        "source": paper.source(profile.experiment),
+        "reference": paper.REFERENCE,
+        "summary": page.summary(profile, data, results, judgements, found, beside),
+        "claims": page.claims(judgements),
+        "tables": page.tables(results, built, beside),
+        "modern": page.modern(beside, results),
+        "worst": worst,
+        "figures": pictures,
+        "attackers": page.attackers(results),
+        "smaller": page.smaller(profile, data),
+        "settings": page.settings(profile),
+        "of_255": page.of_255(profile, data),
+        "clock": clock,
+        **_spent(plan, store),
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    markdown = environment.from_string(_template("report.md.j2")).render(content)
+    write_atomically(folder / "report.md", markdown.encode())
+    environment.autoescape = True
+    html = environment.from_string(_template("report.html.j2")).render(content)
+    path = folder / "report.html"
+    write_atomically(path, html.encode())
+    return path
+
+
+def _figure(folder: Path, name: str, picture: Picture, results: Results) -> dict[str, str]:
+    make, draw = picture
+    data = make(results)
+    drawn = draw(data)
+    raw = png(drawn)
+    write_json(folder / "figures" / f"{name}.json", data)
+    write_atomically(folder / "figures" / f"{name}.png", raw)
+    return {
+        "name": name,
+        "called": data["caption"].partition(".")[0],
+        "title": data["title"],
+        "caption": data["caption"],
+        # A narrower screen scrolls: below a CSS pixel for each point the labels could not be read.
+        "width": str(round(POINTS_IN_AN_INCH * drawn.get_figwidth())),
+        "inline": "data:image/png;base64," + base64.b64encode(raw).decode(),
+    }
+
+
+def _spent(plan: Plan, store: Store) -> dict[str, Any]:
+    """Seconds and code by kind of task, and the environments in which the stored tasks were computed."""
+    spent: dict[str, dict[str, float]] = {}
+    code: dict[str, list[str]] = {}
+    environments: list[dict[str, str]] = []
+    for task in plan.graph:
+        if task.key not in store:
+            continue
+        result = store.result(task.key)
+        kind = spent.setdefault(task.kind, {"tasks": 0, "steps": 0, "seconds": 0.0})
+        kind["tasks"] += 1
+        kind["steps"] += task.steps
+        kind["seconds"] += result["seconds"]
+        made_by = f"version {task.version} ({page.abbreviated(result['sources'])})"
+        if made_by not in code.setdefault(task.kind, []):
+            code[task.kind].append(made_by)
+        if result["environment"] not in environments:
+            environments.append(result["environment"])
+    total = {name: sum(kind[name] for kind in spent.values()) for name in ("tasks", "steps", "seconds")}
+    return {"spent": spent, "code": code, "total": total, "environments": environments, "planned": len(plan.graph)}
+
+
+def _template(name: str) -> str:
+    return (resources.files("minimaxopt_study.report") / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What a study found, gathered from its store: tables, claims and verdicts."""

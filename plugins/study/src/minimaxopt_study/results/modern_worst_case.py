@@ -1,0 +1,181 @@
+"""The paper's worst case and today's, side by side: what strong attacks find on the rows of its tables.
+
+For each row three maxima are told apart: over the attacks that the paper's tables print, as printed; over the same
+attacks, here; and over the attacks of today on the first test images, each image counted once if any of them fools the
+classifier. Intervals are Wilson's at 95% for the images attacked; they do not know other trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from minimaxopt_study.paper import printed as paper
+from minimaxopt_study.plan.plan import in_tables
+
+if TYPE_CHECKING:
+    from minimaxopt_adversarial import Errors, MaskingFlag
+    from minimaxopt_study.results.gather import Attacked, Results, Row
+
+WORST, COVERED = "worst", "worst on AutoAttack's"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An error rate under one of these attacks, from each seed.
+
+    >>> from minimaxopt_adversarial import Errors
+    >>> import torch
+    >>> Measured({0: Errors(torch.arange(100) < 20)}).as_json()["mean"]
+    0.2
+    """
+
+    by_seed: Mapping[int, Errors]
+
+    @property
+    def mean(self) -> float:
+        return fmean(errors.rate for errors in self.by_seed.values())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of one seed's images; none where there are several seeds, whose spread says more."""
+        (only, *others) = self.by_seed.values()
+        return None if others else only.interval
+
+    def as_json(self) -> dict[str, Any]:
+        """Mean, deviation over seeds, number of seeds, interval and images."""
+        rates = [errors.rate for errors in self.by_seed.values()]
+        low, high = self.interval or (None, None)
+        return {
+            "mean": round(fmean(rates), 6),
+            "std": round(stdev(rates), 6) if len(rates) > 1 else None,
+            "n": len(rates),
+            "low": None if low is None else round(low, 6),
+            "high": None if high is None else round(high, 6),
+            "images": next(iter(self.by_seed.values())).count,
+        }
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: its worst errors by the paper and here, and what each attack of today finds.
+
+    Args:
+        row: the defence.
+        eta: the bound.
+        printed: the largest error that the paper's tables print for it; None where the paper has no such eta.
+        here: the same of this study, averaged over seeds; None where it is not there yet.
+        columns: by attack.
+        flags: by seed, the signs of masked gradients.
+        settings: what each column's attack is, in a line.
+    """
+
+    row: str
+    eta: float
+    printed: float | None
+    here: float | None
+    columns: Mapping[str, Measured]
+    flags: Mapping[int, tuple[MaskingFlag, ...]]
+    settings: Mapping[str, str]
+
+    @property
+    def worst(self) -> Measured:
+        return self.columns[WORST]
+
+    @property
+    def gap(self) -> float | None:
+        """By how much the attacks of today exceed the paper's own, here."""
+        return None if self.here is None else self.worst.mean - self.here
+
+    @property
+    def raised(self) -> tuple[str, ...]:
+        """Names of the flags that some seed raises."""
+        return tuple(dict.fromkeys(flag.name for found in self.flags.values() for flag in found if flag.raised))
+
+
+def lines(results: Results) -> list[Line]:
+    """Every row that has met the attacks of today, by eta and in the order of the tables."""
+    found: list[Line] = []
+    for eta in results.eta:
+        for row in in_tables(results.rounds):
+            seeds = {
+                seed: results.attacked[row, eta, seed] for seed in results.seeds if (row, eta, seed) in results.attacked
+            }
+            if seeds:
+                found.append(_line(results, row, eta, seeds))
+    return found
+
+
+def _line(results: Results, row: str, eta: float, seeds: Mapping[int, Attacked]) -> Line:
+    by_column: dict[str, dict[int, Errors]] = {}
+    for seed, one in seeds.items():
+        columns = one.evaluation.columns()
+        if (covered := one.evaluation.worst_covered) is not None:
+            columns = columns | {COVERED: covered}  # of the same images as AutoAttack's rate, which is not that of all
+        for column, errors in columns.items():
+            by_column.setdefault(column, {})[seed] = errors
+    rows = [results.rows[row, eta, seed] for seed in results.seeds if (row, eta, seed) in results.rows]
+    return Line(
+        row, eta, _printed(results, row, eta), fmean(map(_paper_attacks, rows, [results.rounds] * len(rows))) if rows else None,
+        {column: Measured(found) for column, found in by_column.items()}, {seed: one.flags for seed, one in seeds.items()},
+        next(iter(seeds.values())).evaluation.settings,
+    )  # fmt: skip
+
+
+def _paper_attacks(row: Row, last: int) -> float:
+    """The largest error under the attacks that the paper's tables print."""
+    return max(row.fgsm[0], row.fgsm[1], row.fgsm[last - 1], row.fgsm_curr, row.attnet_curr or 0.0)
+
+
+def _printed(results: Results, row: str, eta: float) -> float | None:
+    experiment = results.experiment
+    named = (
+        row.removesuffix(f"FGSM{results.rounds}") + experiment.last if row.endswith(f"FGSM{results.rounds}") else row
+    )
+    cells = [
+        error
+        for kind in (3, 4, 5)
+        for column, error in paper.table(experiment.printed(kind))["eta"].get(f"{eta:g}", {}).get(named, {}).items()
+        if column != "No attack"
+    ]
+    return max(cells, default=None)
+
+
+def falling(results: Results) -> list[str]:
+    """On which rows FGSM-curr errs less at a larger eta than at a smaller one, by more than two standard errors."""
+    told: list[str] = []
+    for row in in_tables(results.rounds):
+        errors = {
+            eta: fmean(
+                results.rows[row, eta, seed].fgsm_curr for seed in results.seeds if (row, eta, seed) in results.rows
+            )
+            for eta in results.eta
+            if any((row, eta, seed) in results.rows for seed in results.seeds)
+        }
+        for less, more in pairwise(errors):
+            error = sqrt(sum(p * (1 - p) for p in (errors[less], errors[more])) / max(results.test_images, 1))
+            if errors[less] - errors[more] > 2 * error:
+                told.append(
+                    f"FGSM-curr errs on {errors[less]:.3f} of {row} at η = {less:g} and on {errors[more]:.3f} at η = {more:g}, "
+                    "where it may do all that it may there and more. These are two classifiers, and the second may be the more "
+                    "robust one; or it has learned to answer this one step (label leaking), and its cell says nothing: the "
+                    "attacks of today tell which."
+                )
+    return told
+
+
+def as_json(found: list[Line]) -> dict[str, Any]:
+    """All of it, ready for JSON."""
+    content: dict[str, Any] = {}
+    for line in found:
+        content.setdefault(f"{line.eta:g}", {})[line.row] = {
+            "worst in the paper": line.printed,
+            "worst here, the paper's attacks": None if line.here is None else round(line.here, 6),
+            "attacks of today": {column: measured.as_json() for column, measured in line.columns.items()},
+            "flags": {str(seed): [flag.to_dict() for flag in flags] for seed, flags in line.flags.items()},
+        }
+    return {"eta": content}

@@ -1,0 +1,1 @@
+"""How tasks are computed: worker processes, and how a run shows itself."""

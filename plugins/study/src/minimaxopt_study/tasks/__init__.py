@@ -1,0 +1,1 @@
+"""What each kind of task computes: trainings, evaluations, attacks of today."""
