@@ -11,9 +11,7 @@ from minimaxopt_study.plan.plan import derive, trainings
 from minimaxopt_study.plan.task import Graph, Task, canonical
 from minimaxopt_study.profiles.profile import Profile, load_profile
 from minimaxopt_study.runner import source_hash as _sources
-from minimaxopt_study.tasks import evaluation as measure
-from minimaxopt_study.tasks import modern_attacks as modern
-from minimaxopt_study.tasks import training as work
+from minimaxopt_study.runner.worker import resolve
 
 BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "images", 0, 1)
 
@@ -141,12 +139,7 @@ def test_trainings_are_the_tasks_with_steps() -> None:
 def test_sources_leave_out_the_report() -> None:
     found = _sources.closure(("minimaxopt_study.tasks.training",))
     assert {"minimaxopt.loop.solve", "minimaxopt.calculus.gradients", "minimaxopt_adversarial.attacks"} <= found
-    assert not found & {
-        "minimaxopt_study.report.write",
-        "minimaxopt_study.results.tables",
-        "minimaxopt_study.plan.plan",
-        "minimaxopt.cli",
-    }
+    assert not found & {"minimaxopt_study.report.write", "minimaxopt_study.results.tables", "minimaxopt.cli"}
     assert "minimaxopt.loop.solve" not in _sources.closure(("minimaxopt_study.tasks.evaluation",))
 
 
@@ -166,10 +159,4 @@ def test_only_meaning_is_hashed(text: str, same: bool) -> None:
 
 def test_every_kind_of_task_has_its_function() -> None:
     for function in FUNCTIONS.values():
-        module, _, name = function.partition(":")
-        home = {
-            "minimaxopt_study.tasks.training": work,
-            "minimaxopt_study.tasks.evaluation": measure,
-            "minimaxopt_study.tasks.modern_attacks": modern,
-        }[module]
-        assert callable(getattr(home, name))
+        assert callable(resolve(function))

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_WORK, _MEASURE, _MODERN = (
-    "minimaxopt_study.tasks.training",
-    "minimaxopt_study.tasks.evaluation",
-    "minimaxopt_study.tasks.modern_attacks",
-)
+_TASKS = "minimaxopt_study.tasks"
 
 
 @dataclass(frozen=True)
@@ -29,17 +25,17 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "undefended": Kind(f"{_WORK}:undefended", 1.0),
-    "examples": Kind(f"{_MEASURE}:examples", 11.0),
-    "adversarial round": Kind(f"{_WORK}:adversarial_round", 0.9),
-    "lwa": Kind(f"{_WORK}:lwa", 1.9),
-    "minimax-grad": Kind(f"{_WORK}:minimax_grad", 3.1),
-    "attnet game": Kind(f"{_WORK}:attnet_game", 4.2),
-    "attack network": Kind(f"{_WORK}:attack_network", 2.6),
-    "evaluation": Kind(f"{_MEASURE}:evaluation", 40.0),
-    "panel": Kind(f"{_MEASURE}:panel", 14.0),
-    "strong attacks": Kind(f"{_MODERN}:strong", 1.0),
-    "autoattack": Kind(f"{_MODERN}:auto", 1.0),
+    "undefended": Kind(f"{_TASKS}.training:undefended", 1.0),
+    "examples": Kind(f"{_TASKS}.evaluation:examples", 11.0),
+    "adversarial round": Kind(f"{_TASKS}.training:adversarial_round", 0.9),
+    "lwa": Kind(f"{_TASKS}.training:lwa", 1.9),
+    "minimax-grad": Kind(f"{_TASKS}.training:minimax_grad", 3.1),
+    "attnet game": Kind(f"{_TASKS}.training:attnet_game", 4.2),
+    "attack network": Kind(f"{_TASKS}.training:attack_network", 2.6),
+    "evaluation": Kind(f"{_TASKS}.evaluation:evaluation", 40.0),
+    "panel": Kind(f"{_TASKS}.evaluation:panel", 14.0),
+    "strong attacks": Kind(f"{_TASKS}.modern_attacks:strong", 1.0),
+    "autoattack": Kind(f"{_TASKS}.modern_attacks:auto", 1.0),
 }
 FUNCTIONS = {name: kind.function for name, kind in KINDS.items()}
 VERSIONS = {name: kind.version for name, kind in KINDS.items()}
