@@ -12,6 +12,7 @@ import pytest
 from tiny_study import TINY, invoke, write_profile
 
 from minimaxopt.errors import ArgumentError
+from minimaxopt.plugins import ResultStore
 from minimaxopt_study.paper import printed as paper
 from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.profiles.profile import CifarClassifier, load_profile, parse_profile
@@ -23,7 +24,6 @@ from minimaxopt_study.results.claims_cifar10 import CLAIMS, gate
 from minimaxopt_study.results.evidence import evidence, paper_evidence
 from minimaxopt_study.results.margins import Verdict
 from minimaxopt_study.results.verdicts import gate_passed, judge
-from minimaxopt_study.store import Store
 from minimaxopt_study.study import open_study
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_the_whole_study_runs_on_cifar10(tmp_path: Path) -> None:
     )
     assert "0 tasks computed" in again.output
     first = next(task for task in study.plan.graph if task.kind == "undefended")
-    assert Store(out).tensors(first.key)["classifier.features.0.weight"].shape == (2, 3, 5, 5)
+    assert ResultStore(out).tensors(first.key)["classifier.features.0.weight"].shape == (2, 3, 5, 5)
 
 
 def test_two_profiles_have_a_folder_each(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tiny_study import invoke, write_profile
 
-from minimaxopt.errors import ArgumentError
+from minimaxopt.errors import ArgumentError, DiskFullError, StoreError
+from minimaxopt.plugins import ResultStore
 from minimaxopt_study.commands.record import record
 from minimaxopt_study.plan.kinds import VERSIONS
-from minimaxopt_study.store import DiskFullError, Store, StoreError
 from minimaxopt_study.study import open_study
 
 ETA = 0.4
@@ -203,8 +203,10 @@ def test_a_run_in_a_copy_of_a_record_computes_only_the_new_seed(studies: Path, t
     assert f"{alone - 1} tasks computed, {alone} found" in done.output  # Figure 3's samples are of the first seed only
     assert {number["n"] for number in means(copy, 5)} == {2}
     for key in open_study(copy).plan.evaluations.values():
-        results = [Store(folder).result(key) for folder in (studies / "0", studies / "1") if key in Store(folder)]
-        assert [result["values"]["errors"] for result in results] == [Store(copy).result(key)["values"]["errors"]]
+        results = [
+            ResultStore(folder).result(key) for folder in (studies / "0", studies / "1") if key in ResultStore(folder)
+        ]
+        assert [result["values"]["errors"] for result in results] == [ResultStore(copy).result(key)["values"]["errors"]]
     record(copy, dest)
     assert {number["n"] for number in means(dest, 5)} == {2}
 
@@ -222,7 +224,7 @@ def test_weights_that_a_record_lacks_are_computed_again_where_needed(studies: Pa
     for task in chain[:-1]:
         name = f"store/{task.key}/tensors.safetensors"
         assert (dest / name).read_bytes() == (studies / "0" / name).read_bytes()
-    assert study.store.result(lost)["values"]["errors"] == Store(studies / "0").result(lost)["values"]["errors"]
+    assert study.store.result(lost)["values"]["errors"] == ResultStore(studies / "0").result(lost)["values"]["errors"]
 
 
 def test_weights_that_come_out_different_are_told(studies: Path, tmp_path: Path) -> None:
@@ -305,7 +307,7 @@ def test_a_folder_with_something_else_in_it_is_refused(studies: Path, tmp_path: 
 def test_nothing_is_recorded_into_a_folder_where_a_run_is_active(studies: Path, tmp_path: Path) -> None:
     dest = tmp_path / "dest"
     record(studies / "0", dest)
-    with Store(dest).lock(), pytest.raises(StoreError, match="already running"):
+    with ResultStore(dest).lock(), pytest.raises(StoreError, match="already running"):
         record(studies / "1", dest)
     assert open_study(dest).profile.seeds == (0,)
 
@@ -319,9 +321,9 @@ def test_after_a_damaged_result_or_a_full_disk_a_record_can_be_made(studies: Pat
     with pytest.raises(StoreError, match=f"delete {path.parent}"):
         record(damaged, dest)
     assert not dest.exists()
-    real, count = Store.put, 0
+    real, count = ResultStore.put, 0
 
-    def put(store: Store, *arguments: Any) -> None:
+    def put(store: ResultStore, *arguments: Any) -> None:
         nonlocal count
         count += 1
         if count == 5:
@@ -329,7 +331,7 @@ def test_after_a_damaged_result_or_a_full_disk_a_record_can_be_made(studies: Pat
         real(store, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "put", put)
+        patch.setattr(ResultStore, "put", put)
         with pytest.raises(DiskFullError):
             record(studies / "0", dest)
     assert len(list(dest.glob("store/*"))) == 4

@@ -14,16 +14,16 @@ import pytest
 import torch
 from tiny_study import invoke, write_profile
 
+from minimaxopt.plugins import ResultStore, write_json
 from minimaxopt_study.paper.names import MAXIMIN, MINIMAX, adv
 from minimaxopt_study.plan.kinds import KINDS
 from minimaxopt_study.plan.plan import derive
 from minimaxopt_study.profiles.profile import load_profile
 from minimaxopt_study.results.gather import gather
-from minimaxopt_study.store import Store, write_json
 from minimaxopt_study.study import open_study
 from minimaxopt_study.tasks import training as work
 from minimaxopt_study.tasks.images import open_images
-from minimaxopt_study.tasks.workspace import Desk
+from minimaxopt_study.tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def test_the_whole_study_runs(finished: Path) -> None:
     out = finished / "out"
     profile = load_profile(str(finished / "tiny.toml"))
     plan = derive(profile, json.loads((out / "run.json").read_text())["data"]["fingerprint"])
-    results = gather(plan, Store(out), profile)
+    results = gather(plan, ResultStore(out), profile)
     assert len(results.rows) == 8 * 2
     assert results.test_images == 100
     assert all(len(row.fgsm) == 3 for row in results.rows.values())
@@ -59,7 +59,7 @@ def test_curves_start_before_the_first_step_and_end_with_the_result(finished: Pa
     profile = load_profile(str(finished / "tiny.toml"))
     out = finished / "out"
     plan = derive(profile, json.loads((out / "run.json").read_text())["data"]["fingerprint"])
-    results = gather(plan, Store(out), profile)
+    results = gather(plan, ResultStore(out), profile)
     for (eta, seed), curve in results.grad_curves.items():
         assert curve["step"] == [0.0, 2.0, 4.0]
         row = results.rows["Minimax-Grad", eta, seed]
@@ -109,7 +109,7 @@ def test_a_report_outlives_a_version(finished: Path, tmp_path: Path) -> None:
     before = (out / "tables" / "table3.json").read_bytes()
     versions = {"0": dict.fromkeys(KINDS, 7)}
     profile, fingerprint = load_profile(str(finished / "tiny.toml")), content["data"]["fingerprint"]
-    store, now, other = Store(out), derive(profile, fingerprint), derive(profile, fingerprint, {0: versions["0"]})
+    store, now, other = ResultStore(out), derive(profile, fingerprint), derive(profile, fingerprint, {0: versions["0"]})
     for today, then in zip(now.graph, other.graph, strict=True):  # as if these results had been of another version
         store.path(today.key).rename(store.path(then.key))
     (out / "run.json").write_text(json.dumps(content | {"versions": versions}))
@@ -126,7 +126,7 @@ def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(finished: Path,
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
     before = (out / "run.json").read_bytes()
-    with Store(out).lock():
+    with ResultStore(out).lock():
         done = invoke("run", "--profile", str(finished / "tiny.toml"), "--out", str(out), "--seeds", "1")
     assert done.exit_code == 2, done.output
     assert "already running" in done.output
@@ -206,7 +206,7 @@ def test_status_tells_times(finished: Path, tmp_path: Path) -> None:
     assert (whole["active"], whole["finish"], whole["seconds_left"], whole["running"]) == (False, None, 0.0, [])
     assert all(kind["done"] and not kind["left"] for kind in whole["kinds"].values())
     assert whole["seconds"] == pytest.approx(sum(kind["seconds"] for kind in whole["kinds"].values()), abs=1)
-    store, study = Store(out), open_study(out)
+    store, study = ResultStore(out), open_study(out)
     evaluations = [task for task in study.plan.graph if task.kind == "evaluation"]
     taken = store.result(evaluations[2].key)["seconds"]
     for task in evaluations[:2]:
@@ -297,7 +297,7 @@ def test_a_damaged_run_file_costs_nothing_else(text: str, finished: Path, tmp_pa
 def test_a_damaged_result_is_named_and_the_rest_goes_on(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
-    store, plan = Store(out), open_study(out).plan
+    store, plan = ResultStore(out), open_study(out).plan
     damaged = store.results / plan.classifiers["LWA", 0.2, 0] / "result.json"
     spoilt = store.results / plan.classifiers["Minimax-Grad", 0.2, 0] / "tensors.safetensors"
     damaged.write_text(damaged.read_text()[:100])
@@ -333,7 +333,7 @@ def test_a_damaged_result_is_named_and_the_rest_goes_on(finished: Path, tmp_path
 @pytest.mark.parametrize(("checkpoints", "room", "where"), [(0, 0.8, "store/"), (1, 1.5, "unfinished/")])
 def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(checkpoints: int, room: float, where: str, finished: Path,
                                                             tmp_path: Path) -> None:  # fmt: skip
-    plan, kept = open_study(finished / "out").plan, Store(finished / "out")
+    plan, kept = open_study(finished / "out").plan, ResultStore(finished / "out")
     classifier = kept.results / plan.classifiers["No defense", 0.2, 0] / "tensors.safetensors"
     size = int(room * classifier.stat().st_size)  # a checkpoint is larger: it has the optimizer's moments
     out, profile = tmp_path / "out", write_profile(tmp_path, checkpoint_every=str(checkpoints))
@@ -346,11 +346,11 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(checkpoints: int, ro
     assert "Traceback" not in full.stderr
     assert not list(out.glob("store/*"))
     assert not list(out.glob("**/*checkpoint.json"))
-    assert not Store(out).is_locked()
+    assert not ResultStore(out).is_locked()
     again = invoke(*arguments)
     assert again.exit_code == 0, again.output
     for key in plan.grad_runs.values():
-        assert Store(out).result(key)["tensors_sha256"] == kept.result(key)["tensors_sha256"]
+        assert ResultStore(out).result(key)["tensors_sha256"] == kept.result(key)["tensors_sha256"]
 
 
 def test_a_report_that_finds_no_room_leaves_the_old_one(finished: Path, tmp_path: Path) -> None:
@@ -383,13 +383,15 @@ def test_a_checkpointed_training_is_the_same(finished: Path, tmp_path: Path) -> 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        desk = Desk(Store(out), lambda: open_images(held_out=100), tmp_path / "scratch", checkpoint_every=1)
-        outcome = work.attnet_game(task, desk)
+        workspace = Workspace(
+            ResultStore(out), lambda: open_images(held_out=100), tmp_path / "scratch", checkpoint_every=1
+        )
+        outcome = work.attnet_game(task, workspace)
         assert list((tmp_path / "scratch").iterdir())
-        resumed = work.attnet_game(task, desk)
+        resumed = work.attnet_game(task, workspace)
     finally:
         torch.set_num_threads(threads)
-    kept = Store(out).tensors(task.key)
+    kept = ResultStore(out).tensors(task.key)
     assert outcome.tensors is not None
     assert resumed.tensors is not None
     for name, tensor in kept.items():

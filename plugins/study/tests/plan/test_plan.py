@@ -10,7 +10,7 @@ from minimaxopt_study.plan.kinds import FUNCTIONS
 from minimaxopt_study.plan.plan import derive, trainings
 from minimaxopt_study.plan.task import Graph, Task, canonical
 from minimaxopt_study.profiles.profile import Profile, load_profile
-from minimaxopt_study.runner import source_hash as _sources
+from minimaxopt_study.runner import source_hash
 from minimaxopt_study.runner.worker import resolve
 
 BASE = Task("train", "title", canonical({"steps": 3}), (("start", "abc"),), "images", 0, 1)
@@ -137,10 +137,10 @@ def test_trainings_are_the_tasks_with_steps() -> None:
 
 
 def test_sources_leave_out_the_report() -> None:
-    found = _sources.closure(("minimaxopt_study.tasks.training",))
+    found = source_hash.closure("minimaxopt_study.tasks.training")
     assert {"minimaxopt.loop.solve", "minimaxopt.calculus.gradients", "minimaxopt_adversarial.attacks"} <= found
     assert not found & {"minimaxopt_study.report.write", "minimaxopt_study.results.tables", "minimaxopt.cli"}
-    assert "minimaxopt.loop.solve" not in _sources.closure(("minimaxopt_study.tasks.evaluation",))
+    assert "minimaxopt.loop.solve" not in source_hash.closure("minimaxopt_study.tasks.evaluation")
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_sources_leave_out_the_report() -> None:
     ],
 )
 def test_only_meaning_is_hashed(text: str, same: bool) -> None:
-    before = _sources.meaning(ast.parse("def f(x):\n    return x + 1\n"))
-    assert (_sources.meaning(ast.parse(text)) == before) is same
+    before = source_hash.meaning(ast.parse("def f(x):\n    return x + 1\n"))
+    assert (source_hash.meaning(ast.parse(text)) == before) is same
 
 
 def test_every_kind_of_task_has_its_function() -> None:

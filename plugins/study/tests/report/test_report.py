@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from minimaxopt.plugins import ResultStore
 from minimaxopt_study.paper import printed as paper
 from minimaxopt_study.paper.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
-from minimaxopt_study.plan.plan import derive
 from minimaxopt_study.profiles.profile import load_profile
-from minimaxopt_study.report import write as report
 from minimaxopt_study.report.content import DASH, number, smaller
 from minimaxopt_study.report.figures.curves_and_samples import (
     draw_games,
@@ -28,9 +27,10 @@ from minimaxopt_study.report.figures.curves_and_samples import (
 )
 from minimaxopt_study.report.figures.matrix import draw_matrix, matrix
 from minimaxopt_study.report.figures.style import png
+from minimaxopt_study.report.write import write_results
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.gather import Row
-from minimaxopt_study.store import Store
+from minimaxopt_study.study import Study
 
 if TYPE_CHECKING:
     from conftest import Make
@@ -155,7 +155,7 @@ RUNS = [{"started": "2018-01-01T00:00:00+00:00", "seconds": 123.0, "workers": 2,
 
 def write(folder: Path, results: Any, runs: Any = RUNS) -> Path:
     profile = load_profile("quick", seeds=results.seeds)
-    return report.write(folder, profile, DATA, runs, derive(profile, "d"), Store(folder), results)
+    return write_results(Study(folder, profile, DATA, {}, runs), ResultStore(folder), results)
 
 
 class Words(HTMLParser):

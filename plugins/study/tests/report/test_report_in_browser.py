@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from minimaxopt_study.plan.plan import derive
+from minimaxopt.plugins import ResultStore
 from minimaxopt_study.profiles.profile import load_profile
-from minimaxopt_study.report import write as report
-from minimaxopt_study.store import Store
+from minimaxopt_study.report.write import write_results
+from minimaxopt_study.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +141,7 @@ def measured(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
 def test_a_phone_shows_the_report(made_up: Make, tmp_path: Path, seeds: tuple[int, ...]) -> None:
     profile = load_profile("quick", seeds=seeds)
     data = {"name": "images", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
-    path = report.write(tmp_path, profile, data, [], derive(profile, "d"), Store(tmp_path), made_up(seeds=seeds))
+    path = write_results(Study(tmp_path, profile, data, {}, []), ResultStore(tmp_path), made_up(seeds=seeds))
     found, console = measured(path.read_text(encoding="utf-8"), tmp_path)
     for at in found.values():
         assert at["beyond"] == []

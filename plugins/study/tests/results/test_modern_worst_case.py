@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from tiny_study import write_profile
 
+from minimaxopt.plugins import ResultStore
 from minimaxopt_adversarial import Errors, EtaSweep, RobustnessEvaluation, masking_flags
 from minimaxopt_study.paper import printed as paper
 from minimaxopt_study.paper.names import LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
@@ -25,11 +26,10 @@ from minimaxopt_study.report.figures.worst_case import draw_worst, worst_figure
 from minimaxopt_study.results import modern_worst_case as beyond
 from minimaxopt_study.results.gather import Attacked
 from minimaxopt_study.results.tables import build
-from minimaxopt_study.store import Store
 from minimaxopt_study.tasks import modern_attacks as modern
 from minimaxopt_study.tasks.images import open_images
 from minimaxopt_study.tasks.networks import new_classifier, pack
-from minimaxopt_study.tasks.workspace import Desk
+from minimaxopt_study.tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from conftest import Make
@@ -164,13 +164,13 @@ def test_tasks_attack_what_the_profile_says(tmp_path: Path) -> None:
     assert plan.autoattacks[MINIMAX, 0.2, 0] in wanted(plan, profile, ["table5"])
     assert not {"strong attacks", "autoattack"} & {found.kind for found in wanted(plan, profile, ["matrix"])}
 
-    desk = Desk(Store(tmp_path), lambda: open_images(held_out=100), tmp_path / "scratch")
+    workspace = Workspace(ResultStore(tmp_path), lambda: open_images(held_out=100), tmp_path / "scratch")
     settings = profile.classifier.model_dump(mode="json")
     for number, key in enumerate({task.parent("classifier"), task.parent(modern.TRANSFER)}):
-        desk.store.put(
+        workspace.store.put(
             key, {"settings": {"classifier": settings}}, pack("classifier", new_classifier(settings, number))
         )
-    values = json.loads(json.dumps(dict(modern.strong(task, desk).values)))
+    values = json.loads(json.dumps(dict(modern.strong(task, workspace).values)))
     found = RobustnessEvaluation.from_dict(values["evaluation"])
     assert found.count == 12
     assert list(found.attacks) == ["PGD", "PGD margin", "momentum PGD"]

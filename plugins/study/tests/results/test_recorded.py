@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from minimaxopt_study.report.write import write_report
 from minimaxopt_study.results import claims_mnist as claims
 from minimaxopt_study.results.tables import NUMBERS
-from minimaxopt_study.study import open_study, rebuild
+from minimaxopt_study.study import open_study
 
 RESULTS = Path(__file__).parents[4] / "docs" / "results"
 RECORDS = sorted(path.parent for path in RESULTS.glob("*/run.json"))
@@ -49,7 +50,7 @@ def test_tables_and_verdicts_come_back_from_the_stored_tasks(record: Path, tmp_p
     copy.mkdir()
     shutil.copy(record / "run.json", copy)
     shutil.copytree(record / "store", copy / "store")
-    rebuild(copy)
+    write_report(open_study(copy))
     experiment = open_study(record).profile.experiment
     names = [f"tables/table{experiment.printed(kind)}.json" for kind in NUMBERS]
     for name in [*names, *(f"figures/{picture}.json" for picture in experiment.figures)]:

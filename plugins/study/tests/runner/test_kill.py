@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tiny_study import write_profile
 
-from minimaxopt_study.store import Store
+from minimaxopt.plugins import ResultStore
 
 KILLS = int(os.environ.get("MINIMAXOPT_KILLS", "3"))
 PATIENCE = 240.0  # seconds, on a machine that has more to do
@@ -61,7 +61,7 @@ def checkpoints(out: Path, since: float = 0.0) -> list[Path]:
 
 def results(out: Path) -> dict[str, Any]:
     """What a result says, without times: the digest of its weights and its numbers."""
-    store, found = Store(out), {}
+    store, found = ResultStore(out), {}
     for path in out.glob("store/*/result.json"):
         result = store.result(path.parent.name)
         numbers = {name: value for name, value in result["values"].items() if name != "seconds"}

@@ -15,10 +15,11 @@ import torch
 from rich.console import Console
 from toy_tasks import FUNCTIONS, chain, fork, run_graph
 
+from minimaxopt.errors import DiskFullError, StoreError
+from minimaxopt.plugins import ResultStore, write_json
 from minimaxopt_study.runner.progress import Display, Lines, reporter
 from minimaxopt_study.runner.scheduler import lacking
 from minimaxopt_study.runner.worker import spent_before
-from minimaxopt_study.store import DiskFullError, Store, StoreError, write_json
 
 
 def lines() -> tuple[Lines, io.StringIO]:
@@ -39,17 +40,17 @@ def test_a_graph_is_computed_once(tmp_path: Path) -> None:
     assert totals(tmp_path) == {"add 0": 0, "add 1": 1, "add 2": 3, "add 3": 6}
     assert "[4/4] add 3" in text.getvalue()
     again = run_graph(graph, tmp_path, FUNCTIONS, lines()[0])
-    assert (len(again.computed), len(again.found)) == (0, 4)
+    assert (len(again.computed), len(again.stored)) == (0, 4)
     longer = run_graph(chain(5), tmp_path, FUNCTIONS, lines()[0])
-    assert (len(longer.computed), len(longer.found)) == (1, 4)
+    assert (len(longer.computed), len(longer.stored)) == (1, 4)
 
 
 def test_results_say_where_they_come_from(tmp_path: Path) -> None:
     run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0])
     (task,) = chain(1)
-    result = Store(tmp_path).result(task.key)
+    result = ResultStore(tmp_path).result(task.key)
     assert {"key", "kind", "settings", "parents", "data", "seed", "sources", "seconds", "environment"} <= result.keys()
-    assert result["environment"]["threads"] == "1"
+    assert result["environment"]["threads"] == 1
     assert result["values"]["threads"] == 1
 
 
@@ -68,11 +69,11 @@ def test_a_failure_takes_only_its_dependants(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_there_are_computed_again_only_where_needed(tmp_path: Path) -> None:
     run_graph(chain(4), tmp_path, FUNCTIONS, lines()[0], workers=1)
-    keys, store = [task.key for task in chain(5)], Store(tmp_path)
+    keys, store = [task.key for task in chain(5)], ResultStore(tmp_path)
     for key in keys[:3]:
         (store.results / key / "tensors.safetensors").unlink()
     nothing = run_graph(chain(4), tmp_path, FUNCTIONS, lines()[0], workers=1)
-    assert (len(nothing.computed), len(nothing.found)) == (0, 4)
+    assert (len(nothing.computed), len(nothing.stored)) == (0, 4)
     new = run_graph(chain(5), tmp_path, FUNCTIONS, lines()[0], workers=1)
     assert new.computed.keys() == {keys[4]}  # what it builds on has its weights
     (store.results / keys[3] / "tensors.safetensors").unlink()
@@ -88,7 +89,7 @@ def test_weights_that_are_not_there_are_computed_again_only_where_needed(tmp_pat
 
 
 def test_what_lacks_weights_is_found_through_all_generations(tmp_path: Path) -> None:
-    graph, store = chain(5), Store(tmp_path)
+    graph, store = chain(5), ResultStore(tmp_path)
     keys = [task.key for task in graph]
     for index, key in enumerate(keys[:4]):
         store.put(key, {"index": index}, {"w": torch.zeros(1)})
@@ -106,7 +107,7 @@ def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
     run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1)
     bad = next(task for task in graph if task.title == "bad")
     after = [task for task in graph if task.title.startswith("after")]
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     (store.results / bad.key / "result.json").write_text('{"key": ')
     for task in after:
         shutil.rmtree(store.results / task.key)
@@ -127,7 +128,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
     ):
         run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1)
     assert not (tmp_path / "running.json").exists()
-    assert not Store(tmp_path).is_locked()
+    assert not ResultStore(tmp_path).is_locked()
     whole = run_graph(fork({"good": "add"}), tmp_path, FUNCTIONS, lines()[0])
     assert whole.complete
 
@@ -184,11 +185,11 @@ def test_images_module_are_opened_by_the_worker(tmp_path: Path) -> None:
     graph = chain(1, "images")
     run_graph(graph, tmp_path, FUNCTIONS, lines()[0], images={"open": "builtins:dict", "greeting": "hello"})
     (task,) = graph
-    assert Store(tmp_path).result(task.key)["values"] == {"images": "hello"}
+    assert ResultStore(tmp_path).result(task.key)["values"] == {"images": "hello"}
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
-    with Store(tmp_path).lock(), pytest.raises(StoreError, match="already running"):
+    with ResultStore(tmp_path).lock(), pytest.raises(StoreError, match="already running"):
         run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0])
 
 
@@ -231,7 +232,7 @@ def wait_for_results(folder: Path, count: int) -> None:
 
 def wait_until_unlocked(folder: Path) -> None:
     deadline = time.monotonic() + 30
-    while Store(folder).is_locked():
+    while ResultStore(folder).is_locked():
         assert time.monotonic() < deadline, "the lock outlives the run"
         time.sleep(0.02)
 
@@ -246,7 +247,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     kept = totals(folder)
     assert 2 <= len(kept) < 4
     summary = run_graph(chain(4, "slow", seconds=0.3), folder, FUNCTIONS, lines()[0])
-    assert len(summary.found) == len(kept)
+    assert len(summary.stored) == len(kept)
     assert totals(folder) == {"slow 0": 0, "slow 1": 1, "slow 2": 3, "slow 3": 6}
     assert not list(folder.glob("store/.writing-*"))
 
@@ -259,5 +260,5 @@ def test_an_interrupted_run_ends_its_workers(tmp_path: Path) -> None:
         assert b"KeyboardInterrupt" in process.communicate(timeout=60)[1]
     assert process.returncode != 0
     assert not (folder / "running.json").exists()
-    assert not Store(folder).is_locked()
+    assert not ResultStore(folder).is_locked()
     assert len(totals(folder)) >= 1

@@ -13,13 +13,15 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt.errors import ArgumentError
+from minimaxopt.plugins import comma_separated, markdown_table, write_atomically, write_json
+from minimaxopt_study.commands.run import run_study
+from minimaxopt_study.formatting import DASH
 from minimaxopt_study.paper.names import ALTERNATING, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.plan.selection import choices as choices_on
 from minimaxopt_study.profiles.profile import Profile, parse_profile
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.gather import gather
-from minimaxopt_study.store import write_atomically, write_json
-from minimaxopt_study.study import open_study, run
+from minimaxopt_study.study import open_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +84,7 @@ def named(text: str) -> tuple[Choice, ...]:
     >>> [choice.name for choice in named("gamma 0, cold rounds")]
     ['cold rounds', 'gamma 0']
     """
-    wanted = {name.strip() for name in text.split(",") if name.strip()}
+    wanted = set(comma_separated(text))
     known = [choice.name for choice in CHOICES]
     unknown = sorted(wanted - set(known))
     if unknown or not wanted:
@@ -153,7 +155,7 @@ def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Seque
         folder: of the studies; what is done is found again.
         reporter: is told how each goes on.
         chosen: which choices.
-        options: as of `study.run`: workers, data_dir, and so on.
+        options: as of ``run_study``: workers, data_dir, and so on.
     """
     profile = profile.model_copy(update={"modern": None})  # which the quantities do not look at
     variants = {BASE: profile} | {choice.name: choice.applied(profile) for choice in chosen}
@@ -162,7 +164,7 @@ def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Seque
     for name, variant in variants.items():
         if name != BASE:
             reporter.noted(f"choice: {name}")
-        run(variant, folder, reporter, only=only, **options)
+        run_study(variant, folder, reporter, only=only, **options)
         study = open_study(folder)
         found[name] = gather(study.plan, study.store, variant)
     effects = [effect for name in list(variants)[1:] for effect in _effects(profile, name, found[BASE], found[name])]
@@ -219,19 +221,18 @@ def markdown(profile: Profile, chosen: Sequence[Choice], effects: Sequence[Effec
     ]  # fmt: skip
     for eta in profile.eta:
         at = {(effect.choice, effect.quantity): effect for effect in effects if effect.eta == eta}
-        lines += [f"## η = {eta:g}", "", "| choice | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         bases = [next((effect.base for (_, name), effect in at.items() if name == wanted), None) for wanted in names]
-        lines.append("| base | " + " | ".join("–" if base is None else f"{base:.3f}" for base in bases) + " |")
+        rows = [("base", *(DASH if base is None else f"{base:.3f}" for base in bases))]
         for choice in chosen:
-            cells = [_cell(at.get((choice.name, name))) for name in names]
-            lines.append(f"| {choice.name}: {choice.says} | " + " | ".join(cells) + " |")
-        lines.append("")
+            cells = (_cell(at.get((choice.name, name))) for name in names)
+            rows.append((f"{choice.name}: {choice.says}", *cells))
+        lines += [f"## η = {eta:g}", "", markdown_table(("choice", *names), rows), ""]
     return "\n".join(lines)
 
 
 def _cell(effect: Effect | None) -> str:
     if effect is None:
-        return "–"
+        return DASH
     text = f"{effect.difference:+.3f}" + (
         f" ({effect.standard_error:.3f})" if effect.standard_error is not None else ""
     )

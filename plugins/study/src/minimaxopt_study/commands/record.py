@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_study.profiles.differences import WITHOUT_EFFECT, differences
+from minimaxopt_study.report.write import write_report
 from minimaxopt_study.study import Study, open_study
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _write(study: Study, results: Mapping[str, Mapping[str, Any]]) -> Record:
     study.save()
     for key in new:
         store.put(key, results[key])
-    return Record(len(new), len(had), study.profile.seeds, study.report())
+    return Record(len(new), len(had), study.profile.seeds, write_report(study))
 
 
 def merge(record: Study, study: Study) -> Study:

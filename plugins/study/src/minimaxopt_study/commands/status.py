@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from minimaxopt.errors import StoreError
+from minimaxopt.plugins import ResultStore, read_json
 from minimaxopt_study.plan.kinds import VERSIONS
 from minimaxopt_study.plan.selection import wanted
-from minimaxopt_study.store import Store, StoreError, read_json
 from minimaxopt_study.study import open_study
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Pace:
         return task.weight * seconds / weight if weight else None
 
 
-def status(folder: Path) -> Status:
+def read_status(folder: Path) -> Status:
     """Ask a folder how far its study is, while a run is active or afterwards."""
     study = open_study(folder)
     plan, store, now = study.plan, study.store, time.time()
@@ -113,7 +114,7 @@ def status(folder: Path) -> Status:
     since = {key: now - start for key, start in run.get("since", {}).items() if key in graph and key not in taken}
     pace = Pace((plan.graph[key], seconds) for key, seconds in taken.items())
     needed = {task.key: _rest(pace.seconds(task), since.get(task.key)) for task in graph if task.key not in taken}
-    recorded = not run and store.is_record()
+    recorded = not run and _is_record(store)
     return Status(
         kinds=_kinds(graph, taken, since, {} if recorded else needed),
         running=tuple(Running(plan.graph[key].title, round(spent, 1), needed[key]) for key, spent in since.items()),
@@ -128,13 +129,18 @@ def status(folder: Path) -> Status:
     )
 
 
+def _is_record(store: ResultStore) -> bool:
+    """Return whether there are results but no weights."""
+    return any(store.results.glob("*/result.json")) and not any(store.results.glob("*/tensors.safetensors"))
+
+
 def _outdated(study: Study) -> dict[str, tuple[tuple[int, ...], int]]:
     by_seed = [study.versions.get(seed, {}) for seed in study.profile.seeds]
     here = {kind: tuple(sorted({versions.get(kind, now) for versions in by_seed})) for kind, now in VERSIONS.items()}
     return {kind: (versions, VERSIONS[kind]) for kind, versions in here.items() if versions != (VERSIONS[kind],)}
 
 
-def _running(store: Store) -> dict[str, Any]:
+def _running(store: ResultStore) -> dict[str, Any]:
     """What an active run says of itself; nothing where there is none, or where it ends at this moment."""
     if not store.is_locked():
         return {}

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from minimaxopt.errors import ArgumentError
+from minimaxopt.plugins import comma_separated
 from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.paper.printed import MNIST, Experiment
 from minimaxopt_study.plan.task import Graph
@@ -38,7 +39,7 @@ def parse(text: str, experiments: Iterable[Experiment] = (MNIST,)) -> tuple[str,
     ('table3', 'fig2')
     """
     known = tuple(dict.fromkeys(name for experiment in experiments for name in choices(experiment)))
-    named = [part.strip().lower() for part in text.split(",") if part.strip()]
+    named = [part.lower() for part in comma_separated(text)]
     chosen = {_short(name) for name in named}
     unknown = [name for name in named if _short(name) not in known]
     if unknown or not chosen:

@@ -13,9 +13,9 @@ from math import hypot
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt.errors import ArgumentError
+from minimaxopt_study.formatting import DASH, abbreviated
 from minimaxopt_study.paper.names import NO_DEFENSE
 from minimaxopt_study.profiles.differences import WITHOUT_EFFECT, differences
-from minimaxopt_study.report.content import DASH, abbreviated
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.evidence import evidence
 from minimaxopt_study.results.gather import gather

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from minimaxopt_study.formatting import DASH, clock, listed, plural
 from minimaxopt_study.paper import printed as paper
 from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.profiles.profile import CifarClassifier
@@ -12,7 +13,6 @@ from minimaxopt_study.results.margins import Verdict
 from minimaxopt_study.results.modern_worst_case import falling
 from minimaxopt_study.results.tables import WORST, WORST_OF_ALL, Cell
 from minimaxopt_study.results.verdicts import Judgement, gate, gate_passed, in_words
-from minimaxopt_study.runner.progress import clock
 from minimaxopt_study.tasks.modern_attacks import ANOTHER
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from minimaxopt_study.results.margins import Margin
     from minimaxopt_study.results.modern_worst_case import Line, Measured
 
-DASH = "\u2013"
 UNSAID = "not said"
 LABELS = {"first": "at the input", "all": "at every layer"}
 
@@ -262,8 +261,8 @@ def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgeme
     first, last = (experiment.printed(kind) for kind in (1, paper.TABLES))
     lines = [
         f"Profile {profile.name}: every defence of the paper's Tables {first} to {last}, trained on {data['train']:,} "
-        f"{experiment.many} and attacked on {data['evaluated']:,} others, at η = {_listed(profile.eta)} (pixels in "
-        f"{pixels}{_in_pixels(profile, data)}), {profile.rounds} rounds of cat and mouse, {seeds} {_plural('seed', seeds)}.",
+        f"{experiment.many} and attacked on {data['evaluated']:,} others, at η = {listed(profile.eta)} (pixels in "
+        f"{pixels}{_in_pixels(profile, data)}), {profile.rounds} rounds of cat and mouse, {seeds} {plural('seed', seeds)}.",
         f"Of the paper's {len(judgements)} claims on {experiment.title}, at this scale {here['holds']} hold, {here['fails']} "
         f"fail and {here['undecided']} are undecided. "
         + (
@@ -297,7 +296,7 @@ def of_255(profile: Profile, data: Mapping[str, Any]) -> dict[float, str]:
 
 def _in_pixels(profile: Profile, data: Mapping[str, Any]) -> str:
     levels = _levels(profile, data)
-    return f"; of 255 grey levels {_listed(levels)}" if levels else ""
+    return f"; of 255 grey levels {listed(levels)}" if levels else ""
 
 
 def _levels(profile: Profile, data: Mapping[str, Any]) -> list[float]:
@@ -419,26 +418,3 @@ def attackers(results: Results) -> list[tuple[str, str, str, str]]:
             (against, f"{row.attnet_train['fresh']:.3f}", f"{row.attnet['fresh']:.3f}", f"{values['saturated']:.0%}")
         )
     return rows
-
-
-def abbreviated(digest: str) -> str:
-    """As much of a hash as tells it from others.
-
-    >>> abbreviated("0123456789abcdef")
-    '0123456789ab'
-    """
-    return digest[:12]
-
-
-def _listed(values: Sequence[float]) -> str:
-    """Numbers as a sentence lists them.
-
-    >>> _listed([0.2]), _listed([0.1, 0.2, 0.4])
-    ('0.2', '0.1, 0.2 and 0.4')
-    """
-    *most, last = (f"{value:g}" for value in values)
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else word + "s"

@@ -10,8 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from minimaxopt.plugins import markdown_table
+from minimaxopt_study.formatting import DASH
 from minimaxopt_study.report.comparison import LAST
-from minimaxopt_study.report.content import DASH, number
+from minimaxopt_study.report.content import number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,14 +41,9 @@ def markdown(found: Comparison) -> str:
     for line in summary(found):
         lines += [line, ""]
     for part in _parts(found):
-        lines += [f"## {part.title}", "", _line(part.columns), "|---" * len(part.columns) + "|"]
-        lines += [_line(row if row[-1] != DIFFERS else (*row[:-1], f"**{DIFFERS}**")) for row in part.rows]
-        lines.append("")
+        rows = (row if row[-1] != DIFFERS else (*row[:-1], f"**{DIFFERS}**") for row in part.rows)
+        lines += [f"## {part.title}", "", markdown_table(part.columns, rows), ""]
     return "\n".join(lines)
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def show(found: Comparison, console: Console) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from minimaxopt.plugins import write_atomically, write_json
+from minimaxopt_study.formatting import abbreviated, clock
 from minimaxopt_study.paper import printed as paper
 from minimaxopt_study.report import content as page
 from minimaxopt_study.report.figures.curves_and_samples import Picture, figures_of
@@ -16,34 +18,38 @@ from minimaxopt_study.report.figures.worst_case import draw_worst, worst_figure
 from minimaxopt_study.results import modern_worst_case as beyond
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.evidence import evidence
+from minimaxopt_study.results.gather import gather
 from minimaxopt_study.results.verdicts import judge
-from minimaxopt_study.runner.progress import clock
-from minimaxopt_study.store import write_atomically, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection
     from pathlib import Path
 
+    from minimaxopt.plugins import ResultStore
     from minimaxopt_study.plan.plan import Plan
-    from minimaxopt_study.profiles.profile import Profile
     from minimaxopt_study.results.gather import Results
-    from minimaxopt_study.store import Store
+    from minimaxopt_study.study import Study
 
 POINTS_IN_AN_INCH = 72
 
 
-def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], plan: Plan,
-          store: Store, results: Results) -> Path:  # fmt: skip
-    """Write everything that can be made from the results so far; returns the path of the HTML report.
+def write_report(study: Study, without: Collection[str] = ()) -> Path:
+    """Write everything that can be made from a study's results so far.
 
     Args:
-        folder: folder of the study.
-        profile: its profile.
-        data: description of the images.
-        runs: when it ran, and for how long.
-        plan, store: the graph and where its results are.
-        results: what was found.
+        study: whose folder gets the files.
+        without: keys of results that are taken for absent, such as damaged ones.
+
+    Returns:
+        The path of the HTML report.
     """
+    store = study.store.without(without)
+    return write_results(study, store, gather(study.plan, store, study.profile))
+
+
+def write_results(study: Study, store: ResultStore, results: Results) -> Path:
+    """Write some results as a study's; return the path of the HTML report."""
+    folder, profile, data = study.folder, study.profile, study.data
     built = tables.build(results)
     for kind, table in built.items():
         number = results.experiment.printed(kind)
@@ -65,7 +71,7 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
     content = {
         "profile": profile,
         "data": data,
-        "runs": runs,
+        "runs": study.runs,
         "experiment": profile.experiment,
         "source": paper.source(profile.experiment),
         "reference": paper.REFERENCE,
@@ -80,7 +86,7 @@ def write(folder: Path, profile: Profile, data: Mapping[str, Any], runs: Sequenc
         "settings": page.settings(profile),
         "of_255": page.of_255(profile, data),
         "clock": clock,
-        **_spent(plan, store),
+        **_spent(study.plan, store),
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     markdown = environment.from_string(_template("report.md.j2")).render(content)
@@ -110,7 +116,7 @@ def _figure(folder: Path, name: str, picture: Picture, results: Results) -> dict
     }
 
 
-def _spent(plan: Plan, store: Store) -> dict[str, Any]:
+def _spent(plan: Plan, store: ResultStore) -> dict[str, Any]:
     """Seconds and code by kind of task, and the environments in which the stored tasks were computed."""
     spent: dict[str, dict[str, float]] = {}
     code: dict[str, list[str]] = {}
@@ -123,13 +129,18 @@ def _spent(plan: Plan, store: Store) -> dict[str, Any]:
         kind["tasks"] += 1
         kind["steps"] += task.steps
         kind["seconds"] += result["seconds"]
-        made_by = f"version {task.version} ({page.abbreviated(result['sources'])})"
+        made_by = f"version {task.version} ({abbreviated(result['sources'])})"
         if made_by not in code.setdefault(task.kind, []):
             code[task.kind].append(made_by)
-        if result["environment"] not in environments:
-            environments.append(result["environment"])
+        environment = {name: _text(value) for name, value in result["environment"].items()}
+        if environment not in environments:
+            environments.append(environment)
     total = {name: sum(kind[name] for kind in spent.values()) for name in ("tasks", "steps", "seconds")}
     return {"spent": spent, "code": code, "total": total, "environments": environments, "planned": len(plan.graph)}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _template(name: str) -> str:

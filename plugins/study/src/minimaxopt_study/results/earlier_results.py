@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from minimaxopt.errors import StoreError
+from minimaxopt.plugins import ResultStore
 from minimaxopt_study.plan.task import key_of
-from minimaxopt_study.store import Store, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 BEFORE_VERSIONS = 0  # the version of results that name none
 
 
-def open_store(folder: Path) -> Store:
+def open_store(folder: Path) -> ResultStore:
     """Return the store in a folder, in which results from before versions are found under the keys of today."""
-    store = Store(folder)
-    return Store(folder, names=names_by_key(store))
+    store = ResultStore(folder)
+    return ResultStore(folder, names=names_by_key(store))
 
 
-def names_by_key(store: Store) -> dict[str, str]:
+def names_by_key(store: ResultStore) -> dict[str, str]:
     """Return the name of each result from before versions, by the key that it has today; of two, the one finished last."""
     results: dict[str, dict[str, Any]] = {}
     for path in sorted(store.results.glob("*/result.json")):

@@ -12,10 +12,10 @@ from minimaxopt_study.paper.names import CO_TRAINED, FRESH, TUNED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from minimaxopt.plugins import ResultStore
     from minimaxopt_study.paper.printed import Experiment
     from minimaxopt_study.plan.plan import Plan
     from minimaxopt_study.profiles.profile import Profile
-    from minimaxopt_study.store import Store
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Results:
     attacked: Mapping[tuple[str, float, int], Attacked]
 
 
-def gather(plan: Plan, store: Store, profile: Profile) -> Results:
+def gather(plan: Plan, store: ResultStore, profile: Profile) -> Results:
     """Read from the store whatever the plan's tables and figures can use already."""
     done = {task.key: store.result(task.key) for task in plan.graph if task.key in store}
     found = {place: done[key]["values"] for place, key in plan.evaluations.items() if key in done}

@@ -10,6 +10,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from minimaxopt_study.formatting import clock, last_line
+
 if TYPE_CHECKING:
     from minimaxopt_study.plan.task import Graph, Task
     from minimaxopt_study.runner.scheduler import Reporter
@@ -18,18 +20,6 @@ if TYPE_CHECKING:
 def reporter(console: Console) -> Reporter:
     """A live display if `console` is a terminal, else lines."""
     return Display(console) if console.is_terminal else Lines(console)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person reads them.
-
-    >>> clock(7.31), clock(75), clock(7509)
-    ('7.3 s', '1:15', '2:05:09')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 class _Tally:
@@ -147,12 +137,3 @@ class Display:
         now = time.perf_counter()
         lines = [Text(f"  {task.title}  {clock(now - since)}", style="dim") for task, since in self.running.values()]
         return Group(self.bar, *lines)
-
-
-def last_line(reason: str) -> str:
-    """The line of a traceback that says what was wrong.
-
-    >>> last_line("Traceback:\\n  File x\\nValueError: eta: is negative\\n")
-    'ValueError: eta: is negative'
-    """
-    return reason.strip().splitlines()[-1] if reason.strip() else "no reason given"

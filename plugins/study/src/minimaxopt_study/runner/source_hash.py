@@ -1,8 +1,7 @@
-"""Which sources a task uses, and a hash of what they say.
+"""A hash of the sources that compute a task, as provenance of its result.
 
-A stored result belongs to the code that made it. The hash is taken over syntax trees without docstrings, so that
-comments, line breaks and documentation may change without recomputing anything, and over only those modules that the
-starting modules really import, so that a change to the report does not retrain a network.
+The hash is taken over syntax trees without docstrings, so that comments, line breaks and documentation do not matter, and
+over only those modules that the task's own really imports.
 """
 
 from __future__ import annotations
@@ -17,32 +16,32 @@ FAMILY = "minimaxopt"  # packages whose names start so are ours; all else is cov
 
 
 @cache
-def digest(modules: tuple[str, ...]) -> str:
-    """SHA-256 of the meaning of `modules` and of every module of ours that they import.
+def source_hash(module: str) -> str:
+    """Return the SHA-256 of the meaning of a module and of every module of ours that it imports.
 
-    >>> digest(("minimaxopt_study.plan.task",)) == digest(("minimaxopt_study.plan.task",))
-    True
+    >>> source_hash("minimaxopt_study.plan.task")[:12] == source_hash("minimaxopt_study.plan.plan")[:12]
+    False
     """
     total = hashlib.sha256()
-    for name in sorted(closure(modules)):
+    for name in sorted(closure(module)):
         total.update(name.encode() + b"\0" + meaning(_tree(name)).encode() + b"\0")
     return total.hexdigest()
 
 
-def closure(modules: tuple[str, ...]) -> set[str]:
-    """Names of `modules` and of all modules of ours that they reach by imports at run time."""
-    found: set[str] = set()
-    waiting = list(modules)
+def closure(module: str) -> set[str]:
+    """Return the names of a module and of all modules of ours that it reaches by imports at run time."""
+    reached: set[str] = set()
+    waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found and _path(name) is not None:
-            found.add(name)
+        if name not in reached and _path(name) is not None:
+            reached.add(name)
             waiting += _imports(name)
-    return found
+    return reached
 
 
 def meaning(tree: ast.Module) -> str:
-    """The tree as text, without docstrings and positions.
+    """Return the tree as text, without docstrings and positions.
 
     >>> meaning(ast.parse("x = 1  # why")) == meaning(ast.parse("'''Doc.'''\\nx = 1"))
     True
@@ -89,7 +88,7 @@ def _imports(name: str) -> list[str]:
 
 
 def _providers(module: str, attribute: str) -> list[str]:
-    """Where `from module import attribute` comes from: a package's own `__init__` only passes names on."""
+    """Return the modules behind ``from module import attribute``: a package's own ``__init__`` only passes names on."""
     if attribute.startswith("__"):
         return []  # a version number is no code
     if _path(f"{module}.{attribute}") is not None:
@@ -117,7 +116,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def _running(tree: ast.Module) -> list[ast.AST]:
-    """All nodes but those that only a type checker reads."""
+    """Return all nodes but those that only a type checker reads."""
     nodes: list[ast.AST] = []
     waiting: list[ast.AST] = [tree]
     while waiting:

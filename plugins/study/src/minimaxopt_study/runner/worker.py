@@ -1,40 +1,38 @@
-"""What one worker process does: take a task, compute it, store it, say so."""
+"""The body of a worker process: compute a task and store its result."""
 
 from __future__ import annotations
 
-import os
-import platform
-import signal
-import threading
+import json
 import time
 import traceback
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import version
-from multiprocessing import parent_process
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from minimaxopt import Checkpoint
-from minimaxopt.errors import ResumeError
-from minimaxopt_study.runner.source_hash import digest
-from minimaxopt_study.store import FORMAT, DiskFullError, StoreError, read_json, unwritable, write_json
-from minimaxopt_study.tasks.workspace import Desk
+from minimaxopt.errors import DiskFullError, ResumeError, StoreError
+from minimaxopt.plugins import environment, read_json, unwritable, write_json
+from minimaxopt_study.runner.source_hash import source_hash
+from minimaxopt_study.tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from multiprocessing.connection import Connection
     from pathlib import Path
 
-    import torch
-
+    from minimaxopt.plugins import ResultStore
     from minimaxopt_study.plan.task import Task
-    from minimaxopt_study.store import Store
     from minimaxopt_study.tasks.workspace import Outcome
+
+FORMAT = 1  # of a result, as ``ResultStore`` reads it
+
+Answer = tuple[Literal["done", "failed", "full"], Any]
 
 
 def resolve(path: str) -> Callable[..., Any]:
-    """The function that `"module:name"` names.
+    """Return the function that ``"module:name"`` names.
 
     >>> resolve("minimaxopt_study.plan.task:canonical")([1])
     '[1]'
@@ -43,97 +41,91 @@ def resolve(path: str) -> Callable[..., Any]:
     return getattr(import_module(module), name)
 
 
-def serve(connection: Connection, functions: Mapping[str, str], store: Store, images: Mapping[str, Any],
-          checkpoint_every: int, device: str = "cpu") -> None:  # fmt: skip
-    """Body of a worker process: serve tasks until the runner hangs up.
+def prepare(functions: Mapping[str, str], store: ResultStore, images: Mapping[str, Any], checkpoint_every: int,
+            device: str) -> Callable[[Task], Answer]:  # fmt: skip
+    """Return the function by which a worker process computes tasks.
 
     Args:
-        connection: to the runner: tasks come in, and for each its answer goes out, as from `compute`.
-        functions: for each kind of task, the function that computes it as `"module:name"`.
+        functions: for each kind of task, the function that computes it as ``"module:name"``.
         store: of the study.
-        images: how to open the images: `"open"` names the function, all else are its arguments.
+        images: how to open the images: ``"open"`` names the function, all else are its arguments.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
         device: where to compute.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides what it means
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)  # two processes of one thread are faster than one of two, and exactly repeatable
     arguments = dict(images)
     opener = resolve(arguments.pop("open")) if "open" in arguments else dict
-    where = torch.device(device)
-    opened = cache(lambda: _placed(opener(**arguments), where))
-    while True:
-        try:
-            task: Task = connection.recv()
-        except EOFError:
-            return
-        desk = Desk(store, opened, store.folder / "unfinished" / task.key, checkpoint_every, where)
-        connection.send(compute(task, functions, desk))
+    place = torch.device(device)
+
+    @cache
+    def open_images() -> Any:
+        opened = opener(**arguments)
+        return opened.to(place) if hasattr(opened, "to") else opened
+
+    def compute_one(task: Task) -> Answer:
+        scratch = store.folder / "unfinished" / task.key
+        return compute(task, functions[task.kind], Workspace(store, open_images, scratch, checkpoint_every, place))
+
+    return compute_one
 
 
-def _placed(images: Any, device: torch.device) -> Any:
-    """The images on the device, where they then stay."""
-    return images.to(device) if hasattr(images, "to") else images
-
-
-def compute(task: Task, functions: Mapping[str, str], desk: Desk) -> tuple[str, Any]:
+def compute(task: Task, function: str, workspace: Workspace) -> Answer:
     """Compute a task and store its result.
 
     Returns:
         ``("done", seconds)``, ``("failed", reason)``, or ``("full", reason)`` where the disk is full, so that there is no
-        use in going on: whatever goes wrong in one task must not stop the others.
+        use in going on. Nothing is raised: whatever goes wrong in one task must not stop the others.
     """
     start = time.perf_counter()
     try:
-        try:
-            function = functions[task.kind]
-            sources = digest((function.partition(":")[0],))
-            seconds = spent_before(desk.scratch) if desk.checkpoint_every and task.steps else 0.0
-            outcome = resolve(function)(task, desk)
-            seconds += time.perf_counter() - start
-            desk.store.put(task.key, _record(task, outcome, sources, seconds, desk), outcome.tensors)
-        except ResumeError as error:
-            raise StoreError(
-                f"unfinished: the checkpoint in {desk.scratch} cannot be continued ({error}); delete that folder and run "
-                "again, and the training starts anew"
-            ) from error
-        except OSError as error:  # a training's checkpoint found no room
-            full = unwritable(desk.scratch, error)
-            if isinstance(full, DiskFullError):
-                raise full from error
-            raise
+        sources = source_hash(function.partition(":")[0])
+        seconds = spent_before(workspace.scratch) if workspace.checkpoint_every and task.steps else 0.0
+        outcome = _computed(partial(resolve(function), task, workspace), workspace.scratch)
+        seconds += time.perf_counter() - start
+        workspace.store.put(task.key, _result(task, outcome, sources, seconds, workspace.device), outcome.tensors)
     except DiskFullError as error:
         return "full", str(error)
-    except Exception as error:  # noqa: BLE001 -- it is told to the runner, and the other tasks go on
+    except Exception as error:  # noqa: BLE001 - it is told to the scheduler, and the other tasks go on
         return "failed", _reason(error)
     return "done", seconds
 
 
+def _computed(function: Callable[[], Outcome], scratch: Path) -> Outcome:
+    """Call the function of a task, with the remedy in the errors that its checkpoints cause."""
+    try:
+        return function()
+    except ResumeError as error:
+        raise StoreError(
+            f"unfinished: the checkpoint in {scratch} cannot be continued ({error}); delete that folder and run again, and "
+            "the training starts anew"
+        ) from error
+    except OSError as error:  # a training's checkpoint found no room
+        full = unwritable(scratch, error)
+        if isinstance(full, DiskFullError):
+            raise full from error
+        raise
+
+
 def spent_before(scratch: Path) -> float:
-    """Seconds that interrupted runs put into a training up to its checkpoint, so that a result tells what it cost in all.
+    """Return the seconds that interrupted runs spent on a training up to its checkpoint, so that all of its cost is told.
 
     Leaves a note of the time now for the next run, should this one be interrupted too.
     """
     note, checkpoint = scratch / "spent.json", scratch / f"{Checkpoint.NAME}.json"
-    before = 0.0
+    seconds = 0.0
     if note.is_file() and checkpoint.is_file():
-        told = read_json(note)
-        before = told["before"] + max(0.0, checkpoint.stat().st_mtime - told["since"])  # negative: it made none
-    write_json(note, {"before": round(before, 3), "since": time.time()})
-    return before
+        last = read_json(note)
+        seconds = last["before"] + max(0.0, checkpoint.stat().st_mtime - last["since"])  # negative: it made none
+    write_json(note, {"before": round(seconds, 3), "since": time.time()})
+    return seconds
 
 
 def _reason(error: Exception) -> str:
-    """The traceback, ending in the error itself: a solve adds notes, and the last line is what a summary shows."""
-    told = traceback.format_exc()
-    return told + f"{type(error).__name__}: {error}\n" if getattr(error, "__notes__", None) else told
+    """Return the traceback, ending in the error itself: a solve adds notes, and the last line is what a summary shows."""
+    text = traceback.format_exc()
+    return text + f"{type(error).__name__}: {error}\n" if getattr(error, "__notes__", None) else text
 
 
-def _record(task: Task, outcome: Outcome, sources: str, seconds: float, desk: Desk) -> dict[str, Any]:
-    import json
-
+def _result(task: Task, outcome: Outcome, sources: str, seconds: float, device: torch.device) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "key": task.key,
@@ -148,29 +140,6 @@ def _record(task: Task, outcome: Outcome, sources: str, seconds: float, desk: De
         "steps": task.steps,
         "seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": environment(desk.device),
+        "environment": environment([device]),
         "values": dict(outcome.values),
     }
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """Versions and machine, as far as they may matter to a number."""
-    import torch
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": version("numpy"),
-        "minimaxopt": version("minimaxopt"),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": str(os.cpu_count()),
-        "threads": str(torch.get_num_threads()),
-        "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
-    }
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # the runner was killed: nobody reads the result, and the next run starts workers of its own

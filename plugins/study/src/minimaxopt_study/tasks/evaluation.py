@@ -13,7 +13,7 @@ from minimaxopt_adversarial import attack_in_batches, error_rate, feasible_box, 
 from minimaxopt_study.paper.names import ALTERNATING, CO_TRAINED, FRESH, MAXIMIN, MINIMAX, TUNED
 from minimaxopt_study.tasks.images import BOUNDS
 from minimaxopt_study.tasks.networks import ATTACKER, CLASSIFIER, load
-from minimaxopt_study.tasks.workspace import Desk, Outcome
+from minimaxopt_study.tasks.workspace import Outcome, Workspace
 
 if TYPE_CHECKING:
     from minimaxopt_study.plan.task import Task
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 AT_ONCE = 1000
 
 
-def examples(task: Task, desk: Desk) -> Outcome:
+def examples(task: Task, workspace: Workspace) -> Outcome:
     """FGSM on the evaluated images against one classifier, kept as the direction of each pixel's change."""
-    classifier = load(desk, task.parent("classifier"), CLASSIFIER)
-    data = desk.images
+    classifier = load(workspace, task.parent("classifier"), CLASSIFIER)
+    data = workspace.images
     attacked = _fgsm(classifier, data, task.setting("eta"))
     return Outcome({}, {"sign": (attacked - data.x_test).sign().to(torch.int8).cpu()})
 
 
-def evaluation(task: Task, desk: Desk) -> Outcome:
+def evaluation(task: Task, workspace: Workspace) -> Outcome:
     """Errors of one classifier under no attack, each round's FGSM, FGSM against itself, and its attack networks."""
-    classifier = load(desk, task.parent("classifier"), CLASSIFIER)
-    data, eta = desk.images, task.setting("eta")
+    classifier = load(workspace, task.parent("classifier"), CLASSIFIER)
+    data, eta = workspace.images, task.setting("eta")
     errors: dict[str, float] = {}
     seconds: dict[str, float] = {}
     networks: dict[str, Any] = {}
@@ -45,13 +45,13 @@ def evaluation(task: Task, desk: Desk) -> Outcome:
         elif column == "FGSM-curr":
             images = _fgsm(classifier, data, eta)
         else:
-            images = _restored(desk, parents[column], eta)
+            images = _restored(workspace, parents[column], eta)
         errors[column] = error_rate(classifier, images, data.y_test)
         seconds[column] = time.perf_counter() - start
     start = time.perf_counter()
     for name in (FRESH, CO_TRAINED, TUNED):
         if name in parents:
-            networks[name] = load(desk, parents[name], ATTACKER)
+            networks[name] = load(workspace, parents[name], ATTACKER)
     chosen_on = slice(0, task.setting("choose_on"))
     train = {n: _network_error(classifier, v, data.x_train[chosen_on], data.y_train[chosen_on])
              for n, v in networks.items()}  # fmt: skip
@@ -63,22 +63,22 @@ def evaluation(task: Task, desk: Desk) -> Outcome:
     )
 
 
-def panel(task: Task, desk: Desk) -> Outcome:
+def panel(task: Task, workspace: Workspace) -> Outcome:
     """The same images under each attack (Figure 3): the first of each class that the undefended classifier knows."""
-    data, eta = desk.images, task.setting("eta")
-    undefended = load(desk, task.parent("classifier"), CLASSIFIER)
+    data, eta = workspace.images, task.setting("eta")
+    undefended = load(workspace, task.parent("classifier"), CLASSIFIER)
     chosen = _first_known(undefended, data, task.setting("samples"))
     x, y = data.x_test[chosen], data.y_test[chosen]
-    last = desk.store.result(task.parent("FGSM-last"))["title"].split()[0]
+    last = workspace.store.result(task.parent("FGSM-last"))["title"].split()[0]
     images: dict[str, Tensor] = {
         "original": x,
-        "FGSM1": _restored(desk, task.parent("FGSM1"), eta)[chosen],
-        last: _restored(desk, task.parent("FGSM-last"), eta)[chosen],
+        "FGSM1": _restored(workspace, task.parent("FGSM1"), eta)[chosen],
+        last: _restored(workspace, task.parent("FGSM-last"), eta)[chosen],
         "IFGSM1": ifgsm(undefended, x, y, eta=eta, steps=task.setting("iterations"), bounds=BOUNDS),
     }
     for method in (MINIMAX, ALTERNATING, MAXIMIN):
         with torch.no_grad():
-            images[method] = load(desk, task.parent(method), ATTACKER)(x, y)
+            images[method] = load(workspace, task.parent(method), ATTACKER)(x, y)
     rounded = {name: [_pixels(image) for image in batch] for name, batch in images.items()}
     return Outcome({"labels": y.tolist(), "images": rounded})
 
@@ -103,11 +103,11 @@ def _fgsm(classifier: Any, data: Any, eta: float) -> Tensor:
     return attack_in_batches(attack, classifier, data.x_test, data.y_test)
 
 
-def _restored(desk: Desk, key: str, eta: float) -> Tensor:
+def _restored(workspace: Workspace, key: str, eta: float) -> Tensor:
     """The attacked images that `examples` stored: the same bits, at a quarter of the space."""
-    x = desk.images.x_test
+    x = workspace.images.x_test
     lower, upper = feasible_box(x, eta, BOUNDS)
-    return torch.clamp(x + eta * desk.store.tensors(key)["sign"].to(x), lower, upper)
+    return torch.clamp(x + eta * workspace.store.tensors(key)["sign"].to(x), lower, upper)
 
 
 def _network_error(classifier: Any, attacker: Any, x: Tensor, y: Tensor) -> float:

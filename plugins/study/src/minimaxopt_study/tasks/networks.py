@@ -13,7 +13,7 @@ from minimaxopt_study.tasks.images import BOUNDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from minimaxopt_study.tasks.workspace import Desk
+    from minimaxopt_study.tasks.workspace import Workspace
 
 CLASSIFIER, ATTACKER = "classifier", "attacker"
 
@@ -46,14 +46,14 @@ def pack(role: str, network: nn.Module) -> dict[str, Tensor]:
     return {f"{role}.{name}": tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
-def load(desk: Desk, key: str, role: str) -> Any:
+def load(workspace: Workspace, key: str, role: str) -> Any:
     """The network that a task trained in a role, in evaluation mode."""
-    settings = desk.store.result(key)["settings"]
+    settings = workspace.store.result(key)["settings"]
     if role == CLASSIFIER:
         network: nn.Module = new_classifier(settings[CLASSIFIER], 0)
     else:
-        network = new_attacker(settings[ATTACKER], settings["eta"], desk.images.shape, 0)
-    tensors = desk.store.tensors(key)
+        network = new_attacker(settings[ATTACKER], settings["eta"], workspace.images.shape, 0)
+    tensors = workspace.store.tensors(key)
     prefix = f"{role}."
     network.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
-    return network.to(desk.device).eval()
+    return network.to(workspace.device).eval()

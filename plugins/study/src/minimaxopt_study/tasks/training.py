@@ -34,7 +34,7 @@ from minimaxopt_adversarial.defences import classifier_game, gradient_game, mixt
 from minimaxopt_study.paper.names import ALTERNATING, MAXIMIN
 from minimaxopt_study.tasks.images import BOUNDS
 from minimaxopt_study.tasks.networks import ATTACKER, CLASSIFIER, load, new_attacker, new_classifier, pack
-from minimaxopt_study.tasks.workspace import Desk, Outcome
+from minimaxopt_study.tasks.workspace import Outcome, Workspace
 
 if TYPE_CHECKING:
     from minimaxopt_study.plan.task import Task
@@ -42,26 +42,26 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 
-def undefended(task: Task, desk: Desk) -> Outcome:
+def undefended(task: Task, workspace: Workspace) -> Outcome:
     """Train a classifier on clean images."""
-    return _classifier(task, desk, classifier_game(_new_classifier(task, desk)), Descent())
+    return _classifier(task, workspace, classifier_game(_new_classifier(task, workspace)), Descent())
 
 
-def adversarial_round(task: Task, desk: Desk) -> Outcome:
+def adversarial_round(task: Task, workspace: Workspace) -> Outcome:
     """Retrain on clean images and those that FGSM makes against the previous classifier, one to one (Sec. 3.1)."""
-    attacked = load(desk, task.parent("attacked"), CLASSIFIER)
-    images = desk.images
-    start = attacked if task.setting("warm_start") else _new_classifier(task, desk)
-    data = mixture(images.x_train, _examples(task, desk, attacked), images.y_train)
-    return _classifier(task, desk, classifier_game(start.train()), Descent(), data=data)
+    attacked = load(workspace, task.parent("attacked"), CLASSIFIER)
+    images = workspace.images
+    start = attacked if task.setting("warm_start") else _new_classifier(task, workspace)
+    data = mixture(images.x_train, _examples(task, workspace, attacked), images.y_train)
+    return _classifier(task, workspace, classifier_game(start.train()), Descent(), data=data)
 
 
-def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
+def _examples(task: Task, workspace: Workspace, attacked: nn.Module) -> Tensor:
     """FGSM on those training images whose attacked version some batch of the mixture holds; the others stay clean.
 
     A round that is shorter than an epoch sees few of them, and attacking all would take longer than the round.
     """
-    x, y = desk.images.x_train, desk.images.y_train
+    x, y = workspace.images.x_train, workspace.images.y_train
     drawn = Batches(torch.arange(2 * len(x)), task.setting("batch"), _stream(task, "batches"))
     seen = torch.cat([drawn.at(step) for step in range(min(task.steps, len(drawn)))])
     wanted = (seen[seen >= len(x)].sort().values - len(x)).to(x.device)
@@ -72,17 +72,17 @@ def _examples(task: Task, desk: Desk, attacked: nn.Module) -> Tensor:
     return examples
 
 
-def lwa(task: Task, desk: Desk) -> Outcome:
+def lwa(task: Task, workspace: Workspace) -> Outcome:
     """Descend the risk on FGSM examples made afresh at each step, without anticipating them (LWA)."""
-    game = gradient_game(_start(task, desk), eta=task.setting("eta"), bounds=BOUNDS)
-    return _classifier(task, desk, game, Descent())
+    game = gradient_game(_start(task, workspace), eta=task.setting("eta"), bounds=BOUNDS)
+    return _classifier(task, workspace, game, Descent())
 
 
-def minimax_grad(task: Task, desk: Desk) -> Outcome:
+def minimax_grad(task: Task, workspace: Workspace) -> Outcome:
     """Descend Eq. 8: the same risk and the penalty on its slope, with `gamma = eta N` (Minimax-Grad)."""
     eta = task.setting("eta")
-    x, y = _watched(task, desk)
-    start = _start(task, desk)
+    x, y = _watched(task, workspace)
+    start = _start(task, workspace)
 
     def clean(u: nn.Module, _: object) -> float:
         return error_rate(u, x, y)
@@ -94,51 +94,51 @@ def minimax_grad(task: Task, desk: Desk) -> Outcome:
     metrics: Metrics = {"clean": clean, "FGSM-curr": current}
     game = gradient_game(start, eta=eta, bounds=BOUNDS)
     solver = Sensitivity(gamma=eta * task.setting("gamma_scale"), per_sample=True)
-    solution = _train(task, desk, game, solver, metrics=metrics)
+    solution = _train(task, workspace, game, solver, metrics=metrics)
     opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
     values = _told(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
     return Outcome(values, pack(CLASSIFIER, solution.u))
 
 
-def attnet_game(task: Task, desk: Desk) -> Outcome:
+def attnet_game(task: Task, workspace: Workspace) -> Outcome:
     """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
-    (x, y), method = _watched(task, desk), task.setting("method")
-    classifier, attacker = _start(task, desk), _new_attacker(task, desk)
+    (x, y), method = _watched(task, workspace), task.setting("method")
+    classifier, attacker = _start(task, workspace), _new_attacker(task, workspace)
     metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(x, y), y)}
 
     solution = _train(
-        task, desk, play_attnet(classifier, attacker),
+        task, workspace, play_attnet(classifier, attacker),
         AlternatingGDA() if method == ALTERNATING else Sensitivity(gamma=task.setting("gamma")),
         metrics=metrics, rate=task.setting("attacker_rate"), order="maximin" if method == MAXIMIN else "minimax",
     )  # fmt: skip
     with torch.no_grad():
         opening = {name: metric(classifier.eval(), attacker.eval()) for name, metric in metrics.items()}
     values = _told(solution) | {
-        "saturated": _saturation(solution.v, desk),
-        "misled": _misled(solution.u, solution.v, desk),
+        "saturated": _saturation(solution.v, workspace),
+        "misled": _misled(solution.u, solution.v, workspace),
         "curve": _curve(solution, opening),
         "curve digits": len(y),
     }
     return Outcome(values, pack(CLASSIFIER, solution.u) | pack(ATTACKER, solution.v))
 
 
-def attack_network(task: Task, desk: Desk) -> Outcome:
+def attack_network(task: Task, workspace: Workspace) -> Outcome:
     """Train a new attack network against a frozen classifier (Eq. 9)."""
-    classifier = load(desk, task.parent("classifier"), CLASSIFIER)
-    game = play_attnet(classifier, _new_attacker(task, desk), loss=loss_by_name(task.setting("loss")))
+    classifier = load(workspace, task.parent("classifier"), CLASSIFIER)
+    game = play_attnet(classifier, _new_attacker(task, workspace), loss=loss_by_name(task.setting("loss")))
 
-    solution = _train(task, desk, game, Ascent(), rate=task.setting("rate"))
-    return Outcome(_told(solution) | {"saturated": _saturation(solution.v, desk)}, pack(ATTACKER, solution.v))
+    solution = _train(task, workspace, game, Ascent(), rate=task.setting("rate"))
+    return Outcome(_told(solution) | {"saturated": _saturation(solution.v, workspace)}, pack(ATTACKER, solution.v))
 
 
-def _classifier(task: Task, desk: Desk, game: Game, solver: Any, *,
+def _classifier(task: Task, workspace: Workspace, game: Game, solver: Any, *,
                 data: tuple[Tensor, Tensor] | None = None) -> Outcome:  # fmt: skip
     """Train a classifier without evaluations on the way."""
-    solution = _train(task, desk, game, solver, data=data)
+    solution = _train(task, workspace, game, solver, data=data)
     return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
 
 
-def _train(task: Task, desk: Desk, game: Game, solver: Any, *, data: tuple[Tensor, Tensor] | None = None,
+def _train(task: Task, workspace: Workspace, game: Game, solver: Any, *, data: tuple[Tensor, Tensor] | None = None,
            metrics: Metrics | None = None, rate: float | None = None, order: Literal["minimax", "maximin"] = "minimax",
            ) -> Solution:  # fmt: skip
     """Solve a task's game with what every training has in common; `rate` is the attack network's, where it moves.
@@ -146,45 +146,47 @@ def _train(task: Task, desk: Desk, game: Game, solver: Any, *, data: tuple[Tenso
     Raises:
         MinimaxoptError: it did not come to its last step, since its risk was not finite.
     """
-    images = desk.images
+    images = workspace.images
     callbacks: list[Any] = []
     if metrics:
         callbacks.append(Evaluate(metrics, every=max(1, task.steps // task.setting("points"))))
-    if desk.checkpoint_every:
-        callbacks.append(Checkpoint(desk.scratch, every=desk.checkpoint_every))
+    if workspace.checkpoint_every:
+        callbacks.append(Checkpoint(workspace.scratch, every=workspace.checkpoint_every))
     leads = None
     if not isinstance(solver, Ascent):
         decay = task.setting("classifier")["weight_decay"]
-        leads = partial(_adam(desk), lr=task.setting("rate"), weight_decay=decay)
+        leads = partial(_adam(workspace), lr=task.setting("rate"), weight_decay=decay)
     solution = solve(
         game, solver, steps=task.steps, seed=_stream(task, "risk"), order=order, callbacks=callbacks,
         data=Batches(data or (images.x_train, images.y_train), task.setting("batch"), _stream(task, "batches")),
-        u_optimizer=leads, v_optimizer=None if rate is None else partial(_adam(desk), lr=rate),
-        resume=Checkpoint.latest(desk.scratch) if desk.checkpoint_every else None, progress=False,
+        u_optimizer=leads, v_optimizer=None if rate is None else partial(_adam(workspace), lr=rate),
+        resume=Checkpoint.latest(workspace.scratch) if workspace.checkpoint_every else None, progress=False,
     )  # fmt: skip
     if solution.status is not Status.STEPS_USED:
         raise MinimaxoptError(f"{task.title}: {solution.message}; lower the learning rates or gamma in the profile")
     return solution
 
 
-def _adam(desk: Desk) -> Callable[..., torch.optim.Optimizer]:
+def _adam(workspace: Workspace) -> Callable[..., torch.optim.Optimizer]:
     # A graph of kernels can be captured only if the optimizer keeps its count of steps on the device.
-    return partial(torch.optim.Adam, capturable=True) if desk.device.type == "cuda" else torch.optim.Adam
+    return partial(torch.optim.Adam, capturable=True) if workspace.device.type == "cuda" else torch.optim.Adam
 
 
-def _start(task: Task, desk: Desk) -> nn.Module:
+def _start(task: Task, workspace: Workspace) -> nn.Module:
     if task.setting("warm_start"):
-        return load(desk, task.parent("start"), CLASSIFIER).train()
-    return _new_classifier(task, desk)
+        return load(workspace, task.parent("start"), CLASSIFIER).train()
+    return _new_classifier(task, workspace)
 
 
-def _new_classifier(task: Task, desk: Desk) -> nn.Module:
-    return new_classifier(task.setting("classifier"), _stream(task, "classifier")).to(desk.device)
+def _new_classifier(task: Task, workspace: Workspace) -> nn.Module:
+    return new_classifier(task.setting("classifier"), _stream(task, "classifier")).to(workspace.device)
 
 
-def _new_attacker(task: Task, desk: Desk) -> nn.Module:
-    network = new_attacker(task.setting("attacker"), task.setting("eta"), desk.images.shape, _stream(task, "attacker"))
-    return network.to(desk.device)
+def _new_attacker(task: Task, workspace: Workspace) -> nn.Module:
+    network = new_attacker(
+        task.setting("attacker"), task.setting("eta"), workspace.images.shape, _stream(task, "attacker")
+    )
+    return network.to(workspace.device)
 
 
 def _stream(task: Task, purpose: str) -> int:
@@ -194,10 +196,10 @@ def _stream(task: Task, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
 
-def _watched(task: Task, desk: Desk) -> tuple[Tensor, Tensor]:
+def _watched(task: Task, workspace: Workspace) -> tuple[Tensor, Tensor]:
     """The evaluated images on which a curve is measured."""
     count = task.setting("curve_digits")
-    return desk.images.x_test[:count], desk.images.y_test[:count]
+    return workspace.images.x_test[:count], workspace.images.y_test[:count]
 
 
 def _told(solution: Solution) -> dict[str, Any]:
@@ -218,16 +220,16 @@ def _curve(solution: Solution, opening: Mapping[str, float]) -> dict[str, list[f
     }
 
 
-def _saturation(attacker: Any, desk: Desk) -> float:
-    images = desk.images
+def _saturation(attacker: Any, workspace: Workspace) -> float:
+    images = workspace.images
     return float(attacker.eval().saturation(images.x_train[:500], images.y_train[:500]))
 
 
-def _misled(classifier: Any, attacker: Any, desk: Desk) -> float:
+def _misled(classifier: Any, attacker: Any, workspace: Workspace) -> float:
     """Share of images that the classifier puts into a wrong class because the attack network was told that class.
 
     The attack network sees the label. If this share is large, it writes the label into the image, and the classifier
     has learned to read it there: the pair's error is then low for a reason that has nothing to do with the image.
     """
-    told = (desk.images.y_test + 1) % 10
-    return 1 - error_rate(classifier.eval(), attacker.eval()(desk.images.x_test, told), told)
+    told = (workspace.images.y_test + 1) % 10
+    return 1 - error_rate(classifier.eval(), attacker.eval()(workspace.images.x_test, told), told)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from minimaxopt_study.store import Store
+    from minimaxopt.plugins import ResultStore
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Outcome:
 
 
 @dataclass
-class Desk:
+class Workspace:
     """What a task may use: earlier results, the images, a folder for checkpoints of its own, and where to compute."""
 
-    store: Store
+    store: ResultStore
     open_images: Callable[[], Any]
     scratch: Path
     checkpoint_every: int = 0
@@ -36,5 +36,5 @@ class Desk:
 
     @property
     def images(self) -> Any:
-        """The images, read only when asked for; who sets up a desk sees to it that they are read once a process."""
+        """The images, read only when asked for; who sets up a workspace sees to it that they are read once a process."""
         return self.open_images()

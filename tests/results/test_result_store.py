@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimaxopt_study import store as module
-from minimaxopt_study.store import DiskFullError, Store, StoreError, read_json, write_json
+from minimaxopt.errors import DiskFullError, StoreError
+from minimaxopt.plugins import ResultStore, read_json, write_json
+from minimaxopt.results import result_store, storage
 
 
 def test_put_and_get(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     assert "k" not in store
     store.put("k", {"error": 0.25}, {"w": torch.arange(3.0)[::2]})
     assert "k" in store
@@ -25,7 +26,7 @@ def test_put_and_get(tmp_path: Path) -> None:
 
 
 def test_the_first_result_stays(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     store.put("k", {"error": 0.25})
     store.put("k", {"error": 0.75})
     assert store.result("k") == {"error": 0.25}
@@ -33,13 +34,14 @@ def test_the_first_result_stays(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
 
     def full(path: Path, raw: bytes) -> None:
         path.write_bytes(raw[: len(raw) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write", full)
+    for module in (result_store, storage):
+        monkeypatch.setattr(module, "write_flushed", full)
     with pytest.raises(DiskFullError, match="free space"):
         store.put("k", {"error": 0.25}, {"w": torch.zeros(3)})
     assert "k" not in store
@@ -51,12 +53,12 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_number_that_json_does_not_know_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        Store(tmp_path).put("k", {"error": float("nan")})
-    assert "k" not in Store(tmp_path)
+        ResultStore(tmp_path).put("k", {"error": float("nan")})
+    assert "k" not in ResultStore(tmp_path)
 
 
 def test_damage_is_named_with_its_remedy(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     store.put("k", {"error": 0.25}, {"w": torch.zeros(3)})
     path = store.results / "k" / "tensors.safetensors"
     raw = bytearray(path.read_bytes())
@@ -70,7 +72,7 @@ def test_damage_is_named_with_its_remedy(tmp_path: Path) -> None:
 
 
 def test_a_result_of_another_version_is_named(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     store.put("k", {"format": 1})
     store.put("l", {"format": 2})
     assert store.result("k") == {"format": 1}
@@ -79,7 +81,7 @@ def test_a_result_of_another_version_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_seems_absent_but_is_kept(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     store.put("k", {"error": 0.25})
     blind = store.without({"k"})
     assert "k" not in blind
@@ -88,16 +90,14 @@ def test_what_is_passed_over_seems_absent_but_is_kept(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_kept_are_told_from_damaged_ones(tmp_path: Path) -> None:
-    store, weights = Store(tmp_path), {"w": torch.arange(3.0)}
+    store, weights = ResultStore(tmp_path), {"w": torch.arange(3.0)}
     store.put("k", {"error": 0.25}, weights)
     store.put("without", {"error": 0.25})
     assert not store.lacks_weights("k")
     assert not store.lacks_weights("without")
     (store.results / "k" / "tensors.safetensors").unlink()
     assert store.lacks_weights("k")
-    with pytest.raises(
-        StoreError, match="is not there, since .* is a record of a study, without weights; run the study"
-    ):
+    with pytest.raises(StoreError, match="is not there, since .* is a record without weights; run in another folder"):
         store.tensors("k")
     with pytest.raises(StoreError, match="came out different .*run the study in another folder, or delete"):
         store.put("k", {"error": 0.25}, {"w": torch.arange(1.0, 4.0)})
@@ -109,7 +109,7 @@ def test_weights_that_are_not_kept_are_told_from_damaged_ones(tmp_path: Path) ->
 
 
 def test_a_folder_that_lost_its_result_is_filled_again(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     store.put("k", {"error": 0.25}, {"w": torch.zeros(3)})
     (store.results / "k" / "result.json").unlink()
     assert "k" not in store
@@ -119,7 +119,7 @@ def test_a_folder_that_lost_its_result_is_filled_again(tmp_path: Path) -> None:
 
 
 def test_lock_holds_off_a_second_run_and_sweeps_leftovers(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     leftover = store.results / ".writing-abc"
     leftover.mkdir(parents=True)
     (tmp_path / "tables").mkdir()
@@ -129,13 +129,13 @@ def test_lock_holds_off_a_second_run_and_sweeps_leftovers(tmp_path: Path) -> Non
     with store.lock():
         assert not list(tmp_path.glob("**/.writing-*"))
         assert store.is_locked()
-        with pytest.raises(StoreError, match="already running"), Store(tmp_path).lock():
+        with pytest.raises(StoreError, match="already running"), ResultStore(tmp_path).lock():
             pass
     assert not store.is_locked()
 
 
 def test_a_look_at_the_lock_does_not_turn_a_run_away(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     with store.lock():
         pass
     for _ in range(5):
@@ -150,12 +150,12 @@ def test_a_look_at_the_lock_does_not_turn_a_run_away(tmp_path: Path) -> None:
 
 
 def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     with store.lock():
         waiting = (tmp_path / "lock").open("w")
         (tmp_path / "lock").unlink()
     with waiting:
-        assert not module._taken(waiting, tmp_path / "lock")
+        assert not result_store._acquired(waiting, tmp_path / "lock")
     with store.lock():
         assert store.is_locked()
 
