@@ -38,7 +38,7 @@ def curve(end: float, *names: str) -> dict[str, list[float]]:
 
 @pytest.fixture
 def made_up() -> Make:
-    """`made_up(seeds=..., eta=..., changes={(defence, eta): Row})`: the paper's own results, but for the changes."""
+    """``made_up(seeds=..., eta=..., changes={(defence, eta): Row})``: the paper's own results, but for the changes."""
 
     def make(
         seeds: tuple[int, ...] = (0,),

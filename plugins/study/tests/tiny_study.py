@@ -68,7 +68,7 @@ autoattack_images = 0
 
 
 def write_profile(folder: Path, **changes: str) -> Path:
-    """A file with the profile; each change replaces all lines of a setting, such as `eta="[0.4]"`."""
+    """A file with the profile; each change replaces all lines of a setting, such as ``eta="[0.4]"``."""
     text = TINY
     for name, value in changes.items():
         lines = text.splitlines(keepends=True)
@@ -81,5 +81,5 @@ def write_profile(folder: Path, **changes: str) -> Path:
 
 
 def invoke(*arguments: str) -> Any:
-    """Run `minimaxopt study ...` in this process."""
+    """Run ``minimaxopt study ...`` in this process."""
     return CliRunner().invoke(application(), ["study", *arguments])

@@ -36,7 +36,7 @@ FORMAT = 1  # of run.json
 
 @dataclass(frozen=True)
 class Study:
-    """A folder with what determines its study.
+    """The study in a folder.
 
     Args:
         folder: the folder.
@@ -54,12 +54,12 @@ class Study:
 
     @cached_property
     def plan(self) -> Plan:
-        """Its tasks."""
+        """The tasks of the study."""
         return derive(self.profile, self.data["fingerprint"], self.versions)
 
     @cached_property
     def store(self) -> ResultStore:
-        """Its results."""
+        """The results of the study."""
         return open_store(self.folder)
 
     def save(self) -> None:
@@ -75,7 +75,7 @@ class Study:
 
 
 def open_study(folder: Path) -> Study:
-    """The study in a folder.
+    """Open the study in a folder.
 
     Raises:
         StoreError: there is none, it is damaged, or another version of this plugin made it.

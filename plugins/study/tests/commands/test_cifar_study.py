@@ -14,10 +14,10 @@ from tiny_study import TINY, invoke, write_profile
 from minimaxopt.errors import ArgumentError
 from minimaxopt.plugins import ResultStore
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.paper.names import ALTERNATING, KINDS_OF_TABLE, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.profiles.profile import CifarClassifier, load_profile, parse_profile
 from minimaxopt_study.report.comparison import Side, compare
-from minimaxopt_study.report.content import smaller
+from minimaxopt_study.report.differences_from_paper import differences_from_paper
 from minimaxopt_study.report.figures.curves_and_samples import draw_samples, figures_of, samples_figure
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.claims_cifar10 import CLAIMS, gate
@@ -67,7 +67,7 @@ def test_the_whole_study_runs_on_cifar10(tmp_path: Path) -> None:
         "run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data"
     )
     assert done.exit_code == 0, done.output
-    for kind in tables.NUMBERS:
+    for kind in KINDS_OF_TABLE:
         table = json.loads((out / "tables" / f"table{5 + kind}.json").read_text())
         assert table["dataset"] == "cifar10"
         assert '"mean": null' not in json.dumps(table)
@@ -198,9 +198,9 @@ def test_studies_of_two_data_sets_are_not_compared(made_up: Make) -> None:
 
 def test_the_papers_profile_differs_from_the_paper_in_nothing_printed() -> None:
     whole = {"train": 50_000, "evaluated": 10_000, "name": "CIFAR-10", "verified": True}
-    rows = smaller(load_profile("cifar10-paper"), whole)
+    rows = differences_from_paper(load_profile("cifar10-paper"), whole)
     assert [row for row in rows if not row[1].startswith("not said")] == []
-    copy = smaller(load_profile("cifar10-paper"), whole | {"name": "a copy", "verified": False})
+    copy = differences_from_paper(load_profile("cifar10-paper"), whole | {"name": "a copy", "verified": False})
     assert ("data", "CIFAR-10", "a copy") in copy
 
 

@@ -364,7 +364,7 @@ def test_a_report_that_finds_no_room_leaves_the_old_one(finished: Path, tmp_path
 
 
 def with_room(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `minimaxopt study ...` where no file can grow beyond a size: a write fails just as on a full disk."""
+    """Run ``minimaxopt study ...`` where no file can grow beyond a size: a write fails just as on a full disk."""
     script = (
         "import resource, sys\n"
         "from minimaxopt.cli import main\n"

@@ -113,7 +113,7 @@ def test_an_unknown_name_lists_the_known() -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    from minimaxopt_study.report.content import settings
+    from minimaxopt_study.report.differences_from_paper import settings
 
     undescribed = {"name", "eta", "rounds", "seeds"}  # the class's own docstring describes these
     assert {name for name, _, meaning in settings(load_profile("quick")) if not meaning} <= undescribed

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 from tiny_study import invoke, write_profile
 
+from minimaxopt_study.formatting import DASH
 from minimaxopt_study.paper.names import LWA, MINIMAX_GRAD, NO_DEFENSE
 from minimaxopt_study.plan.kinds import VERSIONS
 from minimaxopt_study.plan.plan import derive
 from minimaxopt_study.profiles.profile import load_profile
 from minimaxopt_study.report.comparison import Comparison, Pair, Side, compare
-from minimaxopt_study.report.content import DASH
 from minimaxopt_study.report.side_by_side import markdown, show, summary
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.gather import Results, Row
@@ -196,7 +196,7 @@ def test_the_terminal_has_the_summary_first_and_every_cell(made_up: Make) -> Non
 
 
 def stored(folder: Path, error: float, **changes: str) -> Path:
-    """A folder as a run leaves it, without weights: all errors are `error`."""
+    """A folder as a run leaves it, without weights: all errors are ``error``."""
     folder.mkdir()
     profile = load_profile(str(write_profile(folder, **changes)))
     study = Study(folder, profile, DATA, dict.fromkeys(profile.seeds, VERSIONS), [])

@@ -12,10 +12,21 @@ import pytest
 from matplotlib.image import imread
 
 from minimaxopt.plugins import ResultStore
+from minimaxopt_study.formatting import DASH
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.paper.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.paper.names import (
+    ALTERNATING,
+    KINDS_OF_TABLE,
+    LWA,
+    MAXIMIN,
+    MINIMAX,
+    MINIMAX_GRAD,
+    NO_DEFENSE,
+    adv,
+)
 from minimaxopt_study.profiles.profile import load_profile
-from minimaxopt_study.report.content import DASH, number, smaller
+from minimaxopt_study.report.content import number
+from minimaxopt_study.report.differences_from_paper import differences_from_paper
 from minimaxopt_study.report.figures.curves_and_samples import (
     draw_games,
     draw_samples,
@@ -211,7 +222,7 @@ def test_the_page_is_whole_in_itself(made_up: Make, tmp_path: Path) -> None:
     assert 'name="viewport"' in html
     inner = {target.removeprefix("#") for target in page.targets if target.startswith("#")}
     assert inner <= page.anchors
-    assert {*PICTURES, *(f"table{number}" for number in tables.NUMBERS), "claim1", "claim17"} <= inner
+    assert {*PICTURES, *(f"table{number}" for number in KINDS_OF_TABLE), "claim1", "claim17"} <= inner
     assert "undefined" not in html.lower()
     text = " ".join(page.words)
     for note in paper.notes(3) + paper.notes(4):
@@ -293,16 +304,18 @@ def test_an_unfinished_study_says_so(made_up: Make, tmp_path: Path) -> None:
 
 def test_what_differs_from_the_paper_is_told_and_what_does_not_is_not() -> None:
     whole = {"train": 60_000, "evaluated": 10_000}
-    printed = [row for row in smaller(load_profile("paper"), whole) if not row[1].startswith("not said")]
+    printed = [row for row in differences_from_paper(load_profile("paper"), whole) if not row[1].startswith("not said")]
     assert printed == []
-    unsaid = {what for what, there, _ in smaller(load_profile("paper"), whole) if there.startswith("not said")}
+    unsaid = {
+        what for what, there, _ in differences_from_paper(load_profile("paper"), whole) if there.startswith("not said")
+    }
     assert {"steps of a round", "classifier's initialisation", "attack networks' output"} <= unsaid
-    differing = {what: here for what, _, here in smaller(load_profile("standard"), whole)}
+    differing = {what: here for what, _, here in differences_from_paper(load_profile("standard"), whole)}
     assert differing["steps of the games with attack networks"] == "2,500"
     assert differing["classifiers' learning rate"] == "0.001"
     assert "batch" not in differing
     assert {"training digits", "classifier (the paper: similar to this)"} <= {
-        row[0] for row in smaller(load_profile("quick"), {"train": 4000, "evaluated": 1000})
+        row[0] for row in differences_from_paper(load_profile("quick"), {"train": 4000, "evaluated": 1000})
     }
 
 

@@ -32,7 +32,7 @@ PATIENCE = 60  # seconds for a browser to start and answer
 MEASURING = """<!doctype html><link rel="icon" href="data:,"><body><script>
 async function measure(width) {
   const frame = document.createElement("iframe");
-  frame.style = `width: ${width}px; height: 844px; border: 0`;
+  frame.style = ``width: ${width}px; height: 844px; border: 0``;
   const loaded = new Promise(resolve => frame.onload = resolve);
   frame.src = "/page"; document.body.append(frame); await loaded;
   const page = frame.contentDocument, root = page.documentElement, images = [...page.images];

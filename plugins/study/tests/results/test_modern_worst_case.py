@@ -15,8 +15,8 @@ from tiny_study import write_profile
 from minimaxopt.plugins import ResultStore
 from minimaxopt_adversarial import Errors, EtaSweep, RobustnessEvaluation, masking_flags
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.paper.names import LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
-from minimaxopt_study.plan.plan import derive, in_tables
+from minimaxopt_study.paper.names import ANOTHER, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, TRANSFER, adv, in_tables
+from minimaxopt_study.plan.plan import derive
 from minimaxopt_study.plan.selection import wanted
 from minimaxopt_study.profiles.profile import load_profile
 from minimaxopt_study.report.content import modern as modern_page
@@ -47,8 +47,8 @@ def wrong(count: int, of: int = COUNT) -> Errors:
 def attacked(fgsm: int, pgd: int, transfer: int = 5, auto: int | None = None) -> Attacked:
     found = RobustnessEvaluation(
         eta=0.2, bounds=(-1.0, 1.0), seed=0, clean=wrong(2), fgsm=wrong(fgsm), attacks={"PGD": wrong(pgd)},
-        transfer={modern.ANOTHER: wrong(transfer)}, autoattack=None if auto is None else wrong(auto, of=50),
-        settings={"PGD": "PGD in words", f"transfer from {modern.ANOTHER}": "made there"},
+        transfer={ANOTHER: wrong(transfer)}, autoattack=None if auto is None else wrong(auto, of=50),
+        settings={"PGD": "PGD in words", f"transfer from {ANOTHER}": "made there"},
     )  # fmt: skip
     sweep = EtaSweep((-1.0, 1.0), (0.5, 2.0), (wrong(50), wrong(100)), (wrong(60), wrong(100)), 3)
     return Attacked(found, masking_flags([found], sweep=sweep))
@@ -99,7 +99,7 @@ def test_flags_are_told_with_what_they_mean(results: Results) -> None:
     row = next(row for row in content["blocks"][0]["rows"] if row["name"] == MINIMAX_GRAD)
     assert (row["today"], row["auto"]) == ("0.600", "0.800")
     assert next(row for row in content["blocks"][0]["rows"] if row["name"] == LWA)["auto"] == "not run"
-    assert dict(content["settings"])[f"transfer from {modern.ANOTHER}"].endswith("Adv FGSM1 for the undefended itself")
+    assert dict(content["settings"])[f"transfer from {ANOTHER}"].endswith("Adv FGSM1 for the undefended itself")
 
 
 def test_an_error_that_falls_as_eta_grows_is_told(made_up: Make) -> None:
@@ -156,9 +156,9 @@ def test_tasks_attack_what_the_profile_says(tmp_path: Path) -> None:
     plan = derive(profile, "images")
     assert set(plan.strong) == set(plan.autoattacks) == {(row, eta, 0) for row in in_tables(3) for eta in (0.2, 0.4)}
     task = plan.graph[plan.strong[LWA, 0.2, 0]]
-    assert task.parent(modern.TRANSFER) == plan.classifiers[NO_DEFENSE, 0.2, 0]
+    assert task.parent(TRANSFER) == plan.classifiers[NO_DEFENSE, 0.2, 0]
     undefended = plan.graph[plan.strong[NO_DEFENSE, 0.2, 0]]
-    assert undefended.parent(modern.TRANSFER) == plan.classifiers[adv(1), 0.2, 0]
+    assert undefended.parent(TRANSFER) == plan.classifiers[adv(1), 0.2, 0]
     assert plan.strong[LWA, 0.2, 0] in wanted(plan, profile, ["table3"])
     assert plan.strong[MINIMAX, 0.2, 0] not in wanted(plan, profile, ["table3"])
     assert plan.autoattacks[MINIMAX, 0.2, 0] in wanted(plan, profile, ["table5"])
@@ -166,7 +166,7 @@ def test_tasks_attack_what_the_profile_says(tmp_path: Path) -> None:
 
     workspace = Workspace(ResultStore(tmp_path), lambda: open_images(held_out=100), tmp_path / "scratch")
     settings = profile.classifier.model_dump(mode="json")
-    for number, key in enumerate({task.parent("classifier"), task.parent(modern.TRANSFER)}):
+    for number, key in enumerate({task.parent("classifier"), task.parent(TRANSFER)}):
         workspace.store.put(
             key, {"settings": {"classifier": settings}}, pack("classifier", new_classifier(settings, number))
         )

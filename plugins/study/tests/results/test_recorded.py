@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from minimaxopt_study.paper.names import KINDS_OF_TABLE
 from minimaxopt_study.report.write import write_report
 from minimaxopt_study.results import claims_mnist as claims
-from minimaxopt_study.results.tables import NUMBERS
 from minimaxopt_study.study import open_study
 
 RESULTS = Path(__file__).parents[4] / "docs" / "results"
@@ -52,7 +52,7 @@ def test_tables_and_verdicts_come_back_from_the_stored_tasks(record: Path, tmp_p
     shutil.copytree(record / "store", copy / "store")
     write_report(open_study(copy))
     experiment = open_study(record).profile.experiment
-    names = [f"tables/table{experiment.printed(kind)}.json" for kind in NUMBERS]
+    names = [f"tables/table{experiment.printed(kind)}.json" for kind in KINDS_OF_TABLE]
     for name in [*names, *(f"figures/{picture}.json" for picture in experiment.figures)]:
         assert json.loads((copy / name).read_text()) == json.loads((record / name).read_text()), name
     assert json.loads((copy / "claims.json").read_text()) == json.loads((record / "claims.json").read_text())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.paper.names import LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.paper.names import KINDS_OF_TABLE, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.gather import Row
 from minimaxopt_study.results.tables import WORST_OF_ALL, Cell
@@ -18,7 +18,7 @@ CELL = {"mean", "std", "n", "paper"}
 
 
 def same_form(ours: Any, printed: Any, path: str = "") -> int:
-    """Check that `ours` is `printed` with each number replaced by a cell; returns how many there are."""
+    """Check that ``ours`` is ``printed`` with each number replaced by a cell; returns how many there are."""
     if isinstance(printed, dict):
         return sum(same_form(ours[key], value, f"{path}/{key}") for key, value in printed.items())
     if isinstance(printed, int | float):
@@ -38,7 +38,7 @@ def renamed(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("number", tables.NUMBERS)
+@pytest.mark.parametrize("number", KINDS_OF_TABLE)
 def test_each_table_has_the_papers_form(made_up: Make, number: int) -> None:
     ours = json.loads(json.dumps(tables.as_json(tables.build(made_up())[number])))
     printed = renamed(paper.table(number))

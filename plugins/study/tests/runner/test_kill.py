@@ -1,6 +1,6 @@
 """A study that is killed again and again ends as one that was left alone.
 
-`MINIMAXOPT_KILLS=20` asks for more kills than the suite has time for.
+``MINIMAXOPT_KILLS=20`` asks for more kills than the suite has time for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much the choices matter that the paper leaves unsaid, or that a small study makes otherwise than printed.
+"""Ablations: how much the settings matter that the paper leaves open, or that a small study changes.
 
 Each choice is one change of a profile's settings, everything else as it is. A variant is run with the same seeds into the
 same store, so that only what depends on the changed setting is computed, and is compared with the base seed by seed.
@@ -47,7 +47,7 @@ class Choice:
     changes: Mapping[str, Any]
 
     def applied(self, profile: Profile) -> Profile:
-        """The profile with this change."""
+        """Return the profile with this change."""
         settings = profile.model_dump(mode="json")
         for dotted, value in self.changes.items():
             *sections, last = dotted.split(".")
@@ -76,7 +76,7 @@ CHOICES: tuple[Choice, ...] = (
 
 
 def named(text: str) -> tuple[Choice, ...]:
-    """The choices that a comma-separated list names.
+    """Return the choices in a comma-separated list.
 
     Raises:
         ArgumentError: there is none of a name.
@@ -95,7 +95,7 @@ def named(text: str) -> tuple[Choice, ...]:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is looked at: the error in one cell."""
+    """A cell of the tables whose error is compared."""
 
     kind: int
     row: str
@@ -107,7 +107,7 @@ class Quantity:
 
 
 def quantities(profile: Profile) -> tuple[Quantity, ...]:
-    """The cells that tell most of a study."""
+    """Return the cells that are compared."""
     return (
         Quantity(3, NO_DEFENSE, "No attack"),
         Quantity(3, NO_DEFENSE, "FGSM-curr"),
@@ -121,7 +121,7 @@ def quantities(profile: Profile) -> tuple[Quantity, ...]:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a choice does to one quantity at one eta.
+    """The effect of a choice on one cell at one eta.
 
     Args:
         choice, quantity, eta: of what.
@@ -142,13 +142,13 @@ class Effect:
 
     @property
     def matters(self) -> bool:
-        """Whether the difference is more than two standard errors."""
+        """True if the difference is more than two standard errors."""
         return self.standard_error is not None and abs(self.difference) > 2 * self.standard_error
 
 
 def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Sequence[Choice] = CHOICES,
             **options: Any) -> list[Effect]:  # fmt: skip
-    """Run the base and every variant into one folder, and write `choices.json` and `choices.md` there.
+    """Run the base and every variant in one folder, and write ``choices.json`` and ``choices.md`` there.
 
     Args:
         profile: the base.
@@ -210,7 +210,7 @@ def _as_json(profile: Profile, folder: Path, chosen: Sequence[Choice], effects: 
 
 
 def markdown(profile: Profile, chosen: Sequence[Choice], effects: Sequence[Effect]) -> str:
-    """The effects as a page: a table for each eta, a row for each choice."""
+    """Return the effects as Markdown: a table for each eta, a row for each choice."""
     names = [quantity.name for quantity in quantities(profile)]
     seeds = len(profile.seeds)
     lines = [

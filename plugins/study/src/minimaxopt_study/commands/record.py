@@ -1,4 +1,4 @@
-"""Recording a study: what a reader needs of it, in a folder of its own, without weights.
+"""Records of studies: copies without weights, for readers.
 
 A record grows: it may be made anew while the study runs, and seeds that were run later or elsewhere are added to it. From
 a record the report is written as from the study itself, and a run in a copy of it computes only what it lacks.
@@ -27,7 +27,7 @@ AUTOATTACK = "modern.autoattack_images"
 
 @dataclass(frozen=True)
 class Record:
-    """What recording did: how many results were copied and how many the record had, its seeds, its report."""
+    """The outcome of recording: results copied, results that were there before, the record's seeds, its report."""
 
     copied: int
     had: int
@@ -36,16 +36,16 @@ class Record:
 
 
 def record(folder: Path, dest: Path) -> Record:
-    """Copy what is done of a study to `dest`, or add it to the record that is there.
+    """Copy the finished results of a study to ``dest``, or add them to the record that is there.
 
     Args:
         folder: of the study; a run may be active in it.
         dest: a new or empty folder, or a record of a study that differs at most in its seeds.
 
     Raises:
-        ArgumentError: `dest` is the study itself, holds something else, or holds a study of other settings, other images
+        ArgumentError: ``dest`` is the study itself, holds something else, or holds a study of other settings, other images
             or, for one of the seeds, other versions of the tasks; it is left as it is.
-        StoreError: a study is damaged or of another version, a run is active in `dest`, or there is no room.
+        StoreError: a study is damaged or of another version, a run is active in ``dest``, or there is no room.
     """
     source = open_study(folder)
     study = _together(source, dest)
@@ -60,7 +60,7 @@ def record(folder: Path, dest: Path) -> Record:
 
 
 def _of_today(task: Task, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result under today's keys, by which one from before versions is stored in a record."""
+    """Return a result with the keys of its task and parents, which one from before versions does not have."""
     return {**result, "key": task.key, "version": task.version, "parents": dict(task.parents)}
 
 
@@ -80,7 +80,7 @@ def _write(study: Study, results: Mapping[str, Mapping[str, Any]]) -> Record:
 
 
 def merge(record: Study, study: Study) -> Study:
-    """The record with the study's seeds added to its own.
+    """Return the record with the study's seeds added.
 
     Raises:
         ArgumentError: the two differ in more than their seeds, so that their numbers cannot stand in one table.
@@ -110,7 +110,7 @@ def merge(record: Study, study: Study) -> Study:
 
 
 def _autoattacked(profile: Profile) -> int:
-    """Return on how many images of a study AutoAttack is run: on none where its package was not installed."""
+    """Return the number of images that AutoAttack is run on: none where its package was not installed."""
     return profile.modern.autoattack_images if profile.modern is not None else 0
 
 
@@ -131,7 +131,7 @@ def _runs(record: Study, study: Study) -> list[dict[str, Any]]:
 
 
 def _recorded(folder: Path, dest: Path) -> Study | None:
-    """The study that `dest` records, None if it is new or empty."""
+    """Return the study recorded in ``dest``, or None if that is new or empty."""
     if dest.resolve() == folder.resolve():
         raise ArgumentError(f"dest: {dest} is the study itself; choose another folder")
     if (dest / "run.json").is_file():

@@ -48,7 +48,7 @@ def run_study(
         reporter: is told how it goes on.
         workers: processes of one thread each.
         data_dir: folder of the data set's files; by default the profile's own images.
-        only: tables and figures, by the names in `select.choices`: nothing is computed but what they need. Empty: all.
+        only: tables and figures, by the names in ``select.choices``: nothing is computed but what they need. Empty: all.
         allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
         device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on elsewhere.
 
@@ -86,7 +86,7 @@ def run_study(
 
 
 def _without_autoattack(profile: Profile, reporter: Reporter) -> Profile:
-    """The profile without AutoAttack where the package is not installed, which is said, and not found out in hours."""
+    """Return the profile without AutoAttack where its package is not installed, and say so before the run, not in hours."""
     modern = profile.modern
     if modern is None or not modern.autoattack_images or autoattack_available():
         return profile
@@ -98,7 +98,7 @@ def _without_autoattack(profile: Profile, reporter: Reporter) -> Profile:
 
 
 def _changes(before: Study, after: Study) -> str:
-    """One line on what differs from the folder's last run, so that nobody mixes two studies unawares."""
+    """Return a line on what differs from the folder's last run, so that nobody mixes two studies unawares."""
     found = [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in differences(before.profile, after.profile)]
     if before.data["fingerprint"] != after.data["fingerprint"]:
         found.insert(0, f"images {before.data['name']} -> {after.data['name']}")
@@ -117,7 +117,7 @@ def _shown(value: Any) -> str:
 
 @dataclass
 class _RunNote:
-    """The line that a run adds to run.json when it ends."""
+    """The entry that a run adds to run.json when it ends."""
 
     study: Study
     workers: int
@@ -126,7 +126,7 @@ class _RunNote:
     clock: float = field(default_factory=time.perf_counter)
 
     def append(self, computed: int | None) -> None:
-        """Add the line; `computed` counts tasks, None if the run was broken off."""
+        """Add the entry; ``computed`` counts tasks, and is None if the run did not end by itself."""
         if computed == 0:
             return
         seconds = round(time.perf_counter() - self.clock, 1)

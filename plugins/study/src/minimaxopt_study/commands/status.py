@@ -1,4 +1,4 @@
-"""How far a study is: what is done, what runs, and about how long the rest will take.
+"""The progress of a study: what is done, what runs, and about how long the rest will take.
 
 The seconds that finished tasks took, divided by the weight that the plan gives them, are the measure: by kind of task
 where one of that kind is done, else over all.
@@ -41,7 +41,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Running:
-    """A task that is being computed, for how long, and about how long still."""
+    """A task that is being computed, since how many seconds, and about how many it still takes."""
 
     title: str
     seconds: float
@@ -50,7 +50,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a study is.
+    """The progress of a study.
 
     Args:
         kinds: by kind of task.
@@ -79,7 +79,7 @@ class Status:
 
 
 class Pace:
-    """Seconds for a unit of a task's weight.
+    """Estimate of seconds from the weights of tasks.
 
     >>> from minimaxopt_study.plan.task import Task
     >>> a, b = Task("a", "a", "{}", weight=10.0), Task("b", "b", "{}", weight=30.0)
@@ -96,7 +96,7 @@ class Pace:
             self._weight[task.kind] += task.weight
 
     def seconds(self, task: Task) -> float | None:
-        """What a task will about take."""
+        """Return about how many seconds a task takes; None before anything was measured."""
         seconds, weight = self._seconds[task.kind], self._weight[task.kind]
         if not weight:
             seconds, weight = sum(self._seconds.values()), sum(self._weight.values())
@@ -104,7 +104,7 @@ class Pace:
 
 
 def read_status(folder: Path) -> Status:
-    """Ask a folder how far its study is, while a run is active or afterwards."""
+    """Return the progress of the study in a folder, while a run is active or afterwards."""
     study = open_study(folder)
     plan, store, now = study.plan, study.store, time.time()
     run = _running(store)
@@ -141,7 +141,7 @@ def _outdated(study: Study) -> dict[str, tuple[tuple[int, ...], int]]:
 
 
 def _running(store: ResultStore) -> dict[str, Any]:
-    """What an active run says of itself; nothing where there is none, or where it ends at this moment."""
+    """Return the content of running.json; nothing without an active run, or if it ends at this moment."""
     if not store.is_locked():
         return {}
     try:
@@ -155,7 +155,7 @@ def _rest(expected: float | None, spent: float | None) -> float | None:
 
 
 def _total(seconds: Iterable[float | None]) -> float | None:
-    """The sum, None where a part is not known."""
+    """Return the sum, or None if a part is not known."""
     total = 0.0
     for part in seconds:
         if part is None:
@@ -188,7 +188,7 @@ def _clock_time(wait: float | None) -> str | None:
 
 
 def _wait(graph: Graph, needed: Mapping[str, float | None], workers: int) -> float | None:
-    """Seconds until some workers have done the rest: their share of it, but no less than its longest chain."""
+    """Return the seconds until the workers have done the rest: their share, but no less than its longest chain."""
     total = _total(needed[task.key] for task in graph if task.key in needed)
     if total is None or not workers:
         return None

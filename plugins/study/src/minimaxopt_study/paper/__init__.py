@@ -1,1 +1,1 @@
-"""What the paper printed, and what it calls its defences."""
+"""The paper: its printed numbers, and its names for defences and attacks."""

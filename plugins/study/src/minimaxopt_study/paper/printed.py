@@ -1,4 +1,4 @@
-"""What the paper printed on each data set: its tables, with their source, and its own scale."""
+"""The paper's printed numbers on each data set: its tables, with their source, and its own scale."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Experiment:
         return f"FGSM{self.rounds}"
 
     def called(self, picture: str) -> str:
-        """What a picture is called: by its number in the paper, or by its name.
+        """Return the title of a picture: its number in the paper, or its name.
 
         >>> CIFAR10.called("fig4"), CIFAR10.called("samples")
         ('Figure 4', 'Samples')
@@ -63,7 +63,7 @@ class Experiment:
         return picture.capitalize() if number is None else f"Figure {number}"
 
     def printed(self, kind: int) -> int:
-        """The number under which the paper prints a table of one of the five kinds."""
+        """Return the number under which the paper prints a table of one of the five kinds."""
         return self.first + kind - 1
 
 
@@ -93,7 +93,7 @@ def _of(number: int) -> dict[str, Any]:
 
 
 def table(number: int) -> dict[str, Any]:
-    """The object of one of the ten tables, as printed.
+    """Return one of the ten tables as printed.
 
     >>> table(3)["eta"]["0.2"]["LWA"]["FGSM1"], table(8)["eta"]["0.05"]["LWA"]["FGSM1"]
     (0.157, 0.422)
@@ -102,7 +102,7 @@ def table(number: int) -> dict[str, Any]:
 
 
 def notes(number: int) -> list[str]:
-    """The misprints and inconsistencies found in a table.
+    """Return the misprints and inconsistencies of a table.
 
     >>> len(notes(4)), len(notes(9))
     (2, 2)
@@ -111,5 +111,5 @@ def notes(number: int) -> list[str]:
 
 
 def source(experiment: Experiment = MNIST) -> str:
-    """Where the numbers come from."""
+    """Return where the numbers come from."""
     return str(_read(experiment.data)["source"])

@@ -1,1 +1,1 @@
-"""What a study computes: its tasks and their graph."""
+"""The plan of a study: its tasks and their graph."""

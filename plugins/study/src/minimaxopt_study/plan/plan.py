@@ -1,7 +1,7 @@
 """The study as a graph: which trainings, attacks and evaluations a profile asks for.
 
 Nothing is computed here. A plan is a pure function of the profile, the seeds and the images' fingerprint, and so can be
-rebuilt by `status` and `report` without the images.
+rebuilt by ``status`` and ``report`` without the images.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from minimaxopt_study.paper.names import (
     MINIMAX,
     MINIMAX_GRAD,
     NO_DEFENSE,
+    TRANSFER,
     TUNED,
     adv,
+    in_tables,
 )
 from minimaxopt_study.plan.kinds import KINDS, VERSIONS
 from minimaxopt_study.plan.task import Graph, Task, canonical
@@ -32,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """A graph, and where in it the tables and figures find their numbers.
+    """A graph, and the keys of the tasks that hold the numbers of tables and figures.
 
     Args:
         graph: all tasks.
         evaluations: (defence, eta, seed) to the key of the task that evaluates it.
         classifiers: (defence, eta, seed) to the key of the task that trained it.
         grad_runs: (eta, seed) to the key of the Minimax-Grad training, for Figure 1.
-        attnet_runs: (defence, seed, start) to the key of the game at `Profile.games_eta`, for Figure 2.
+        attnet_runs: (defence, seed, start) to the key of the game at ``Profile.games_eta``, for Figure 2.
         panels: seed to the key of the samples of Figure 3.
         strong: (defence, eta, seed) to the key of the task that attacks it as one would today.
         autoattacks: likewise, with AutoAttack.
@@ -56,7 +58,7 @@ class Plan:
 
 
 def derive(profile: Profile, fingerprint: str, versions: Mapping[int, Mapping[str, int]] | None = None) -> Plan:
-    """The plan of a profile on images with a fingerprint.
+    """Derive the plan of a profile on images with a fingerprint.
 
     Args:
         profile: what is to be done.
@@ -178,7 +180,7 @@ class _Builder:
         source = defences[NO_DEFENSE if name != NO_DEFENSE else adv(1)]
         steps = 3 * modern.steps * modern.restarts
         self.strong[name, eta, seed] = self._add(
-            "strong attacks", f"attacks of today on {place}", seed, (("classifier", key), ("transfer", source)),
+            "strong attacks", f"attacks of today on {place}", seed, (("classifier", key), (TRANSFER, source)),
             eta=radius, images=modern.images, steps=modern.steps, restarts=modern.restarts,
             sweep_images=modern.sweep_images, sweep_steps=modern.sweep_steps, weight=modern.images * steps / 300,
         )  # fmt: skip
@@ -220,15 +222,6 @@ class _Builder:
         return task.key
 
 
-def in_tables(rounds: int) -> tuple[str, ...]:
-    """The defences that are rows of the tables.
-
-    >>> in_tables(80)[3]
-    'Adv FGSM80'
-    """
-    return (NO_DEFENSE, adv(1), adv(2), adv(rounds), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING)
-
-
 def trainings(plan: Plan) -> Iterator[Task]:
-    """The tasks that take optimizer steps."""
+    """Return the tasks that take optimizer steps."""
     return (task for task in plan.graph if task.steps)

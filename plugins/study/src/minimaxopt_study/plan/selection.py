@@ -1,4 +1,4 @@
-"""Which part of a plan some tables and figures need: `minimaxopt study run --only`."""
+"""The part of a plan that some tables and figures need: ``minimaxopt study run --only``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt.plugins import comma_separated
-from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.paper.names import ALTERNATING, KINDS_OF_TABLE, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.paper.printed import MNIST, Experiment
 from minimaxopt_study.plan.task import Graph
-from minimaxopt_study.results.tables import NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,17 +19,17 @@ if TYPE_CHECKING:
 
 
 def choices(experiment: Experiment) -> tuple[str, ...]:
-    """What can be named on a data set: its tables, then its pictures.
+    """Return the names that can be selected on a data set: its tables, then its figures.
 
     >>> from minimaxopt_study.paper.printed import CIFAR10
     >>> choices(CIFAR10)
     ('table6', 'table7', 'table8', 'table9', 'table10', 'fig4', 'fig5', 'samples', 'matrix')
     """
-    return (*(f"table{experiment.printed(kind)}" for kind in NUMBERS), *experiment.figures)
+    return (*(f"table{experiment.printed(kind)}" for kind in KINDS_OF_TABLE), *experiment.figures)
 
 
 def parse(text: str, experiments: Iterable[Experiment] = (MNIST,)) -> tuple[str, ...]:
-    """The tables and figures that a comma-separated list names, in the order of `choices` and each once.
+    """Return the tables and figures in a comma-separated list, in the order of ``choices`` and each once.
 
     Raises:
         ArgumentError: one of them does not exist on these data sets, or none is named.
@@ -53,12 +52,12 @@ def _short(name: str) -> str:
 
 
 def wanted(plan: Plan, profile: Profile, names: Iterable[str]) -> Graph:
-    """The tasks that hold the numbers of some tables and figures, and all that they build on.
+    """Return the tasks that hold the numbers of some tables and figures, and all that they build on.
 
     Args:
         plan: of the whole study.
         profile: whose plan it is.
-        names: among the `choices` of its data set; "matrix" is the undefended classifier and those of all rounds,
+        names: among the ``choices`` of its data set; "matrix" is the undefended classifier and those of all rounds,
             under every attack.
 
     >>> from minimaxopt_study.plan.plan import derive
@@ -86,7 +85,7 @@ def _keys(plan: Plan, profile: Profile, name: str) -> Iterator[str]:
 
 
 def _rows(profile: Profile) -> dict[str, tuple[str, ...]]:
-    """The classifiers whose evaluations each table shows."""
+    """Return the rows of each table: the classifiers whose evaluations it shows."""
     last = adv(profile.rounds)
     by_kind = {
         1: (NO_DEFENSE,),

@@ -1,6 +1,6 @@
-"""Tasks and their graph: what is to be computed, out of what, and under which name its result is kept.
+"""Tasks and their graph: what is computed, from which parents, and under which key its result is stored.
 
-The name (`key`) is a hash of everything that determines the result: the kind of task and its version, its settings, the
+The name (``key``) is a hash of everything that determines the result: the kind of task and its version, its settings, the
 keys of the tasks that it builds on, the images and the seed. So a changed setting renames, and thereby recomputes, exactly
 the tasks that depend on it. The sources are not hashed: code may be moved and rewritten as long as no number changes, and
 where one does, its kind of task is given another version.
@@ -19,7 +19,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """One node of the graph.
+    """One node of the graph: a training, an attack or an evaluation.
 
     Args:
         kind: which function of the study computes it.
@@ -55,16 +55,16 @@ class Task:
         object.__setattr__(self, "key", key)
 
     def setting(self, name: str) -> Any:
-        """One of the settings, decoded."""
+        """Return one of the settings, decoded."""
         return json.loads(self.settings)[name]
 
     def parent(self, role: str) -> str:
-        """Key of the parent in a role."""
+        """Return the key of the parent in a role."""
         return dict(self.parents)[role]
 
 
 def key_of(kind: str, version: int, settings: Settings, parents: Mapping[str, str], data: str, seed: int) -> str:
-    """Return the key of the result that these determine; `parents` holds keys by role."""
+    """Return the key of the result that these determine; ``parents`` holds keys by role."""
     determined = {
         "kind": kind,
         "version": version,
@@ -77,7 +77,7 @@ def key_of(kind: str, version: int, settings: Settings, parents: Mapping[str, st
 
 
 def canonical(value: Any) -> str:
-    """The one way in which equal settings are written.
+    """Return a value as JSON, equal values always as the same text.
 
     >>> canonical({"b": 1, "a": 2.0})
     '{"a":2.0,"b":1}'
@@ -109,7 +109,7 @@ class Graph:
         return key in self._tasks
 
     def ancestry(self, *keys: str) -> tuple[Task, ...]:
-        """The named tasks and all that they build on, each once, in the graph's order."""
+        """Return the named tasks and all that they build on, each once, in the graph's order."""
         wanted: set[str] = set()
         waiting = list(keys)
         while waiting:
@@ -120,14 +120,14 @@ class Graph:
         return tuple(task for task in self if task.key in wanted)
 
     def lineages(self) -> dict[str, frozenset[str]]:
-        """For each task its own key and those of all that it builds on."""
+        """Return for each task its own key and those of all that it builds on."""
         found: dict[str, frozenset[str]] = {}
         for task in self:
             found[task.key] = frozenset((task.key,)).union(*(found[parent] for _, parent in task.parents))
         return found
 
     def urgency(self) -> dict[str, float]:
-        """Weight of the heaviest chain that starts at each task: what is started first shortens the whole most."""
+        """Return the weight of the heaviest chain that starts at each task; starting there first ends a run soonest."""
         urgency: dict[str, float] = {}
         heaviest_child: dict[str, float] = {}
         for task in reversed(tuple(self)):

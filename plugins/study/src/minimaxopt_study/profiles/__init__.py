@@ -1,1 +1,1 @@
-"""What a study does: settings, declared in TOML."""
+"""Profiles: the settings of a study, declared in TOML."""

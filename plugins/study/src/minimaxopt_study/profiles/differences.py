@@ -1,4 +1,4 @@
-"""In which settings two profiles differ."""
+"""The settings in which two profiles differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WITHOUT_EFFECT = ("name", *PROSE, "checkpoint_every")  # on any result
 
 
 def differences(before: Profile, after: Profile, ignoring: Collection[str] = PROSE) -> list[tuple[str, Any, Any]]:
-    """Each setting that differs, by its full name, with its value before and after; the profile's order.
+    """Return each setting that differs: its dotted name, its value before and after, in the profile's order.
 
     >>> from minimaxopt_study.profiles.profile import load_profile
     >>> differences(load_profile("quick"), load_profile("quick", rounds=4, about="words"))

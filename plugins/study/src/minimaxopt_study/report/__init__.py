@@ -1,1 +1,1 @@
-"""What a study found, written down: tables, figures, verdicts, comparisons."""
+"""The report of a study, and the comparison of two."""

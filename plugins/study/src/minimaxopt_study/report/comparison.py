@@ -40,7 +40,7 @@ class Side:
 
     Args:
         label: what a person calls it, such as its folder.
-        profile, data: what determines it, as in `run.json`.
+        profile, data: what determines it, as in ``run.json``.
         code: for each kind of task its versions and the hashes of its sources.
         results: what was found.
     """
@@ -53,7 +53,7 @@ class Side:
 
     @classmethod
     def of(cls, study: Study) -> Side:
-        """The study of a folder."""
+        """Return the side of a study."""
         results = gather(study.plan, study.store, study.profile)
         return cls(str(study.folder), study.profile, study.data, _code(study), results)
 
@@ -65,7 +65,7 @@ class Pair:
     Args:
         table: number of the table in the paper.
         eta: as printed; empty for the clean error of the undefended classifier, which knows none.
-        row, column: defence and attack; the last round is called `(last)` where the studies have different ones.
+        row, column: defence and attack; the last round is called ``(last)`` where the studies have different ones.
         cells: the cell in A and in B; None where a study has no such cell.
         difference: B's mean less A's; None where one of them has no number.
         standard_error: of the difference.
@@ -86,7 +86,7 @@ class Pair:
 
     @property
     def differs(self) -> bool:
-        """Whether the difference is more than two standard errors."""
+        """True if the difference is more than two standard errors."""
         if self.difference is None or self.standard_error is None:
             return False
         return abs(self.difference) > STANDARD_ERRORS * self.standard_error
@@ -108,7 +108,7 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that two studies have side by side.
+    """The comparison of two studies.
 
     Args:
         sides: the two.
@@ -135,13 +135,13 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether nothing at all differs."""
+        """True if no number, verdict, setting or origin differs."""
         numbers = all(pair.difference == 0 for pair in self.pairs if _known(pair.cells[0]) or _known(pair.cells[1]))
         return numbers and not (self.settings or self.origins or any(claim.differs for claim in self.verdicts))
 
 
 def compare(a: Side, b: Side) -> Comparison:
-    """Two studies side by side.
+    """Compare two studies.
 
     Raises:
         ArgumentError: they are of different data sets, whose tables have nothing in common.
@@ -182,7 +182,7 @@ def _known(cell: Cell | None) -> bool:
 
 
 def _cells(results: Results, differ: bool) -> dict[_Place, Cell]:
-    """All cells by table, eta, row and column."""
+    """Return all cells by table, eta, row and column."""
     last = f"FGSM{results.rounds}"
 
     def named(name: str) -> str:
@@ -215,7 +215,7 @@ def _verdicts(a: Side, b: Side) -> list[Verdicts]:
 
 
 def _origins(a: Side, b: Side) -> list[tuple[str, str, str]]:
-    """The images and the code of each kind of task, where they differ."""
+    """Return the images and the code of each kind of task, where they differ."""
     ours, theirs = (
         {"images": _images(side)} | {f"code: {kind}": ", ".join(code) for kind, code in side.code.items()}
         for side in (a, b)
@@ -241,7 +241,7 @@ def _code(study: Study) -> dict[str, tuple[str, ...]]:
 
 
 def _shown(value: Any) -> str:
-    """A setting as a person reads it; a dash where a study has none.
+    """Return a setting as a person reads it; a dash where a study has none.
 
     >>> _shown([0.2, 0.4]), _shown(None)
     ('0.2, 0.4', '–')

@@ -1,4 +1,4 @@
-"""What the report says, as plain data: the Markdown and the HTML are two ways of writing it down."""
+"""The content of the report as plain data, for the Markdown and the HTML template."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study.formatting import DASH, clock, listed, plural
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
-from minimaxopt_study.profiles.profile import CifarClassifier
+from minimaxopt_study.paper.names import ALTERNATING, ANOTHER, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.results.margins import Verdict
 from minimaxopt_study.results.modern_worst_case import falling
 from minimaxopt_study.results.tables import WORST, WORST_OF_ALL, Cell
 from minimaxopt_study.results.verdicts import Judgement, gate, gate_passed, in_words
-from minimaxopt_study.tasks.modern_attacks import ANOTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from minimaxopt_study.profiles.profile import Profile
     from minimaxopt_study.results.evidence import Evidence
@@ -24,12 +22,9 @@ if TYPE_CHECKING:
     from minimaxopt_study.results.margins import Margin
     from minimaxopt_study.results.modern_worst_case import Line, Measured
 
-UNSAID = "not said"
-LABELS = {"first": "at the input", "all": "at every layer"}
-
 
 def number(cell: Cell) -> str:
-    """How a cell is printed: the mean, and the deviation over seeds where there are several.
+    """Return a cell as it is printed: the mean, and the deviation over seeds if there are several.
 
     >>> number(Cell({0: 0.25}, 0.3)), number(Cell({0: 0.2, 1: 0.4}, None)), number(Cell({}, 0.1))
     ('0.250', '0.300 ± 0.141', '–')
@@ -42,7 +37,7 @@ def number(cell: Cell) -> str:
 
 def tables(results: Results, built: Mapping[int, Mapping[str, Any]],
            beside: Sequence[Line] = ()) -> list[dict[str, Any]]:  # fmt: skip
-    """All tables, cut into blocks of one eta each, with what the attacks of today find on the same rows."""
+    """Return all tables in blocks of one eta each, with the errors under the attacks of today on the same rows."""
     return [
         (_flat if kind < 3 else _blocks)(results, kind, built[kind])
         | {"modern": _modern_blocks(results, kind, built[kind], beside)}
@@ -53,7 +48,7 @@ def tables(results: Results, built: Mapping[int, Mapping[str, Any]],
 def _modern_blocks(
     results: Results, kind: int, table: Mapping[str, Any], beside: Sequence[Line]
 ) -> list[dict[str, Any]]:
-    """The columns of today on the rows of a table, for each eta."""
+    """Return the columns of the attacks of today on the rows of a table, for each eta."""
     own = {1: (NO_DEFENSE,), 2: (adv(1),)}
     blocks: list[dict[str, Any]] = []
     for eta in results.eta:
@@ -88,7 +83,7 @@ def _modern_cell(measured: Measured | None, *, worst: bool = False) -> dict[str,
 
 
 def rate(measured: Measured | None) -> str:
-    """An error rate as it is printed, with the deviation over seeds where there are several."""
+    """Return an error rate as it is printed, with the deviation over seeds if there are several."""
     if measured is None:
         return DASH
     content = measured.as_json()
@@ -96,7 +91,7 @@ def rate(measured: Measured | None) -> str:
 
 
 def between(measured: Measured | None) -> str:
-    """The interval of one seed's error rate."""
+    """Return the interval of one seed's error rate."""
     if measured is None or measured.interval is None:
         return ""
     low, high = measured.interval
@@ -104,7 +99,7 @@ def between(measured: Measured | None) -> str:
 
 
 def modern(beside: Sequence[Line], results: Results) -> dict[str, Any]:
-    """The headline: each row's three worst errors, with the flags, and what each attack and flag is."""
+    """Return each row's three worst errors with its flags, and the settings of the attacks."""
     settings: dict[str, str] = {}
     for line in beside:
         settings |= line.settings
@@ -142,7 +137,7 @@ def _worst_row(line: Line) -> dict[str, str]:
 
 
 def _todays(beside: Sequence[Line], results: Results) -> list[str]:
-    """The headline in a sentence or two."""
+    """Return the sentences on the attacks of today."""
     known = [line for line in beside if line.here is not None]
     if not known:
         return []
@@ -224,7 +219,7 @@ def _cell(results: Results, cell: Cell, row: str, eta: float, column: str, kind:
 
 
 def claims(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """All claims with the numbers that decide them."""
+    """Return all claims with the numbers that decide them."""
     return [
         {
             "name": found.claim.name,
@@ -252,7 +247,7 @@ def _condition(margin: Margin) -> dict[str, str]:
 
 def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgements: Sequence[Judgement],
             found: Evidence, beside: Sequence[Line] = ()) -> list[str]:  # fmt: skip
-    """The report's first sentences."""
+    """Return the report's first sentences."""
     seeds = len(profile.seeds)
     here = Counter(judgement.at_this_scale.value for judgement in judgements)
     over = Counter(judgement.over_seeds.value for judgement in judgements)
@@ -282,7 +277,7 @@ def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgeme
 
 
 def unverified(data: Mapping[str, Any]) -> str:
-    """What every page says of images that could not be verified."""
+    """Return the warning about images that could not be verified."""
     return (
         f"Not the published data: {data['name']}, {data['note']}. The files were taken as they are, on leave "
         "(--allow-unverified-data), and no number here is one on the published images."
@@ -290,7 +285,7 @@ def unverified(data: Mapping[str, Any]) -> str:
 
 
 def of_255(profile: Profile, data: Mapping[str, Any]) -> dict[float, str]:
-    """What follows each eta in a heading: the bound on the scale of the files' pixels; records of before have no unit."""
+    """Return each eta in grey levels of 255, as headings show it; older records do not know that unit."""
     return {eta: f" ({level:g} of 255)" for eta, level in zip(profile.eta, _levels(profile, data), strict=False)}
 
 
@@ -300,12 +295,12 @@ def _in_pixels(profile: Profile, data: Mapping[str, Any]) -> str:
 
 
 def _levels(profile: Profile, data: Mapping[str, Any]) -> list[float]:
-    """The bounds on the scale of the files' pixels, from 0 to 255."""
+    """Return the bounds in grey levels of the files, from 0 to 255."""
     return [round(profile.radius(eta) * data["unit"], 1) for eta in profile.eta] if "unit" in data else []
 
 
 def _learned(found: Evidence) -> str:
-    """Whether anything may be concluded from the attack network."""
+    """Return the sentence on whether anything may be concluded from the attack network."""
     conditions = gate(found)
     if not all(condition.known for condition in conditions):
         return (
@@ -330,86 +325,8 @@ def _expected(profile: Profile) -> list[tuple[str, float, int]]:
     return [(row, eta, seed) for row in rows for eta in profile.eta for seed in profile.seeds]
 
 
-def smaller(profile: Profile, data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Where this study differs from the paper, and what the paper leaves unsaid: what, there, here."""
-    experiment, classifier, attacker, games = profile.experiment, profile.classifier, profile.attacker, (
-        profile.minimax_attnet, profile.alt_attnet, profile.maximin_attnet,
-    )  # fmt: skip
-    alone = (profile.undefended, profile.adversarial_round, profile.lwa, profile.minimax_grad)
-    hardened = (profile.adversarial_round, profile.lwa, profile.minimax_grad)
-    rows = [
-        (f"training {experiment.many}", f"{experiment.train:,}", f"{data['train']:,}"),
-        (f"test {experiment.many}", f"{paper.TEST_IMAGES:,}", f"{data['evaluated']:,}"),
-        ("data", experiment.title, data["name"] if not data.get("verified", True) else experiment.title),
-        ("classifier (the paper: similar to this)", experiment.classifier, _network(profile)),
-        ("η", ", ".join(f"{eta:g}" for eta in experiment.eta), ", ".join(f"{eta:g}" for eta in profile.eta)),
-        ("cat-and-mouse rounds", str(experiment.rounds), str(profile.rounds)),
-        ("batch", "128", _each(training.batch for training in (*alone, *games, profile.attack))),
-        ("steps of the undefended classifier", f"{experiment.undefended_steps:,}", f"{profile.undefended.steps:,}"),
-        ("steps of LWA and Minimax-Grad", "100,000", _each(t.steps for t in (profile.lwa, profile.minimax_grad))),
-        ("steps of the games with attack networks", "100,000", _each(game.steps for game in games)),
-        ("steps of a fresh attack network", "30,000", f"{profile.attack.steps:,}"),
-        ("classifiers' learning rate", "0.0001", _each(training.rate for training in (*alone, *games))),
-        ("attack networks' learning rate", "0.001", _each((profile.attack.rate, *(g.attacker_rate for g in games)))),
-        ("gamma of Alg. 1", "1", _each(game.gamma for game in (profile.minimax_attnet, profile.maximin_attnet))),
-        ("attack networks' layers", "300, 300, 300 units", f"{', '.join(map(str, attacker.hidden))} units"),
-        ("attack networks' dropout", "0.5", f"{attacker.dropout:g}"),
-        ("where attack networks see the label", "at the input", LABELS[attacker.label_layers]),
-        ("loss that a fresh attack network raises", "cross-entropy, as in training", _loss(profile)),
-        ("steps of a round", UNSAID, f"{profile.adversarial_round.steps:,}"),
-        ("start of the rounds, LWA and Minimax-Grad", UNSAID, _each(_start(t.warm_start) for t in hardened)),
-        ("start of the games' classifiers", UNSAID, _each(_start(game.warm_start) for game in games)),
-        ("unit of η", UNSAID + ", but pixels lie in [-1, 1]", profile.eta_reading),
-        ("classifier's initialisation", UNSAID, classifier.init),
-        ("classifier's dropout and weight decay", UNSAID, f"{classifier.dropout:g} and {classifier.weight_decay:g}"),
-        ("attack networks' output", UNSAID, attacker.output),
-        ("factor of the label beside the pixels", UNSAID, f"{attacker.label_gain:g}"),
-        (f"η of {experiment.called(list(experiment.figures)[1])}", UNSAID, f"{profile.games_eta:g}"),
-    ]
-    return [row for row in rows if row[1] != row[2]]
-
-
-def _network(profile: Profile) -> str:
-    net = profile.classifier
-    if isinstance(net, CifarClassifier):
-        return f"{net.width} and {net.width} channels, max-pooling, {net.hidden[0]} and {net.hidden[1]} units"
-    halving = "max-pooling" if net.stride == 1 else "strides of 2"
-    return f"{net.width} and {2 * net.width} channels, {halving}, {net.hidden} units"
-
-
-def _each(values: Iterable[float | int | str]) -> str:
-    """The different values, in order."""
-    return ", ".join(dict.fromkeys(f"{v:,}" if isinstance(v, int) else f"{v:g}" if isinstance(v, float) else v
-                                   for v in values))  # fmt: skip
-
-
-def _start(warm: bool) -> str:
-    return "warm (from the undefended or the previous classifier)" if warm else "random"
-
-
-def _loss(profile: Profile) -> str:
-    return "cross-entropy, as in training" if profile.attack.loss == "cross-entropy" else "margin of the logits"
-
-
-def settings(profile: Profile) -> list[tuple[str, str, str]]:
-    """Every setting: its name, its value, what it means."""
-    return list(_settings(profile, ""))
-
-
-def _settings(section: Any, prefix: str) -> list[tuple[str, str, str]]:
-    rows: list[tuple[str, str, str]] = []
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if hasattr(value, "model_fields_set"):
-            rows += _settings(value, f"{prefix}{name}.")
-        elif name not in ("about", "chosen"):
-            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            rows.append((prefix + name, shown, field.description or ""))
-    return rows
-
-
 def attackers(results: Results) -> list[tuple[str, str, str, str]]:
-    """How the fresh attack networks fared: against whom, error on training images, on test images, share saturated."""
+    """Return a row for each fresh attack network: its classifier, training error, test error, share of saturated outputs."""
     rows: list[tuple[str, str, str, str]] = []
     for (defence, eta, seed), values in results.attackers.items():
         row = results.rows[defence, eta, seed]

@@ -1,4 +1,4 @@
-"""Writing down what a study found: tables, figures, claims, and the report in Markdown and HTML."""
+"""Writing the report of a study: tables, figures, claims, and pages in Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from minimaxopt.plugins import write_atomically, write_json
 from minimaxopt_study.formatting import abbreviated, clock
 from minimaxopt_study.paper import printed as paper
 from minimaxopt_study.report import content as page
+from minimaxopt_study.report.differences_from_paper import differences_from_paper, settings
 from minimaxopt_study.report.figures.curves_and_samples import Picture, figures_of
 from minimaxopt_study.report.figures.style import png
 from minimaxopt_study.report.figures.worst_case import draw_worst, worst_figure
@@ -48,7 +49,7 @@ def write_report(study: Study, without: Collection[str] = ()) -> Path:
 
 
 def write_results(study: Study, store: ResultStore, results: Results) -> Path:
-    """Write some results as a study's; return the path of the HTML report."""
+    """Write results as those of a study; return the path of the HTML report."""
     folder, profile, data = study.folder, study.profile, study.data
     built = tables.build(results)
     for kind, table in built.items():
@@ -82,8 +83,8 @@ def write_results(study: Study, store: ResultStore, results: Results) -> Path:
         "worst": worst,
         "figures": pictures,
         "attackers": page.attackers(results),
-        "smaller": page.smaller(profile, data),
-        "settings": page.settings(profile),
+        "smaller": differences_from_paper(profile, data),
+        "settings": settings(profile),
         "of_255": page.of_255(profile, data),
         "clock": clock,
         **_spent(study.plan, store),
@@ -117,7 +118,7 @@ def _figure(folder: Path, name: str, picture: Picture, results: Results) -> dict
 
 
 def _spent(plan: Plan, store: ResultStore) -> dict[str, Any]:
-    """Seconds and code by kind of task, and the environments in which the stored tasks were computed."""
+    """Return seconds and code by kind of task, and the environments in which the stored tasks were computed."""
     spent: dict[str, dict[str, float]] = {}
     code: dict[str, list[str]] = {}
     environments: list[dict[str, str]] = []

@@ -1,1 +1,1 @@
-"""What a study found, gathered from its store: tables, claims and verdicts."""
+"""The results of a study, gathered from its store: tables, claims and verdicts."""

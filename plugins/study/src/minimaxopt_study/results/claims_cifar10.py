@@ -67,7 +67,7 @@ def _alike(e: Evidence) -> list[Margin]:
 
 
 def gate(e: Evidence) -> list[Margin]:
-    """What the attack network must do on the undefended classifier before anything is concluded from it.
+    """Return the conditions on the attack network, against the undefended classifier, before it proves anything.
 
     On MNIST it must err half as often as FGSM and thrice as often as no attack. Here a classifier errs on a fifth of the
     clean images anyway, so what counts is the error that an attack adds.

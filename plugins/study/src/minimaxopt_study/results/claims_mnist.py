@@ -1,6 +1,6 @@
 """The paper's claims on MNIST, each as a predicate with a threshold.
 
-The thresholds were written before any run that they judge; `_judge` says how numbers become a verdict. The same
+The thresholds were written before any run that they judge; ``_judge`` says how numbers become a verdict. The same
 predicates are applied to the paper's own printed numbers, so that a claim that its tables do not bear is seen as such.
 """
 
@@ -174,16 +174,16 @@ def _lemma(e: Evidence) -> list[Margin]:
     worst = e.error(5, MINIMAX, "AttNet-curr", e.games_eta) if e.games_eta is not None else Quantity({})
     return [
         Margin(f"the attack that {MAXIMIN} ends with gains less on its own classifier than the strongest attack "
-               f"network found gains on {MINIMAX}", worst - e.final(MAXIMIN))
+               f"network e gains on {MINIMAX}", worst - e.final(MAXIMIN))
     ]  # fmt: skip
 
 
-def gate(found: Evidence) -> list[Margin]:
-    """What the attack network must do on the undefended classifier before anything is concluded from it."""
+def gate(e: Evidence) -> list[Margin]:
+    """Return the conditions on the attack network, against the undefended classifier, before it proves anything."""
     margins: list[Margin] = []
-    for eta in found.eta:
-        network = found.error(4, NO_DEFENSE, "AttNet-curr", eta)
-        fgsm, clean = (found.error(3, NO_DEFENSE, column, eta) for column in ("FGSM-curr", "No attack"))
+    for eta in e.eta:
+        network = e.error(4, NO_DEFENSE, "AttNet-curr", eta)
+        fgsm, clean = (e.error(3, NO_DEFENSE, column, eta) for column in ("FGSM-curr", "No attack"))
         margins.append(Margin(f"eta {eta:g}: AttNet errs more than half as often as FGSM-curr", network - 0.5 * fgsm))
         margins.append(
             Margin(f"eta {eta:g}: AttNet errs more than three times as often as no attack", network - 3 * clean)
@@ -227,7 +227,7 @@ CLAIMS: tuple[Claim, ...] = (
           f"the final errors of the pairs differ by more than {DIFFERENT}", _different, attnet=True),
     Claim("order of values", "Minimax ends above alternating, alternating above maximin (Fig. 2).",
           "the final errors of the pairs are in this order", _order, attnet=True),
-    Claim("Lemma 1.5", "max min is at most min max (Lemma 1.5), as far as the found solutions show it.",
+    Claim("Lemma 1.5", "max min is at most min max (Lemma 1.5), as far as the e solutions show it.",
           "the final error of the maximin pair is below the strongest attack network's on Minimax-AttNet", _lemma,
           attnet=True),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Results that were stored before kinds of task had versions: found by what determines them.
+"""Results from before kinds of task had versions, identified by what determines them.
 
 Their names are hashes that took in the sources. The key that the same result has today follows from what is written in it.
 """
@@ -19,7 +19,7 @@ BEFORE_VERSIONS = 0  # the version of results that name none
 
 
 def open_store(folder: Path) -> ResultStore:
-    """Return the store in a folder, in which results from before versions are found under the keys of today."""
+    """Return the store in a folder, with results from before versions under the keys of today."""
     store = ResultStore(folder)
     return ResultStore(folder, names=names_by_key(store))
 

@@ -1,4 +1,4 @@
-"""Where predicates find their numbers: in this study's tables and curves, or in the paper's tables."""
+"""The numbers that claims are tested on: this study's tables and curves, or the paper's tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.paper.names import ALTERNATING, MAXIMIN, MINIMAX
+from minimaxopt_study.paper.names import ALTERNATING, KINDS_OF_TABLE, MAXIMIN, MINIMAX
 from minimaxopt_study.results.margins import Quantity, measured
-from minimaxopt_study.results.tables import NUMBERS, WORST, Cell
+from minimaxopt_study.results.tables import WORST, Cell
 
 if TYPE_CHECKING:
     from minimaxopt_study.paper.printed import Experiment
@@ -26,7 +26,7 @@ class Evidence:
 
     Args:
         experiment: the paper's experiments on the same data set.
-        tables: the five tables by kind, with a `Cell` for each number.
+        tables: the five tables by kind, with a ``Cell`` for each number.
         eta: perturbations for which there are numbers.
         rounds: the last cat-and-mouse round.
         images: images on which the errors were counted.
@@ -43,13 +43,13 @@ class Evidence:
     games_eta: float | None
 
     def error(self, table: int, row: str, column: str, eta: float) -> Quantity:
-        """The error in one cell."""
+        """Return the error in one cell."""
         cell = self.tables[table]["eta"].get(f"{eta:g}", {}).get(row, {}).get(column)
         label = f"{row} under {column}" if column != "worst" else f"{row} at worst"
         return measured(cell.by_seed, self.images, f"{label}, eta {eta:g}") if cell is not None else Quantity({})
 
     def final(self, defence: str) -> Quantity:
-        """The error of the pair (u, v) at the end of the games of Figure 2 or 5."""
+        """Return the error of the pair (u, v) at the end of the games of Figure 2 or 5."""
         return self.finals.get(defence, Quantity({}))
 
     @property
@@ -62,7 +62,7 @@ class Evidence:
 
 
 def evidence(results: Results, tables: Mapping[int, Mapping[str, Any]]) -> Evidence:
-    """This study's numbers as evidence."""
+    """Return this study's numbers as evidence."""
     finals: dict[str, Quantity] = {}
     for defence in (MINIMAX, ALTERNATING, MAXIMIN):
         by_seed: dict[int, list[float]] = {}
@@ -81,8 +81,8 @@ def evidence(results: Results, tables: Mapping[int, Mapping[str, Any]]) -> Evide
 
 
 def paper_evidence(experiment: Experiment) -> Evidence:
-    """The paper's printed numbers as evidence; it prints none for the curves of its figures."""
-    tables = {kind: _printed(paper.table(experiment.printed(kind))) for kind in NUMBERS}
+    """Return the paper's printed numbers as evidence; it prints none for the curves of its figures."""
+    tables = {kind: _printed(paper.table(experiment.printed(kind))) for kind in KINDS_OF_TABLE}
     for row in (row for rows in tables[3]["eta"].values() for row in rows.values()):
         # On CIFAR-10 the caption defines the column, but it is not printed.
         row.setdefault(WORST, max(row.values(), key=lambda cell: cell.by_seed[0]))
@@ -90,7 +90,7 @@ def paper_evidence(experiment: Experiment) -> Evidence:
 
 
 def _printed(value: Any) -> Any:
-    """A table with a `Cell` for each number of its body."""
+    """Return a table with a ``Cell`` for each number of its body."""
 
     def wrap(value: Any) -> Any:
         if isinstance(value, Mapping):

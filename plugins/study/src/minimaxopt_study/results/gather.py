@@ -1,4 +1,4 @@
-"""What a study has found so far, gathered from the store for tables, figures and claims."""
+"""The results of a study so far, gathered from its store for tables, figures and claims."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Results:
-    """All that was found.
+    """All results of a study.
 
     Args:
         experiment: the paper's experiments on the same data set.
@@ -112,7 +112,7 @@ class Results:
 
 
 def gather(plan: Plan, store: ResultStore, profile: Profile) -> Results:
-    """Read from the store whatever the plan's tables and figures can use already."""
+    """Gather the results that are stored so far."""
     done = {task.key: store.result(task.key) for task in plan.graph if task.key in store}
     found = {place: done[key]["values"] for place, key in plan.evaluations.items() if key in done}
     rows = {place: _row(values) for place, values in found.items()}
@@ -145,7 +145,7 @@ def gather(plan: Plan, store: ResultStore, profile: Profile) -> Results:
 
 
 def _attacked(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, int], Attacked]:
-    """What is stored of the attacks of today, with the flags that follow from it."""
+    """Return the stored results of the attacks of today, with the flags that follow from them."""
     found: dict[tuple[str, float, int], Attacked] = {}
     for place, key in plan.strong.items():
         if key not in done:
@@ -186,7 +186,7 @@ def _costs(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, str], 
 
 
 def _columns(parents: Mapping[str, str]) -> dict[str, list[str]]:
-    """For each column of a row, the attacks that it rests on; the maxima rest on several."""
+    """Return for each column of a row the attacks that it rests on; the maxima rest on several."""
     rounds = [role for role in parents if role.startswith("FGSM")]
     columns = {"No attack": [], "FGSM-curr": []} | {role: [role] for role in rounds}
     columns["worst"] = [*dict.fromkeys((*rounds[:2], *rounds[-1:])), "FGSM-curr"]

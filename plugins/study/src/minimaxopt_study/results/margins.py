@@ -28,7 +28,7 @@ STANDARD_ERRORS = 2.0
 
 
 class Verdict(StrEnum):
-    """What is known of a claim."""
+    """A verdict on a claim or on one of its conditions."""
 
     HOLDS = "holds"
     FAILS = "fails"
@@ -85,7 +85,7 @@ class Quantity:
 
 
 def measured(by_seed: Mapping[int, float], images: int, label: str) -> Quantity:
-    """An error rate that was counted on `images` images.
+    """Return an error rate that was counted on ``images`` images.
 
     The rate in the variance is drawn towards a half by two counts, since none seen of N does not mean none ever.
     """
@@ -97,7 +97,7 @@ def measured(by_seed: Mapping[int, float], images: int, label: str) -> Quantity:
 
 
 def average(quantities: Sequence[Quantity]) -> Quantity:
-    """Mean of several quantities, seed by seed."""
+    """Return the mean of several quantities, seed by seed."""
     total = quantities[0]
     for quantity in quantities[1:]:
         total = total + quantity
@@ -106,7 +106,7 @@ def average(quantities: Sequence[Quantity]) -> Quantity:
 
 @dataclass(frozen=True)
 class Margin:
-    """One condition: `quantity` is positive where `says` is true."""
+    """One condition of a claim: ``quantity`` is positive where ``says`` is true."""
 
     says: str
     quantity: Quantity
@@ -127,7 +127,7 @@ class Margin:
 
 
 def at_this_scale(margins: Sequence[Margin]) -> Verdict:
-    """Verdict on the networks of this run."""
+    """Return the verdict on the networks of this run."""
     verdicts = {margin.verdict for margin in margins}
     if Verdict.FAILS in verdicts:
         return Verdict.FAILS
@@ -135,6 +135,6 @@ def at_this_scale(margins: Sequence[Margin]) -> Verdict:
 
 
 def over_seeds(margins: Sequence[Margin]) -> Verdict:
-    """Verdict on what other seeds would say: undecided below three."""
+    """Return the verdict on trainings from other seeds: undecided below three."""
     enough = all(len(margin.quantity.by_seed) >= SEEDS_NEEDED for margin in margins)
     return at_this_scale(margins) if enough else Verdict.UNDECIDED

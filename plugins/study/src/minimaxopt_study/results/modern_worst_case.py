@@ -1,6 +1,6 @@
-"""The paper's worst case and today's, side by side: what strong attacks find on the rows of its tables.
+"""The worst case under the paper's attacks and under those of today, for the rows of its tables.
 
-For each row three maxima are told apart: over the attacks that the paper's tables print, as printed; over the same
+For each row three maxima are sentences apart: over the attacks that the paper's tables print, as printed; over the same
 attacks, here; and over the attacks of today on the first test images, each image counted once if any of them fools the
 classifier. Intervals are Wilson's at 95% for the images attacked; they do not know other trainings.
 """
@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.plan.plan import in_tables
+from minimaxopt_study.paper.names import in_tables
 
 if TYPE_CHECKING:
     from minimaxopt_adversarial import Errors, MaskingFlag
@@ -42,12 +42,12 @@ class Measured:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of one seed's images; none where there are several seeds, whose spread says more."""
+        """Interval of one seed's rate; None for several seeds, whose spread says more."""
         (only, *others) = self.by_seed.values()
         return None if others else only.interval
 
     def as_json(self) -> dict[str, Any]:
-        """Mean, deviation over seeds, number of seeds, interval and images."""
+        """Return mean, deviation over seeds, number of seeds, interval and images."""
         rates = [errors.rate for errors in self.by_seed.values()]
         low, high = self.interval or (None, None)
         return {
@@ -62,7 +62,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Line:
-    """One row: its worst errors by the paper and here, and what each attack of today finds.
+    """One row: its worst error in the paper and here, and its error under each attack of today.
 
     Args:
         row: the defence.
@@ -88,7 +88,7 @@ class Line:
 
     @property
     def gap(self) -> float | None:
-        """By how much the attacks of today exceed the paper's own, here."""
+        """Error under the attacks of today less that under the paper's, here."""
         return None if self.here is None else self.worst.mean - self.here
 
     @property
@@ -98,7 +98,7 @@ class Line:
 
 
 def lines(results: Results) -> list[Line]:
-    """Every row that has met the attacks of today, by eta and in the order of the tables."""
+    """Return every row that was attacked by today's attacks, by eta and in the order of the tables."""
     found: list[Line] = []
     for eta in results.eta:
         for row in in_tables(results.rounds):
@@ -127,7 +127,7 @@ def _line(results: Results, row: str, eta: float, seeds: Mapping[int, Attacked])
 
 
 def _paper_attacks(row: Row, last: int) -> float:
-    """The largest error under the attacks that the paper's tables print."""
+    """Return the largest error under the attacks that the paper's tables print."""
     return max(row.fgsm[0], row.fgsm[1], row.fgsm[last - 1], row.fgsm_curr, row.attnet_curr or 0.0)
 
 
@@ -146,8 +146,8 @@ def _printed(results: Results, row: str, eta: float) -> float | None:
 
 
 def falling(results: Results) -> list[str]:
-    """On which rows FGSM-curr errs less at a larger eta than at a smaller one, by more than two standard errors."""
-    told: list[str] = []
+    """Return sentences on rows where FGSM-curr errs less at a larger eta, by more than two standard errors."""
+    sentences: list[str] = []
     for row in in_tables(results.rounds):
         errors = {
             eta: fmean(
@@ -159,17 +159,17 @@ def falling(results: Results) -> list[str]:
         for less, more in pairwise(errors):
             error = sqrt(sum(p * (1 - p) for p in (errors[less], errors[more])) / max(results.test_images, 1))
             if errors[less] - errors[more] > 2 * error:
-                told.append(
+                sentences.append(
                     f"FGSM-curr errs on {errors[less]:.3f} of {row} at η = {less:g} and on {errors[more]:.3f} at η = {more:g}, "
                     "where it may do all that it may there and more. These are two classifiers, and the second may be the more "
                     "robust one; or it has learned to answer this one step (label leaking), and its cell says nothing: the "
                     "attacks of today tell which."
                 )
-    return told
+    return sentences
 
 
 def as_json(found: list[Line]) -> dict[str, Any]:
-    """All of it, ready for JSON."""
+    """Return all rows, ready for JSON."""
     content: dict[str, Any] = {}
     for line in found:
         content.setdefault(f"{line.eta:g}", {})[line.row] = {

@@ -13,14 +13,13 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.paper.names import ALTERNATING, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.paper.names import ALTERNATING, KINDS_OF_TABLE, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 
 if TYPE_CHECKING:
     from minimaxopt_study.results.gather import Results, Row
 
 WORST, WORST_OF_ALL = "worst", "worst over all rounds"
 BEYOND = "AttNet-tuned"  # a column of our own
-NUMBERS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Cell:
     paper: float | None
 
     def as_json(self) -> dict[str, float | int | None]:
-        """Mean, sample standard deviation (none for one seed), number of seeds, the paper's number."""
+        """Return mean, sample standard deviation (None for one seed), number of seeds, the paper's number."""
         values = list(self.by_seed.values())
         return {
             "mean": round(fmean(values), 6) if values else None,
@@ -46,12 +45,12 @@ class Cell:
 
 
 def build(results: Results) -> dict[int, dict[str, Any]]:
-    """All five tables by their kind, with a `Cell` for each number."""
-    return {number: _TABLES[number](results) for number in NUMBERS}
+    """Return all five tables by their kind, with a ``Cell`` for each number."""
+    return {number: _TABLES[number](results) for number in KINDS_OF_TABLE}
 
 
 def as_json(table: Any) -> Any:
-    """A table with its cells written out, ready for JSON."""
+    """Return a table with its cells written out, ready for JSON."""
     if isinstance(table, Cell):
         return table.as_json()
     if isinstance(table, Mapping):
@@ -60,7 +59,7 @@ def as_json(table: Any) -> Any:
 
 
 def cells(table: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Cell]]:
-    """Every cell of a table with the keys that lead to it."""
+    """Yield every cell of a table with the keys that lead to it."""
     if isinstance(table, Cell):
         yield path, table
     elif isinstance(table, Mapping):
@@ -174,7 +173,7 @@ def _by_eta(results: Results, kind: int, rows: tuple[str, ...],
 
 
 def _networks(results: Results, rows: tuple[str, ...]) -> dict[str, Any]:
-    """Both candidates for AttNet-curr, and which was chosen, for each eta, row and seed."""
+    """Return both candidates for AttNet-curr and which was chosen, for each eta, row and seed."""
     return {
         f"{eta:g}": {
             row: {
@@ -193,7 +192,7 @@ def _networks(results: Results, rows: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _printed(results: Results, name: str) -> str:
-    """What the paper calls a row or a column."""
+    """Return the paper's name of a row or column."""
     last = f"FGSM{results.rounds}"
     return name.removesuffix(last) + results.experiment.last if name.endswith(last) else name
 

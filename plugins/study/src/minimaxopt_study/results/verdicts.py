@@ -29,7 +29,7 @@ class Judgement:
     because: str
 
     def as_json(self) -> dict[str, Any]:
-        """The judgement as data."""
+        """Return the judgement ready for JSON."""
         return {
             "name": self.claim.name,
             "claim": self.claim.says,
@@ -43,46 +43,49 @@ class Judgement:
         }
 
 
-def gate(found: Evidence) -> list[Margin]:
-    """What the attack network must do on the undefended classifier before anything is concluded from it."""
-    return _GATES[found.experiment.data](found)
+def gate(evidence: Evidence) -> list[Margin]:
+    """Return the conditions on the attack network before anything is concluded from it."""
+    return _GATES[evidence.experiment.data](evidence)
 
 
 def in_words(experiment: Experiment) -> str:
-    """The same as the predicate of a sentence about the attack network."""
+    """Return the conditions of ``gate`` as the predicate of a sentence."""
     return {MNIST.data: claims.GATE_IN_WORDS, CIFAR10.data: cifar_claims.GATE_IN_WORDS}[experiment.data]
 
 
-def gate_passed(found: Evidence) -> bool:
-    """Whether the attack network attacks the undefended classifier at each eta."""
-    return all(margin.known and margin.quantity.mean > 0 for margin in gate(found))
+def gate_passed(evidence: Evidence) -> bool:
+    """Return whether the attack network attacks the undefended classifier at each eta."""
+    return all(margin.known and margin.quantity.mean > 0 for margin in gate(evidence))
 
 
-def judge(found: Evidence) -> list[Judgement]:
-    """All claims, judged on `found` and on the paper's own numbers."""
-    printed = paper_evidence(found.experiment)
-    return [_judge(claim, found, printed) for claim in claims_on(found.experiment)]
+def judge(evidence: Evidence) -> list[Judgement]:
+    """Judge all claims on the evidence and on the paper's own numbers."""
+    printed = paper_evidence(evidence.experiment)
+    return [_judge(claim, evidence, printed) for claim in claims_on(evidence.experiment)]
 
 
 def claims_on(experiment: Experiment) -> tuple[Claim, ...]:
-    """The paper's claims on a data set."""
+    """Return the paper's claims on a data set."""
     return _CLAIMS[experiment.data]
 
 
-def _judge(claim: Claim, found: Evidence, printed: Evidence) -> Judgement:
-    margins, paper_margins = tuple(claim.margins(found)), tuple(claim.margins(printed))
+def _judge(claim: Claim, evidence: Evidence, printed: Evidence) -> Judgement:
+    margins, paper_margins = tuple(claim.margins(evidence)), tuple(claim.margins(printed))
     here, seeds = at_this_scale(margins), over_seeds(margins)
     because = _because(margins, here, seeds)
-    if claim.attnet and not gate_passed(found):
+    if claim.attnet and not gate_passed(evidence):
         here = seeds = Verdict.UNDECIDED
         because = (
             "the attack network does not attack the undefended classifier well enough for any conclusion"
-            if all(margin.known for margin in gate(found))
+            if all(margin.known for margin in gate(evidence))
             else "no attack network has met the undefended classifier at each eta yet"
         )
-    elif claim.late and found.rounds < found.experiment.rounds and here is Verdict.FAILS:
+    elif claim.late and evidence.rounds < evidence.experiment.rounds and here is Verdict.FAILS:
         here = seeds = Verdict.UNDECIDED
-        because = f"the claim is about round {found.experiment.rounds}: round {found.rounds} can bear it out, but not refute it"
+        because = (
+            f"the claim is about round {evidence.experiment.rounds}: round {evidence.rounds} can bear it out, but not "
+            "refute it"
+        )
     return Judgement(claim, here, seeds, at_this_scale(paper_margins), margins, paper_margins, because)
 
 

@@ -1,1 +1,1 @@
-"""How tasks are computed: worker processes, and how a run shows itself."""
+"""The computation of tasks in worker processes, and its display."""

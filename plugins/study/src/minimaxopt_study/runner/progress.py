@@ -1,4 +1,4 @@
-"""How a run shows itself: a live display on a terminal, plain lines where there is none."""
+"""The display of a run: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def reporter(console: Console) -> Reporter:
-    """A live display if `console` is a terminal, else lines."""
+    """Return a live display if ``console`` is a terminal, else plain lines."""
     return Display(console) if console.is_terminal else Lines(console)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Who is told how the run goes on."""
+    """Protocol of what is told how a run proceeds."""
 
     def noted(self, line: str) -> None: ...
     def begin(self, graph: Graph, done: set[str]) -> None: ...
@@ -48,7 +48,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether every task has a result."""
+        """True if every task has a result."""
         return not self.failed and not self.damaged and not self.skipped
 
 
@@ -69,13 +69,13 @@ def compute(
     Args:
         graph: the tasks.
         store: of the study.
-        functions: for each kind of task, the function that computes it as `"module:name"`.
+        functions: for each kind of task, the function that computes it as ``"module:name"``.
         reporter: is told of each start and end.
         workers: processes, of one thread each.
         images: how a worker opens the images.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
         device: where they compute, such as "cpu" or "cuda".
-        only: which tables and figures the graph is for, all if empty; `status` asks for it while the run goes on.
+        only: which tables and figures the graph is for, all if empty; ``status`` asks for it while the run goes on.
 
     Raises:
         DiskFullError: there is no room for results; what was stored stays.
@@ -169,7 +169,7 @@ class _Run:
             self.reporter.started(task)
 
     def _take(self, outcome: Outcome[Task]) -> None:
-        """Take down how a task ended."""
+        """Note how a task ended."""
         task = outcome.job
         del self.started[task.key]
         ending, detail = ("failed", outcome.error) if outcome.error is not None else outcome.result

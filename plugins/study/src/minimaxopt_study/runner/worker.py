@@ -106,7 +106,7 @@ def _computed(function: Callable[[], Outcome], scratch: Path) -> Outcome:
 
 
 def spent_before(scratch: Path) -> float:
-    """Return the seconds that interrupted runs spent on a training up to its checkpoint, so that all of its cost is told.
+    """Return the seconds that interrupted runs spent on a training up to its checkpoint.
 
     Leaves a note of the time now for the next run, should this one be interrupted too.
     """

@@ -1,1 +1,1 @@
-"""What each kind of task computes: trainings, evaluations, attacks of today."""
+"""The computations behind the kinds of task: trainings, evaluations, attacks of today."""

@@ -1,4 +1,4 @@
-"""Everything that is measured on trained networks: attacked images, error rates, samples for the eye."""
+"""Evaluations of trained networks: attacked images, error rates, samples for the eye."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT_ONCE = 1000
 
 
 def examples(task: Task, workspace: Workspace) -> Outcome:
-    """FGSM on the evaluated images against one classifier, kept as the direction of each pixel's change."""
+    """Attack the evaluated images by FGSM against one classifier; store the sign of each pixel's change."""
     classifier = load(workspace, task.parent("classifier"), CLASSIFIER)
     data = workspace.images
     attacked = _fgsm(classifier, data, task.setting("eta"))
@@ -30,7 +30,7 @@ def examples(task: Task, workspace: Workspace) -> Outcome:
 
 
 def evaluation(task: Task, workspace: Workspace) -> Outcome:
-    """Errors of one classifier under no attack, each round's FGSM, FGSM against itself, and its attack networks."""
+    """Count one classifier's errors under no attack, each round's FGSM, FGSM against itself, and its attack networks."""
     classifier = load(workspace, task.parent("classifier"), CLASSIFIER)
     data, eta = workspace.images, task.setting("eta")
     errors: dict[str, float] = {}
@@ -64,7 +64,7 @@ def evaluation(task: Task, workspace: Workspace) -> Outcome:
 
 
 def panel(task: Task, workspace: Workspace) -> Outcome:
-    """The same images under each attack (Figure 3): the first of each class that the undefended classifier knows."""
+    """Attack the same images by each attack (Figure 3): the first of each class that is classified correctly undefended."""
     data, eta = workspace.images, task.setting("eta")
     undefended = load(workspace, task.parent("classifier"), CLASSIFIER)
     chosen = _first_known(undefended, data, task.setting("samples"))
@@ -84,7 +84,7 @@ def panel(task: Task, workspace: Workspace) -> Outcome:
 
 
 def _pixels(image: Tensor) -> list[Any]:
-    """Rows of pixels, rounded: of grey values, or of red, green and blue."""
+    """Return rows of pixels, rounded: grey values, or red, green and blue."""
     rows = image[0] if len(image) == 1 else image.permute(1, 2, 0)
     return torch.round(rows.double(), decimals=3).tolist()
 
@@ -104,7 +104,7 @@ def _fgsm(classifier: Any, data: Any, eta: float) -> Tensor:
 
 
 def _restored(workspace: Workspace, key: str, eta: float) -> Tensor:
-    """The attacked images that `examples` stored: the same bits, at a quarter of the space."""
+    """Return the attacked images that ``examples`` stored: the same bits, at a quarter of the space."""
     x = workspace.images.x_test
     lower, upper = feasible_box(x, eta, BOUNDS)
     return torch.clamp(x + eta * workspace.store.tensors(key)["sign"].to(x), lower, upper)

@@ -1,4 +1,4 @@
-"""The images of a study: which are trained on, which are evaluated on."""
+"""The images of a study: those to train on, and those to evaluate on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Images:
 
     Args:
         x_train, y_train, x_test, y_test: the images and their classes.
-        name, note, fingerprint: as in `Dataset`.
+        name, note, fingerprint: as in ``Dataset``.
         unit: by how much a pixel of the file, on its scale from 0 to 255, changes for one unit of a pixel here.
         verified: whether the files are the published ones, by their checksums.
     """
@@ -50,13 +50,13 @@ class Images:
         return tuple(self.x_train.shape[1:])
 
     def to(self, device: torch.device) -> Images:
-        """The same images on a device, where they then stay."""
+        """Return the same images on a device."""
         return replace(self, x_train=self.x_train.to(device), y_train=self.y_train.to(device),
                        x_test=self.x_test.to(device), y_test=self.y_test.to(device))  # fmt: skip
 
 
 def how_to_open(data: Data, data_dir: str | None, *, allow_unverified: bool = False) -> dict[str, Any]:
-    """Arguments with which a worker process opens the same images."""
+    """Return the arguments with which a worker process opens the same images."""
     full = data.source == "full" or data_dir is not None
     return {
         "open": OPENER,
@@ -79,7 +79,7 @@ def open_images(
     evaluated: int | None = None,
     allow_unverified: bool = False,
 ) -> Images:
-    """Open the images; with `held_out`, that many training images are not trained on and stand in for the test set.
+    """Open the images; with ``held_out``, that many training images are not trained on and stand in for the test set.
 
     >>> images = open_images(held_out=800)
     >>> tuple(images.x_train.shape), tuple(images.x_test.shape)
@@ -89,38 +89,38 @@ def open_images(
     """
     if data == "cifar10":
         cifar = load_cifar10(data_dir, source="download", allow_unverified=allow_unverified)
-        found, unit, verified = cifar.dataset, cifar.pixel_eta(1.0) * 255, cifar.verified
+        dataset, unit, verified = cifar.dataset, cifar.pixel_eta(1.0) * 255, cifar.verified
     else:
-        found, unit, verified = load_mnist(data_dir, source=source), MNIST_UNIT, True
+        dataset, unit, verified = load_mnist(data_dir, source=source), MNIST_UNIT, True
     if held_out:
-        found = _hold_out(found, held_out)
+        dataset = _hold_out(dataset, held_out)
     if train is not None or evaluated is not None:
-        found = _some(found, train, evaluated)
-    return Images(found.x_train, found.y_train, found.x_test, found.y_test, found.name, found.note, found.fingerprint,
-                  unit, verified)  # fmt: skip
+        dataset = _some(dataset, train, evaluated)
+    parts = (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test)
+    return Images(*parts, dataset.name, dataset.note, dataset.fingerprint, unit, verified)
 
 
-def _hold_out(found: Dataset, held_out: int) -> Dataset:
-    if held_out >= len(found.y_train):
+def _hold_out(dataset: Dataset, held_out: int) -> Dataset:
+    if held_out >= len(dataset.y_train):
         raise ArgumentError(
-            f"data.held_out: {held_out} of {len(found.y_train)} training images leave none to train on; hold out fewer"
+            f"data.held_out: {held_out} of {len(dataset.y_train)} training images leave none to train on; hold out fewer"
         )
-    order = _order(len(found.y_train))
+    order = _order(len(dataset.y_train))
     aside, kept = order[:held_out], order[held_out:]
-    x, y = found.x_train, found.y_train
-    return _of((x[kept], y[kept], x[aside], y[aside]), f"{found.name}, held-out training images", found.note)
+    x, y = dataset.x_train, dataset.y_train
+    return _of((x[kept], y[kept], x[aside], y[aside]), f"{dataset.name}, held-out training images", dataset.note)
 
 
-def _some(found: Dataset, train: int | None, evaluated: int | None) -> Dataset:
-    """So many of the images, the same ones for each seed of the study."""
+def _some(dataset: Dataset, train: int | None, evaluated: int | None) -> Dataset:
+    """Return a subset of the images, the same for each seed of the study."""
     parts: list[Tensor] = []
-    for name, count, x, y in (("train", train, found.x_train, found.y_train),
-                              ("evaluated", evaluated, found.x_test, found.y_test)):  # fmt: skip
+    for name, count, x, y in (("train", train, dataset.x_train, dataset.y_train),
+                              ("evaluated", evaluated, dataset.x_test, dataset.y_test)):  # fmt: skip
         if count is not None and count > len(y):
             raise ArgumentError(f"data.{name}: it asks for {count} of {len(y)} images; ask for at most so many")
         chosen = slice(None) if count is None else _order(len(y))[:count].sort().values
         parts += [x[chosen], y[chosen]]
-    return _of(tuple(parts), found.name, found.note)
+    return _of(tuple(parts), dataset.name, dataset.note)
 
 
 def _of(parts: tuple[Tensor, ...], name: str, note: str) -> Dataset:
@@ -132,7 +132,7 @@ def _order(count: int) -> Tensor:
 
 
 def describe(images: Images) -> Mapping[str, Any]:
-    """What the report says about the images."""
+    """Return the description of the images for run.json and the report."""
     return {
         "name": images.name,
         "note": images.note,

@@ -19,7 +19,7 @@ CLASSIFIER, ATTACKER = "classifier", "attacker"
 
 
 def new_classifier(settings: Mapping[str, Any], seed: int) -> nn.Module:
-    """A classifier with weights drawn from a seed."""
+    """Return a classifier with weights drawn from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if settings.get("architecture") == "cifar":
@@ -35,19 +35,19 @@ def _some(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def new_attacker(settings: Mapping[str, Any], eta: float, shape: tuple[int, ...], seed: int) -> AttackNetwork:
-    """An attack network for images of a shape with weights drawn from a seed."""
+    """Return an attack network for images of a shape, with weights drawn from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AttackNetwork(eta, bounds=BOUNDS, shape=shape, **settings)
 
 
 def pack(role: str, network: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors under a role's prefix, in the host's memory."""
+    """Return a network's tensors on the CPU, named by its role."""
     return {f"{role}.{name}": tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
 def load(workspace: Workspace, key: str, role: str) -> Any:
-    """The network that a task trained in a role, in evaluation mode."""
+    """Return the network that a task trained in a role, in evaluation mode."""
     settings = workspace.store.result(key)["settings"]
     if role == CLASSIFIER:
         network: nn.Module = new_classifier(settings[CLASSIFIER], 0)

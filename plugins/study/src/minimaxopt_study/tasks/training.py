@@ -1,7 +1,7 @@
-"""Every training of the study, each by `minimaxopt.solve` and nothing else.
+"""The trainings of the study, each by ``minimaxopt.solve``.
 
 A function here computes one kind of task: it builds a game from the task's settings and its parents' networks, lets
-`solve` play it, and returns the trained players.
+``solve`` play it, and returns the trained players.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def adversarial_round(task: Task, workspace: Workspace) -> Outcome:
 
 
 def _examples(task: Task, workspace: Workspace, attacked: nn.Module) -> Tensor:
-    """FGSM on those training images whose attacked version some batch of the mixture holds; the others stay clean.
+    """Attack those training images by FGSM whose attacked version a batch of the mixture draws; others stay clean.
 
     A round that is shorter than an epoch sees few of them, and attacking all would take longer than the round.
     """
@@ -79,7 +79,7 @@ def lwa(task: Task, workspace: Workspace) -> Outcome:
 
 
 def minimax_grad(task: Task, workspace: Workspace) -> Outcome:
-    """Descend Eq. 8: the same risk and the penalty on its slope, with `gamma = eta N` (Minimax-Grad)."""
+    """Descend Eq. 8: the same risk and the penalty on its slope, with ``gamma = eta N`` (Minimax-Grad)."""
     eta = task.setting("eta")
     x, y = _watched(task, workspace)
     start = _start(task, workspace)
@@ -141,7 +141,7 @@ def _classifier(task: Task, workspace: Workspace, game: Game, solver: Any, *,
 def _train(task: Task, workspace: Workspace, game: Game, solver: Any, *, data: tuple[Tensor, Tensor] | None = None,
            metrics: Metrics | None = None, rate: float | None = None, order: Literal["minimax", "maximin"] = "minimax",
            ) -> Solution:  # fmt: skip
-    """Solve a task's game with what every training has in common; `rate` is the attack network's, where it moves.
+    """Solve a task's game with what every training has in common; ``rate`` is the attack network's, where it moves.
 
     Raises:
         MinimaxoptError: it did not come to its last step, since its risk was not finite.
@@ -190,20 +190,20 @@ def _new_attacker(task: Task, workspace: Workspace) -> nn.Module:
 
 
 def _stream(task: Task, purpose: str) -> int:
-    """Seed of one source of randomness; the same for each eta and each method, so that these alone differ."""
+    """Return the seed of one random stream; the same for each eta and method, so that these alone differ."""
     start = task.setting("start") if task.kind == "attnet game" else 0
     name = f"{task.seed}/{task.kind}/{start}/{purpose}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
 
 def _watched(task: Task, workspace: Workspace) -> tuple[Tensor, Tensor]:
-    """The evaluated images on which a curve is measured."""
+    """Return the evaluated images on which a curve is measured."""
     count = task.setting("curve_digits")
     return workspace.images.x_test[:count], workspace.images.y_test[:count]
 
 
 def _told(solution: Solution) -> dict[str, Any]:
-    """What the training says of itself: risk and squared slope at its start, middle and end."""
+    """Return a training's risk and sensitivity at its start, middle and end."""
     told: dict[str, Any] = {"steps": solution.steps}
     for name in ("risk", "sensitivity"):
         if name in solution.history:
@@ -213,7 +213,7 @@ def _told(solution: Solution) -> dict[str, Any]:
 
 
 def _curve(solution: Solution, opening: Mapping[str, float]) -> dict[str, list[float]]:
-    """The evaluated columns from the opening point on, counted in steps made."""
+    """Return the evaluated columns from the opening point on, counted in steps made."""
     steps = [0, *(int(step) + 1 for step in solution.history.steps(next(iter(opening))))]
     return {"step": [float(step) for step in steps]} | {
         name: [first, *(float(value) for value in solution.history[name])] for name, first in opening.items()
@@ -226,7 +226,7 @@ def _saturation(attacker: Any, workspace: Workspace) -> float:
 
 
 def _misled(classifier: Any, attacker: Any, workspace: Workspace) -> float:
-    """Share of images that the classifier puts into a wrong class because the attack network was told that class.
+    """Return the share of images classified as the wrong class that the attack network was given.
 
     The attack network sees the label. If this share is large, it writes the label into the image, and the classifier
     has learned to read it there: the pair's error is then low for a reason that has nothing to do with the image.

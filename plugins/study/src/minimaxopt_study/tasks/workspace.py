@@ -1,4 +1,4 @@
-"""What a task is given and what it gives back."""
+"""The input and output of a task's function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task found: numbers for tables and figures, and tensors for other tasks."""
+    """The result of a task: numbers for tables and figures, and tensors for other tasks."""
 
     values: Mapping[str, Any]
     tensors: Mapping[str, Tensor] | None = None
@@ -26,7 +26,7 @@ class Outcome:
 
 @dataclass
 class Workspace:
-    """What a task may use: earlier results, the images, a folder for checkpoints of its own, and where to compute."""
+    """What a task may use: earlier results, the images, a folder for its checkpoints, and a device."""
 
     store: ResultStore
     open_images: Callable[[], Any]
@@ -36,5 +36,5 @@ class Workspace:
 
     @property
     def images(self) -> Any:
-        """The images, read only when asked for; who sets up a workspace sees to it that they are read once a process."""
+        """The images, read on first use; ``open_images`` is cached once a process."""
         return self.open_images()

@@ -1,1 +1,1 @@
-"""The figures: what they plot, and how they are drawn."""
+"""The figures: their data and their drawing."""

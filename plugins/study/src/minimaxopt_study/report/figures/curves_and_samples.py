@@ -1,7 +1,7 @@
 """The figures: the plotted data as plain dictionaries, and the pictures drawn from them alone.
 
 The paper's Figures 1 and 2, of MNIST, are of the same kinds as its Figures 4 and 5, of CIFAR-10; samples it shows of MNIST
-only, as Figure 3. `figures_of` names the file of every picture of a report, with what makes its data and what draws them.
+only, as Figure 3. ``figures_of`` names the file of every picture of a report, with what makes its data and what draws them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READS_THE_LABEL = 0.1  # share of images put into whatever class the attack netw
 
 
 def training_figure(results: Results) -> dict[str, Any]:
-    """Data of Figures 1 and 4: clean and FGSM-curr error over the training of Minimax-Grad, for each eta."""
+    """Return the data of Figures 1 and 4: clean and FGSM-curr error over the training of Minimax-Grad, for each eta."""
     curves = [
         {"eta": eta, "seed": seed, "name": name, "step": list(curve["step"]), "error": list(curve[name])}
         for (eta, seed), curve in sorted(results.grad_curves.items())
@@ -51,7 +51,7 @@ def training_figure(results: Results) -> dict[str, Any]:
 
 
 def games_figure(results: Results) -> dict[str, Any]:
-    """Data of Figures 2 and 5: test error of the pair (u_i, v_i) over each game, from several random starts."""
+    """Return the data of Figures 2 and 5: test error of the pair (u_i, v_i) over each game, from several random starts."""
     curves = [
         {"name": name, "seed": seed, "start": start, "step": list(curve["step"]), "error": list(curve["pair"])}
         for (name, seed, start), curve in sorted(results.pair_curves.items())
@@ -79,13 +79,13 @@ def games_figure(results: Results) -> dict[str, Any]:
 
 
 def _starts(curves: Sequence[Mapping[str, Any]]) -> str:
-    """How many starts each game was played from."""
+    """Return how many starts each game was played from, in words."""
     count = len({(curve["seed"], curve["start"]) for curve in curves})
     return f"{count} random start{'' if count == 1 else 's'}"
 
 
 def _called(results: Results, kind: str) -> str:
-    """What the picture of a kind is called on this data set."""
+    """Return the title of a kind of figure on this data set."""
     names = dict(zip(_KINDS, results.experiment.figures, strict=True))
     return results.experiment.called(names[kind])
 
@@ -97,13 +97,13 @@ def _shown_on_mnist(results: Results) -> str:
 
 
 def _counted(results: Results) -> str:
-    """On how many images, where the tables have more."""
+    """Return the sentence on the number of images, where the tables have more."""
     fewer = results.curve_images < results.test_images
     return f" Counted on {results.curve_images:,} of the {results.test_images:,} images of the tables." if fewer else ""
 
 
 def _reading(results: Results) -> str:
-    """Why Maximin-AttNet can end below its clean error, where this was measured."""
+    """Return why Maximin-AttNet can end below its clean error, where this was measured."""
     shares = [share for (name, _, _), share in results.misled.items() if name == MAXIMIN]
     if not shares or min(shares) < READS_THE_LABEL:
         return ""
@@ -115,7 +115,7 @@ def _reading(results: Results) -> str:
 
 
 def samples_figure(results: Results) -> dict[str, Any]:
-    """Data of Figure 3 and of its like on CIFAR-10: the same images under each attack, and the perturbations."""
+    """Return the data of Figure 3 and its CIFAR-10 counterpart: the same images under each attack, and their changes."""
     panel = results.panel or {"labels": [], "images": {}}
     return {
         "title": "What each attack does to the same images",
@@ -184,7 +184,7 @@ def draw_games(data: Mapping[str, Any]) -> Figure:
 
 
 def draw_samples(data: Mapping[str, Any]) -> Figure:
-    """Draw Figure 3 or its like from its data."""
+    """Draw Figure 3 or its CIFAR-10 counterpart from its data."""
     panels, count = data["panels"], len(data["labels"])
     figure = Figure(figsize=(1.28 * max(len(panels), 1) + 0.2, 2.36 * max(count, 1) + HEAD))
     if not panels:
@@ -227,7 +227,7 @@ def draw_samples(data: Mapping[str, Any]) -> Figure:
 
 
 def _visible(errors: Sequence[float]) -> list[float]:
-    """Errors on a logarithmic axis, which has no place for none at all."""
+    """Return errors as they are drawn on a logarithmic axis, which has no place for 0."""
     return [max(error, NONE_SEEN) for error in errors]
 
 
@@ -235,7 +235,7 @@ def _label_ends(axis: Axes, groups: Mapping[str, tuple[list[dict[str, Any]], str
                 finals: Mapping[str, float] | None = None) -> None:  # fmt: skip
     """Write each group's name where its curves end, moved apart where they end together.
 
-    `room` is the space for the names, as a share of the axis with data; the numbers are `finals`, or the last ones.
+    ``room`` is the space for the names, as a share of the axis with data; the numbers are ``finals``, or the last ones.
     """
     ends = sorted(
         ((finals or {}).get(name, float(np.mean([c["error"][-1] for c in curves]))), name, curves, colour)
@@ -291,7 +291,7 @@ _KINDS: dict[str, Picture] = {
 
 
 def figures_of(experiment: Experiment) -> dict[str, Picture]:
-    """The file name of each picture of a data set, with what makes its data and what draws them.
+    """Return the file name of each figure of a data set, with the functions for its data and its drawing.
 
     >>> from minimaxopt_study.paper.printed import CIFAR10
     >>> list(figures_of(MNIST)), list(figures_of(CIFAR10))

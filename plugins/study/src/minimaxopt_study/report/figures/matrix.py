@@ -35,7 +35,7 @@ GAP = 0.25  # between the rounds and the rest, in units of the rest
 
 
 def matrix(results: Results) -> dict[str, Any]:
-    """Data of the matrix: mean error over seeds of each classifier under FGSM1, ..., FGSM-curr, for each eta."""
+    """Return the data of the matrix: mean error over seeds of each classifier under FGSM1, ..., FGSM-curr, for each eta."""
     rounds = range(1, results.rounds + 1)
     found = {defence for defence, _, _ in results.rows}
     order = (NO_DEFENSE, *map(adv, rounds), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING)
@@ -100,7 +100,7 @@ def draw_matrix(data: Mapping[str, Any]) -> Figure:
 
 @dataclass(frozen=True)
 class _Side:
-    """Where rows or columns lie, in units of one round; those of no round stand apart and are thick enough to be named.
+    """Positions of rows or columns in units of one round; those of no round stand apart and are wide enough for a name.
 
     >>> _Side.of(["FGSM1", "FGSM2", "FGSM-curr"], 2).begins
     (0.0, 1.0, 2.25)
@@ -131,7 +131,7 @@ class _Side:
         return [begin + size / 2 for begin, size in zip(self.begins, self.sizes, strict=True)]
 
     def edges(self) -> tuple[list[float], list[int]]:
-        """Edges of the cells from first to last, and before which of them there is a gap."""
+        """Return the edges of the cells from first to last, and the indices of those after a gap."""
         edges, gaps = [0.0], []
         for index, (begin, size) in enumerate(zip(self.begins, self.sizes, strict=True)):
             if begin > edges[-1]:
@@ -142,7 +142,7 @@ class _Side:
 
 
 def _round(name: str) -> int | None:
-    """The round that a row or column belongs to.
+    """Return the round that a row or column belongs to.
 
     >>> _round("Adv FGSM12"), _round("No defense"), _round("FGSM-curr")
     (12, 0, None)
@@ -154,7 +154,7 @@ def _round(name: str) -> int | None:
 
 
 def _sparse(rounds: int) -> int:
-    """Of how many rounds one is named."""
+    """Return the interval between rounds that are labelled."""
     return 1 if rounds <= NUMBERED else next((every for every in (2, 5, 10, 20, 50) if rounds <= 8 * every), rounds)
 
 

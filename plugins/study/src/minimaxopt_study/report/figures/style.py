@@ -1,4 +1,4 @@
-"""What all pictures share: colours, the headline, the bytes of the file."""
+"""Colours, headline and file format of all figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def headline(figure: Figure, text: str) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
+    """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The picture of the three worst cases: printed, here under the paper's attacks, here under the attacks of today."""
+"""The figure of the three worst cases: printed, here under the paper's attacks, here under the attacks of today."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LABELS = {"printed": "printed in the paper", "here": "here, the paper's attacks"
 
 
 def worst_figure(results: Results) -> dict[str, Any]:
-    """Data of the picture: for each eta and row the three worst errors, and the interval of the last."""
-    found = beyond.lines(results)
-    images = max((line.worst.as_json()["images"] for line in found), default=0)
+    """Return the data of the figure: for each eta and row the three worst errors, and the interval of the last."""
+    cases = beyond.lines(results)
+    images = max((line.worst.as_json()["images"] for line in cases), default=0)
     return {
         "title": "The worst case that the paper's attacks show, and today's",
         "caption": (
@@ -42,12 +42,12 @@ def worst_figure(results: Results) -> dict[str, Any]:
                         "today": round(line.worst.mean, 6),
                         "interval": line.worst.interval,
                     }
-                    for line in found
+                    for line in cases
                     if line.eta == eta
                 ],
             }
             for eta in results.eta
-            if any(line.eta == eta for line in found)
+            if any(line.eta == eta for line in cases)
         ],
     }
 
