@@ -157,7 +157,7 @@ def lay_out(folder: Path, module: str, source: str, entry: str) -> None:
 
 def minimaxopt_in(folder: Path, line: str) -> str:
     """Run a command line in a new interpreter that also sees the distributions in ``folder``."""
-    run = "import sys; sys.path.insert(0, sys.argv.pop(1)); from minimaxopt.cli import main; main()"
+    run = "import sys; sys.path.insert(0, sys.argv.pop(1)); from minimaxopt.cli.app import main; main()"
     command = [sys.executable, "-c", run, str(folder), *line.split()[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

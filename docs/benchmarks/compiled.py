@@ -53,7 +53,7 @@ def samples(n: int) -> tuple[Tensor, Tensor]:
 
 
 def stepping(game: Game, solver: Any, batch: Any, *, compiled: bool, **settings: Any) -> Callable[[], None]:
-    ctx = Context(game, movers=solver.movers, **settings)
+    ctx = Context(game, players=solver.players, **settings)
     if compiled:
         prepare(ctx, solver)
     return lambda: ctx.advance(solver, None, batch) and None

@@ -27,7 +27,7 @@ class Eigenpair(NamedTuple):
     value: float
     vector: Tensors
     """Of unit norm, with ``value`` as its Rayleigh quotient."""
-    how: Literal["exact", "estimate"]
+    accuracy: Literal["exact", "estimate"]
     error: float
     """The norm of ``A x - value x``: an eigenvalue lies this near, the smallest one perhaps below."""
     scale: float
@@ -68,7 +68,7 @@ def smallest_eigenvalue(
     Examples:
         >>> import torch
         >>> pair = smallest_eigenvalue(lambda x: {"a": x["a"] * torch.tensor([3.0, -1.0])}, {"a": torch.zeros(2)})
-        >>> pair.value, pair.how
+        >>> pair.value, pair.accuracy
         (-1.0, 'exact')
 
     Source: Lanczos 1950; Paige 1980 for the recursion in finite precision; Kuczynski and Wozniakowski 1992 for

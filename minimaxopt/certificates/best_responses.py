@@ -24,7 +24,7 @@ from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
 from minimaxopt.game.players import is_responding
 from minimaxopt.loop.solve import solve
-from minimaxopt.results.certificate import How, Quantity
+from minimaxopt.results.certificate import Accuracy, Quantity
 from minimaxopt.results.solution import Status
 from minimaxopt.solvers import Ascent, Descent
 
@@ -70,7 +70,7 @@ class Search:
         self._game = replace(game, u=_in_mode(game.u, training=False), v=_in_mode(game.v, training=False))
         self._data, self._fit_data = data, fit_data
         self._steps, self._seed, self._device, self._optimizers = steps, seed, device, optimizers
-        self._how: How = "exact" if data is None else "estimate"
+        self._accuracy: Accuracy = "exact" if data is None else "estimate"
         self._tolerance = tolerance
         self.foreign: set[str] = set()
         self.gradients = self.evaluations = 0
@@ -161,7 +161,7 @@ class Search:
         if math.isnan(found.value):
             return _numbered(found, sign)
         if self._endless(measured, player, first, found.value, sign):
-            return Quantity(sign * math.inf, found.how, None, "grows without end along a ray")
+            return Quantity(sign * math.inf, found.accuracy, None, "grows without end along a ray")
         return replace(found, note="its training diverged" if status is Status.DIVERGED else "")
 
     def _train(self, game: Game, player: Player, seed: int) -> tuple[Status, Tree]:
@@ -191,7 +191,7 @@ class Search:
         measured = DatasetRisk(game, self._data, self._seed, self._device)
         mean = measured.risk()
         self.evaluations += 1
-        return Quantity(mean.value, self._how, mean.error), measured
+        return Quantity(mean.value, self._accuracy, mean.error), measured
 
     def _endless(self, measured: DatasetRisk, player: Player, first: Tensors, reached: float, sign: float) -> bool:
         """Whether the risk keeps growing on a ray from where the training ended: onwards, or along the gradient."""

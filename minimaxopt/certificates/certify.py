@@ -23,7 +23,7 @@ from minimaxopt.game.devices import devices_of, usable_device
 from minimaxopt.game.game import Game
 from minimaxopt.game.players import is_responding
 from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.results.certificate import Certificate, How, Quantity
+from minimaxopt.results.certificate import Accuracy, Certificate, Quantity
 from minimaxopt.results.environment import environment
 from minimaxopt.results.solution import Solution
 
@@ -125,7 +125,7 @@ def certify(
     above = {name: found for name, found in followers_reached.items() if found.value > highest.value}
     worst = _extreme(above, None, 1.0) if above else highest
     best = _extreme(leaders_reached, answers.get("u"), -1.0)
-    both = highest.how == best.how == "exact"
+    both = highest.accuracy == best.accuracy == "exact"
     return Certificate(
         kind=local.kind,
         reason=local.reason,
@@ -261,9 +261,9 @@ def _extreme(reached: Mapping[str, Quantity], exactly: Quantity | None, sign: fl
     near = 1e-9 * max(1.0, abs(found.value))
     if exactly is not None and math.isfinite(exactly.value) and sign * exactly.value >= sign * found.value - near:
         return exactly
-    how: How = "lower bound" if sign > 0 else "upper bound"
+    accuracy: Accuracy = "lower bound" if sign > 0 else "upper bound"
     wrong = "; the exact response given is worse" if exactly is not None else ""
-    return Quantity(found.value, how, found.error, f"{name}{wrong}")
+    return Quantity(found.value, accuracy, found.error, f"{name}{wrong}")
 
 
 def _gap(highest: Quantity, lowest: Quantity, both: bool, without: list[str]) -> Quantity:

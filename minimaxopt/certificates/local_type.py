@@ -268,7 +268,7 @@ class _Classification:
                 self._gentlest = max(pair.value, self.tolerance)
                 self._factor = None if matrix is None else _factored(matrix)
         sign = 1.0 if player == "u" else -1.0
-        self.found.eigenvalues[player] = Quantity(sign * pair.value, pair.how, pair.error)
+        self.found.eigenvalues[player] = Quantity(sign * pair.value, pair.accuracy, pair.error)
         return pair
 
     def _schur(self) -> Eigenpair:
@@ -276,7 +276,7 @@ class _Classification:
         pair, _ = _settled(self._schur_product, self.point.u, self.tolerance)
         # By the optimality of conjugate gradients the form is too small, by at most this.
         pair = pair._replace(error=pair.error + self._unsolved / self._gentlest)
-        self.found.eigenvalues["schur"] = Quantity(pair.value, pair.how, pair.error)
+        self.found.eigenvalues["schur"] = Quantity(pair.value, pair.accuracy, pair.error)
         return pair
 
     def _schur_product(self, x: Tensors) -> Tensors:

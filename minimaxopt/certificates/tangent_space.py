@@ -66,18 +66,18 @@ class Tangent:
         jacobian = self._at(add(x, slope, -self._a))
         if jacobian is None:
             if self.why_not:
-                self.constraint = Constraint(active=True, free=n, dimension=n, how="estimate")
+                self.constraint = Constraint(active=True, free=n, dimension=n, accuracy="estimate")
             return
         self._jacobian = jacobian
         weak = self._weak(slope, tolerance)
         if not weak and not self._euclidean(jacobian):  # where a kink lies on the way, the Jacobian may be anything
             self.why_not = "the projection's Jacobian is not symmetric, so that it is no Euclidean projection"
             return
-        free, how = self._trace(jacobian, n)
+        free, accuracy = self._trace(jacobian, n)
         active = weak or free < n * (1 - 1e-9)
         if not active:
             self._jacobian = None  # nothing is held back
-        self.constraint = Constraint(active=active, free=free, dimension=n, how=how, weak=weak)
+        self.constraint = Constraint(active=active, free=free, dimension=n, accuracy=accuracy, weak=weak)
 
     @property
     def decidable(self) -> bool:

@@ -1,5 +1,1 @@
-"""The command line."""
-
-from minimaxopt.cli.app import main
-
-__all__ = ["main"]
+"""The command line: the application, its commands, and how they print."""

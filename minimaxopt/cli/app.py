@@ -255,3 +255,7 @@ def _assignments(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
         else:
             options[key] = value
     return options, settings
+
+
+if __name__ == "__main__":
+    main()

@@ -26,10 +26,9 @@ from minimaxopt.execution.cuda_graph import (
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import replay, stream
-from minimaxopt.solvers import AlternatingGDA, Ascent, Context, Descent, Sensitivity, SimultaneousGDA
+from minimaxopt.solvers.context import Context, SupportsCompile
 from minimaxopt.solvers.player_optimizer import default_optimizer
 
-_SUPPORTED = (Sensitivity, AlternatingGDA, SimultaneousGDA, Descent, Ascent)
 _WITHOUT = "leave compile out"
 
 
@@ -47,19 +46,19 @@ def prepare(ctx: Context, solver: Any) -> None:
     Raises:
         ArgumentError: if the solver, its settings or the machine do not allow it.
     """
-    if type(solver) not in _SUPPORTED:
-        names = ", ".join(repr(kind.name) for kind in _SUPPORTED)
-        raise ArgumentError(f"compile: {solver.name!r} has no compiled form; use one of {names}, or {_WITHOUT}")
-    for setting in ("split", "projected"):
-        if getattr(solver, setting, False):
-            raise ArgumentError(f"compile: there is no compiled form with {setting}; leave {setting} out, or compile")
+    if not isinstance(solver, SupportsCompile):
+        raise ArgumentError(
+            f"compile: {solver.name!r} declares no derivatives, and so has no compiled form; use one that does, such as "
+            f"'sensitivity' or 'alternating-gda', or {_WITHOUT}"
+        )
+    declared = solver.derivatives(responding=ctx.responding)
     kinds = {place.type for place in ctx.devices}
     if kinds <= {"cpu"}:
         _need_compiler()
-        ctx.compiled = Compiled(ctx.functional)
+        ctx.evaluation.compiled = Compiled(ctx.functional)
     elif kinds == {"cuda"} and len(ctx.devices) == 1:
-        refuse_settings(ctx, solver)
-        ctx.captured = CapturedStep(Cuda(ctx.devices[0]))
+        refuse_settings(ctx, declared)
+        ctx.step_form = CapturedStep(Cuda(ctx.devices[0]))
     else:
         places = ", ".join(str(place) for place in ctx.devices)
         raise ArgumentError(
@@ -78,8 +77,8 @@ def rehearse(ctx: Context, solver: Any) -> None:
     ctx.batch = ctx.source.take()
     ctx.source.rewind(position)
     try:
-        if isinstance(ctx.captured, CapturedStep):
-            _rehearse_capture(ctx, ctx.captured, solver)
+        if isinstance(ctx.step_form, CapturedStep):
+            _rehearse_capture(ctx, ctx.step_form, solver)
         else:
             _rehearse_derivatives(ctx, solver)
     finally:
@@ -110,7 +109,7 @@ def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
     def plain(u: Any, v: Any) -> Tensor:
         return risk(u, v)
 
-    for wanted in _wanted(solver, responding=ctx.responding):
+    for wanted in solver.derivatives(responding=ctx.responding).wanted:
         eager = _derived(plain, point, wanted)
         with _told():
             compiled = _derived(risk, point, wanted)
@@ -123,16 +122,6 @@ def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
 
 def _derived(risk: FlatRisk, point: Point, players: tuple[Player, ...] | None) -> Gradients | PenalizedGradient:
     return penalized_gradient(risk, point, 1.0) if players is None else operator(risk, point, players)
-
-
-def _wanted(solver: Any, *, responding: bool) -> list[tuple[Player, ...] | None]:
-    """Return the players of each operator that a step of the solver needs, with ``None`` for the penalised gradient."""
-    if isinstance(solver, Sensitivity):
-        first: list[tuple[Player, ...] | None] = [("v",)] if solver.alternate and not responding else []
-        return [*first, ("u", "v") if solver.gamma == 0 else None]
-    if isinstance(solver, AlternatingGDA):
-        return [("u",), ("v",)]
-    return [solver.movers]
 
 
 @contextmanager
@@ -174,21 +163,21 @@ def _refuse_difference(found: Iterable[tuple[str, Tensor, Tensor]]) -> None:
 def _rehearse_capture(ctx: Context, form: CapturedStep, solver: Any) -> None:
     device = ctx.devices[0]
     refuse_elsewhere(ctx.batch, device)
-    start = ctx.capture()
+    start = ctx.state_dict()
     try:
         _watched(ctx, solver, device)
-        once = ctx.capture()
+        once = ctx.state_dict()
         with _told():
             _step(ctx, solver)
-        captured = {name: t.detach().clone() for name, t in ctx.live()}
+        captured = {name: t.detach().clone() for name, t in ctx.checked_tensors()}
         if not form.recordings:
             raise ArgumentError(f"compile: the step was not captured; {_WITHOUT}")
-        ctx.reinstate(once, source=False)
+        ctx.load_state_dict(once, source=False)
         _step(ctx, solver)  # made as usual, since the run went back
-        _refuse_difference((name, captured[name], t) for name, t in ctx.live() if t.is_floating_point())
+        _refuse_difference((name, captured[name], t) for name, t in ctx.checked_tensors() if t.is_floating_point())
     finally:
-        ctx.seeding = None
-        ctx.reinstate(start, source=False)
+        ctx.evaluation.seeding = None
+        ctx.load_state_dict(start, source=False)
 
 
 def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
@@ -199,7 +188,7 @@ def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
 
     draws = Draws(generators, lambda draw: replay(draw, ctx.devices))
     allowed = stream(ctx.seed, ctx.step, "risk")
-    ctx.seeding = draws
+    ctx.evaluation.seeding = draws
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -207,7 +196,7 @@ def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
             _step(ctx, solver)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-        ctx.seeding = None
+        ctx.evaluation.seeding = None
     draws.close()
     refuse_draws(draws.spent, allowed)
 

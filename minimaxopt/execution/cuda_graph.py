@@ -22,7 +22,7 @@ from minimaxopt.game.trees import tensors_of
 
 if TYPE_CHECKING:
     from minimaxopt._types import Record
-    from minimaxopt.solvers import Context
+    from minimaxopt.solvers.context import Context, StepDerivatives
 
 _CAPTURABLE = "give partial(torch.optim.Adam, lr=1e-3, capturable=True), or SGD"
 
@@ -53,7 +53,7 @@ class CapturedStep:
         default_factory=dict[Hashable, Any]
     )
     _costs: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
-    _reinstated: int = -1
+    _rewinds: int = -1
 
     @property
     def recordings(self) -> int:
@@ -62,11 +62,11 @@ class CapturedStep:
 
     def step(self, ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]:
         """Make one step, with the outcome of ``solver.step``."""
-        if self._reinstated != ctx.reinstated:
+        if self._rewinds != ctx.rewinds:
             self._recordings.clear()
             self._costs.clear()
-            self._reinstated = ctx.reinstated
-            ctx.own_buffers()
+            self._rewinds = ctx.rewinds
+            ctx.evaluation.own_buffers()
         key, before = form_of(ctx.batch), ctx.gradient_evaluations
         if key not in self._costs:
             state, record = self.recorder.warm(lambda: _plain(ctx, solver, state))
@@ -86,18 +86,18 @@ class CapturedStep:
 
         def function() -> Record:
             batch, ctx.batch = ctx.batch, held
-            ctx.seeding = _leave_it
+            ctx.evaluation.seeding = _leave_it
             try:
                 return _plain(ctx, solver, state)[1]
             finally:
-                ctx.batch, ctx.seeding = batch, None
+                ctx.batch, ctx.evaluation.seeding = batch, None
 
         return held, self.recorder.record(function)
 
 
 def _plain(ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]:
     state, record = solver.step(ctx, state)
-    ctx.commit_in_place()
+    ctx.evaluation.commit_in_place(ctx.optimizers)
     return state, record
 
 
@@ -199,9 +199,9 @@ def refuse_draws(spent: list[int], allowed: int) -> None:
         )
 
 
-def refuse_settings(ctx: Context, solver: Any) -> None:
+def refuse_settings(ctx: Context, declared: StepDerivatives) -> None:
     """Refuse what would be captured as it is at one step and then never change, or wait for the device."""
-    for player, mover in ctx.movers.items():
+    for player, mover in ctx.optimizers.items():
         if mover.scheduler is not None:
             raise ArgumentError(
                 f"{player}_scheduler: a CUDA graph keeps the learning rate of the step at which it was captured; leave "
@@ -213,12 +213,12 @@ def refuse_settings(ctx: Context, solver: Any) -> None:
                 f"{player}_optimizer: {kind.__name__} counts its steps outside the device, which a CUDA graph cannot "
                 f"repeat; {_CAPTURABLE}"
             )
-    if callable(getattr(solver, "gamma", None)):
+    if declared.scheduled:
         raise ArgumentError(
-            "gamma: a CUDA graph keeps the weight of the step at which it was captured; give a number, or leave "
-            "compile out"
+            f"{declared.scheduled}: a CUDA graph keeps its value of the step at which it was captured; give a number, or "
+            "leave compile out"
         )
-    if ctx.fresh_ascent and getattr(solver, "ascent_steps", 1) > 1:
+    if ctx.fresh_ascent and declared.batches > 1:
         raise ArgumentError(
             "ascent_batches: a CUDA graph cannot take batches within a step; give 'same', or leave compile out"
         )

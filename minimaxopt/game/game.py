@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 from torch import Tensor
 
 from minimaxopt.errors import ArgumentError
+from minimaxopt.game.captured import captured
 from minimaxopt.game.players import Ownership, is_responding
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Game:
         owners.claim("v", self.v)
         for argument, function in (("f", self.f), ("v", self.v)):
             if argument == "f" or is_responding(function):
-                owners.refuse_captured(argument, function)
+                owners.refuse_owned(argument, captured(function))
 
     @property
     def responding(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, final
 
 import torch
@@ -11,7 +11,6 @@ from torch.nn.parameter import is_lazy
 
 from minimaxopt._types import Player, Tree
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.captured import captured
 from minimaxopt.game.trees import leaves_with_names
 
 
@@ -94,8 +93,9 @@ class Ownership:
         claims = self._by_storage.get(_storage(thing), [])
         return next((c for c in claims if max(start, c.start) < min(end, c.end)), None)
 
-    def refuse_captured(self, argument: str, function: Callable[..., object]) -> None:
-        for name, value in captured(function):
+    def refuse_owned(self, argument: str, values: Iterable[tuple[str, Tensor | nn.Module]]) -> None:
+        """Refuse a function that has captured something of a player."""
+        for name, value in values:
             held: list[Tensor | nn.Module] = [value]
             if isinstance(value, nn.Module):
                 held += [*(t for _, t in module_tensors(value)), *value.modules()]

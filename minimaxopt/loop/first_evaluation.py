@@ -19,19 +19,19 @@ from minimaxopt.game.trees import leaves_with_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from minimaxopt.solvers import Context
+    from minimaxopt.solvers.context import Context
 
 
-def probe(ctx: Context, *, twice: bool) -> None:
+def probe(ctx: Context, *, second_order: bool) -> None:
     """Evaluate the risk once on the first batch; raise what is wrong with it. Leaves the run as it was.
 
     Args:
         ctx: the run that is about to begin.
-        twice: whether its solver differentiates the risk twice.
+        second_order: whether its solver differentiates the risk twice.
 
     Raises:
-        RiskError: if ``f`` fails, is not a differentiable scalar, or runs under autocast though ``twice``.
-        DoubleBackwardError: if ``twice`` and a custom function of ``f`` has no second derivative.
+        RiskError: if ``f`` fails, is not a differentiable scalar, or runs under autocast though ``second_order``.
+        DoubleBackwardError: if ``second_order`` and a custom function of ``f`` has no second derivative.
         DataError: if data are given to ``f(u, v)``, or missing for ``f(u, v, batch)``.
     """
     position, spent = ctx.source.position, ctx.gradient_evaluations
@@ -47,14 +47,14 @@ def probe(ctx: Context, *, twice: bool) -> None:
         if ctx.responding:
             with _told("v: the responding follower", batch):
                 v, risk = ctx.respond()
-        with _told("f:", batch), _NoAutocast(active=twice):
+        with _told("f:", batch), _NoAutocast(active=second_order):
             value = risk(ctx.point.u, v)
     finally:
         ctx.batch, ctx.gradient_evaluations = before, spent
     scalar(value)
     if not value.requires_grad:
         gradients(value, {"u": ctx.point.u})  # raises with the reasons
-    if twice:
+    if second_order:
         _refuse_once_differentiable(value)
 
 

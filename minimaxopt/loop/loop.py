@@ -30,7 +30,7 @@ from minimaxopt.results import storage
 from minimaxopt.results.environment import digest, environment, without_addresses
 from minimaxopt.results.history import History
 from minimaxopt.results.solution import Solution, Status, check_names
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 
 _BLOCK_SECONDS = 0.25  # how long the values may go unchecked; also how often the progress bar moves
 _BLOCK_STEPS = 1000
@@ -89,8 +89,8 @@ class SolveLoop:
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **self._movers()}
-        form = "no" if ctx.compiled is None else "derivatives"
-        form = form if ctx.captured is None else "steps"
+        form = "no" if ctx.evaluation.compiled is None else "derivatives"
+        form = form if ctx.step_form is None else "steps"
         self._manifest = {**self._settings, **environment(ctx.devices), "compile": form}
 
     # -- what callbacks see --------------------------------------------------------------------------------------------
@@ -104,8 +104,8 @@ class SolveLoop:
         return (v, u) if self._flipped else (u, v)
 
     def rates(self) -> dict[str, float]:
-        movers = {self._name[player]: mover for player, mover in self._ctx.movers.items()}
-        return {player: float(movers[player].optimizer.param_groups[0]["lr"]) for player in sorted(movers)}
+        optimizers = {self._name[player]: optimizer for player, optimizer in self._ctx.optimizers.items()}
+        return {player: float(optimizers[player].optimizer.param_groups[0]["lr"]) for player in sorted(optimizers)}
 
     def log(self, name: str, value: float) -> None:
         if name in self._recorded:
@@ -118,7 +118,7 @@ class SolveLoop:
     def checkpoint(self) -> dict[str, Any]:
         self._frozen = self._frozen or self._digest_of_the_frozen()
         return {
-            "run": self._ctx.capture(),
+            "run": self._ctx.state_dict(),
             "frozen": self._frozen,
             "state": self._state,
             "history": self.history.to_tensors(),
@@ -148,7 +148,7 @@ class SolveLoop:
             )
         for player, held in self._ctx.functional.buffers.items():
             check_names(self._name[player], held, captured["buffers"].get(player, {}))
-        for player, mover in self._ctx.movers.items():
+        for player, mover in self._ctx.optimizers.items():
             check_names(self._name[player], mover.tensors, captured["parameters"].get(player, {}))
         if saved["frozen"] != self._digest_of_the_frozen():
             raise ResumeError(
@@ -163,7 +163,7 @@ class SolveLoop:
         if differing:
             text = f"resume: the values will not be those of an uninterrupted run to the bit: {'; '.join(differing)}"
             warnings.warn(text, stacklevel=4)
-        self._ctx.reinstate(captured)
+        self._ctx.load_state_dict(captured)
         self._state = _moved(saved["state"], self._ctx.devices)
         self.history = History(saved["history"])
         self._seconds_before = float(saved["seconds"])
@@ -175,7 +175,7 @@ class SolveLoop:
     def _movers(self) -> dict[str, str]:
         """Return what the moving players' optimizers and schedules were built as."""
         found: dict[str, str] = {}
-        for player, mover in self._ctx.movers.items():
+        for player, mover in self._ctx.optimizers.items():
             options = mover.optimizer.defaults.items()
             given = ", ".join(f"{k}={without_addresses(x)}" for k, x in options if x is not None and x is not False)
             found[f"{self._name[player]}_optimizer"] = f"{type(mover.optimizer).__name__}({given})"
@@ -191,7 +191,7 @@ class SolveLoop:
 
     def _digest_of_the_frozen(self) -> str:
         parameters = self._ctx.functional.parameters
-        return digest({self._name[p]: tensors for p, tensors in parameters.items() if p not in self._ctx.movers})
+        return digest({self._name[p]: tensors for p, tensors in parameters.items() if p not in self._ctx.optimizers})
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -304,9 +304,9 @@ class SolveLoop:
             found = operator(risk, Point(ctx.point.u, z), ("u",))
             ctx.gradient_evaluations += 1
         else:
-            found = ctx.gradients(players=tuple(ctx.movers))
+            found = ctx.gradients(players=tuple(ctx.optimizers))
         total = 0.0
-        for player, mover in ctx.movers.items():
+        for player, mover in ctx.optimizers.items():
             slope = of(Point(found.u, found.v), player)
             there = ctx.project(player, {n: t.detach() - slope[n] for n, t in mover.tensors.items()})
             total += float(squared_norm(mover.tensors[n].detach() - x for n, x in there.items()))
@@ -321,16 +321,16 @@ class SolveLoop:
     # -- finite or stop ------------------------------------------------------------------------------------------------
 
     def _safe(self) -> _Safe:
-        return _Safe(self._ctx.capture(), _moved(self._state, None), self._ctx.source.position)
+        return _Safe(self._ctx.state_dict(), _moved(self._state, None), self._ctx.source.position)
 
     def _go_back(self, safe: _Safe) -> None:
         self._ctx.source.rewind(safe.position)
-        self._ctx.reinstate(safe.captured, source=False)
+        self._ctx.load_state_dict(safe.captured, source=False)
         self._state = _moved(safe.state, None)
 
     def first_nonfinite(self, columns: _Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""
-        live = [(f"{self._name['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._ctx.live()]
+        live = [(f"{self._name['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._ctx.checked_tensors()]
         named = [(name, values) for name, (_, values) in columns.items()] + live
         if bool(finite(tensor for _, tensor in named)):
             return ""

@@ -190,7 +190,7 @@ class Prepared:
         with _named_as_played(self.flipped):
             self.ctx = Context(
                 run.game.flip() if self.flipped else run.game,
-                movers=self.solver.movers,
+                players=self.solver.players,
                 data=run.data,
                 seed=run.seed,
                 u_optimizer=optimizers[0],
@@ -221,7 +221,7 @@ class Prepared:
             playing.resume(Path(run.resume))
         elif run.steps:
             with _named_as_played(self.flipped):
-                probe(self.ctx, twice=bool(getattr(self.solver, "twice", False)))
+                probe(self.ctx, second_order=bool(getattr(self.solver, "second_order", False)))
         if run.compile and run.steps > self.ctx.step:
             with _named_as_played(self.flipped):
                 rehearse(self.ctx, self.solver)
@@ -232,7 +232,7 @@ class Prepared:
 
         A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.
         """
-        for mover in self.ctx.movers.values():
+        for mover in self.ctx.optimizers.values():
             if mover.scheduler is not None:
                 vars(mover.optimizer).pop("step", None)
 
@@ -257,7 +257,7 @@ def _solver(solver: Any) -> Any:
         return load_solver(solver)
     if isinstance(solver, type):
         raise ArgumentError(f"solver: {solver.__name__} is a class; give an instance, {solver.__name__}()")
-    if not all(hasattr(solver, part) for part in ("name", "movers", "init", "step")):
+    if not all(hasattr(solver, part) for part in ("name", "players", "init", "step")):
         raise ArgumentError(
             f"solver: {type(solver).__name__} is no solver; give one such as Sensitivity(), or a name among "
             f"{sorted(SOLVERS)}"

@@ -13,7 +13,7 @@ from minimaxopt.calculus.gradients import operator
 from minimaxopt.calculus.vectors import add, dot, negated, of, squared_norm
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 
 if TYPE_CHECKING:
     from minimaxopt.game.game import Game
@@ -49,7 +49,7 @@ class Plane:
             if tree is None or (player == "v" and game.responding):
                 what = "is missing" if tree is None else "is computed afresh at each step"
                 raise ArgumentError(f"game: {player} {what}; give a game whose two players hold values of their own")
-        self._ctx = Context(game, movers=())
+        self._ctx = Context(game, players=())
         self._ctx.batch = () if batch is None else (batch,)
         self._base: dict[Player, Tensors] = {}
         self._axes: dict[Player, Tensors] = {}

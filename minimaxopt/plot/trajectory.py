@@ -76,7 +76,7 @@ def trajectory(
         solver = SOLVERS[solver]()
     ctx = Context(
         game,
-        movers=solver.movers,
+        players=solver.players,
         data=data,
         seed=seed,
         u_optimizer=u_optimizer,

@@ -218,11 +218,11 @@ def _check_solver(solver: type) -> None:
     parameters = getattr(solver, "__dataclass_params__", None)
     if not dataclasses.is_dataclass(solver) or not getattr(parameters, "frozen", False):
         raise PluginError(f"{solver.__name__} is no frozen dataclass; write @dataclass(frozen=True) above it")
-    missing = [part for part in ("name", "movers", "init", "step") if not hasattr(solver, part)]
+    missing = [part for part in ("name", "players", "init", "step") if not hasattr(solver, part)]
     if missing:
         raise PluginError(
             f"{solver.__name__} has no {' and no '.join(missing)}; "
-            "a solver has name, movers, init(ctx) and step(ctx, state)"
+            "a solver has name, players, init(ctx) and step(ctx, state)"
         )
 
 

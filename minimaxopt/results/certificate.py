@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, cast, final
 
-How: TypeAlias = Literal["exact", "lower bound", "upper bound", "estimate"]
+Accuracy: TypeAlias = Literal["exact", "lower bound", "upper bound", "estimate"]
 Kind: TypeAlias = Literal["strict local minimax", "local Nash", "not local minimax", "undecided"]
 
 
@@ -18,7 +18,7 @@ class Quantity:
 
     Args:
         value: the number; infinite where the risk was found to have no bound.
-        how: ``"exact"`` (to rounding), ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
+        accuracy: ``"exact"`` (to rounding), ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
         error: the standard error over the batches of the data for a risk, the residual of the iteration for an
             eigenvalue; ``None`` where there is none.
         note: where it comes from, in words.
@@ -30,16 +30,16 @@ class Quantity:
     """
 
     value: float
-    how: How
+    accuracy: Accuracy
     error: float | None = None
     note: str = ""
 
     def __str__(self) -> str:
-        sign = {"exact": "", "lower bound": ">= ", "upper bound": "<= ", "estimate": "about "}[self.how]
+        sign = {"exact": "", "lower bound": ">= ", "upper bound": "<= ", "estimate": "about "}[self.accuracy]
         error = "" if not self.error or not math.isfinite(self.value) else f" +- {self.error:.2g}"
         number = f"{sign}{self.value:.6g}"
         if math.isinf(self.value):
-            empty = (self.value, self.how) in ((math.inf, "upper bound"), (-math.inf, "lower bound"))
+            empty = (self.value, self.accuracy) in ((math.inf, "upper bound"), (-math.inf, "lower bound"))
             number = "unknown" if empty else "unbounded above" if self.value > 0 else "unbounded below"
         elif math.isnan(self.value):
             number = "not a number"
@@ -83,7 +83,7 @@ class Constraint:
         active: whether the projection holds the player back.
         free: directions that are left free.
         dimension: the number of values that the player has.
-        how: ``"exact"`` or ``"estimate"``, of ``free``.
+        accuracy: ``"exact"`` or ``"estimate"``, of ``free``.
         weak: whether some constraint touches without pressing, so that second derivatives decide only if they do so in
             all directions.
     """
@@ -91,13 +91,13 @@ class Constraint:
     active: bool
     free: float
     dimension: int
-    how: Literal["exact", "estimate"] = "exact"
+    accuracy: Literal["exact", "estimate"] = "exact"
     weak: bool = False
 
     def __str__(self) -> str:
         if not self.active:
             return "not active"
-        about = "" if self.how == "exact" else "about "
+        about = "" if self.accuracy == "exact" else "about "
         weak = ", some weakly active" if self.weak else ""
         return f"active, {about}{self.free:.0f} of {self.dimension} directions free{weak}"
 

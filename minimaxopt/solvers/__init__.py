@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from minimaxopt.solvers.adjusted import Consensus, Hamiltonian, SymplecticAdjustment
-from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.best_response import BestResponse
 from minimaxopt.solvers.competitive import CompetitiveGradient
 from minimaxopt.solvers.context import Context, Solver
-from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
 from minimaxopt.solvers.gda import AlternatingGDA, SimultaneousGDA, TwoTimescale
 from minimaxopt.solvers.implicit import FollowTheRidge, Stackelberg
 from minimaxopt.solvers.kbeam import KBeam

@@ -65,8 +65,8 @@ class SymplecticAdjustment:
     align: bool = True
 
     name: ClassVar[str] = "symplectic-adjustment"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_weight("weight", self.weight)
@@ -132,8 +132,8 @@ class Consensus:
     gamma: float = 1.0
 
     name: ClassVar[str] = "consensus"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_weight("gamma", self.gamma)
@@ -183,8 +183,8 @@ class Hamiltonian:
     """
 
     name: ClassVar[str] = "hamiltonian"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""

@@ -53,7 +53,7 @@ class BestResponse:
     tolerance: float | None = None
 
     name: ClassVar[str] = "best-response"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if self.ascent_steps < 1:

@@ -9,10 +9,10 @@ import torch
 
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
+from minimaxopt.calculus.newton_systems import check_system
 from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
-from minimaxopt.solvers.implicit import check_system
 
 
 @final
@@ -63,8 +63,8 @@ class CompetitiveGradient:
     cg_tolerance: float = 1e-6
 
     name: ClassVar[str] = "competitive-gradient"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_system(self.cg_steps, self.cg_tolerance)
@@ -72,7 +72,7 @@ class CompetitiveGradient:
     def init(self, ctx: Context) -> None:
         """Check that the follower can move and that both optimizers are plain."""
         require_parametric(ctx, self.name)
-        for player in self.movers:
+        for player in self.players:
             _require_plain(ctx, player)
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
@@ -95,7 +95,7 @@ class CompetitiveGradient:
 
 def _require_plain(ctx: Context, player: Player) -> None:
     """Refuse an optimizer whose step is not its rate times the direction."""
-    optimizer = ctx.movers[player].optimizer
+    optimizer = ctx.optimizers[player].optimizer
     remedy = "give plain SGD, such as partial(torch.optim.SGD, lr=0.1), or use 'symplectic-adjustment', which takes any"
     if type(optimizer) is not torch.optim.SGD:
         raise ArgumentError(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, final, runtime_checkable
 
-import optree
 import torch
 from torch import Tensor
 
-from minimaxopt._types import OptimizerFactory, Player, Point, Projection, Record, SchedulerFactory, Tensors
-from minimaxopt.calculus.gradients import Deriving, FlatRisk, Gradients, operator
+from minimaxopt._types import Buffers, OptimizerFactory, Player, Point, Projection, Record, SchedulerFactory, Tensors
+from minimaxopt.calculus.gradients import FlatRisk, Gradients
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import squared_norm
 from minimaxopt.errors import ArgumentError, DataError
@@ -19,8 +20,8 @@ from minimaxopt.game.data_source import Source, source_of
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
-from minimaxopt.game.random_streams import replay, stream
-from minimaxopt.game.trees import leaves_with_names, shell_of, tensors_of
+from minimaxopt.game.trees import tensors_of
+from minimaxopt.solvers.evaluation import Evaluation
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
 
 State = TypeVar("State")
@@ -33,7 +34,7 @@ class Solver(Protocol[State]):
     """
 
     name: ClassVar[str]
-    movers: ClassVar[tuple[Player, ...]]
+    players: ClassVar[tuple[Player, ...]]
     """The players that it moves; the others stay frozen."""
 
     def init(self, ctx: Context) -> State:
@@ -42,6 +43,32 @@ class Solver(Protocol[State]):
 
     def step(self, ctx: Context, state: State) -> tuple[State, Record]:
         """Make one step of both players through ``ctx`` and report it."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class StepDerivatives:
+    """Derivatives that a solver evaluates in one step: what compilation needs to know of it.
+
+    Attributes:
+        wanted: for each evaluation the players whose component of the operator is formed, or ``None`` for the penalized
+            gradient.
+        scheduled: a setting that changes from step to step, by name.
+        batches: the most batches that a step takes.
+    """
+
+    wanted: tuple[tuple[Player, ...] | None, ...]
+    scheduled: str = ""
+    batches: int = 1
+
+
+@runtime_checkable
+class SupportsCompile(Protocol):
+    """A solver without state whose steps can be compiled, since it declares the derivatives that they evaluate."""
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return what a step evaluates; raise ``ArgumentError`` if a setting has no compiled form."""
         ...
 
 
@@ -69,7 +96,7 @@ class Context:
 
     Args:
         game: the game; its players are copied.
-        movers: the players that move; the others are frozen.
+        players: those that move; the others are frozen.
         data: as in ``solve``.
         seed: of every random draw.
         u_optimizer: factory of the leader's optimizer, as in ``solve``.
@@ -96,7 +123,7 @@ class Context:
         self,
         game: Game,
         *,
-        movers: tuple[Player, ...] = ("u", "v"),
+        players: tuple[Player, ...] = ("u", "v"),
         data: Any = None,
         seed: int = 0,
         u_optimizer: OptimizerFactory | None = None,
@@ -109,42 +136,56 @@ class Context:
         if ascent_batches not in ("same", "fresh"):
             raise ArgumentError(f"ascent_batches: {ascent_batches!r} is neither 'same' nor 'fresh'; give one of them")
         place = None if device is None else torch.device(device)
-        self.functional = Functional(game, place)
         self.game = game
-        self.seed = seed
-        self.step = 0
-        self.batch: tuple[Any, ...] = ()
-        self.gradient_evaluations = 0
-        self.fresh_ascent = ascent_batches == "fresh"
+        self.functional = Functional(game, place)
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
+        self.evaluation = Evaluation(self.functional, seed, self.devices)
+        self.fresh_ascent = ascent_batches == "fresh"
         self.source: Source = source_of(data, seed, place)
-        self.compiled: Deriving | None = None
-        """Compiled derivatives for those of the risk, where ``solve`` was asked for them."""
-        self.captured: StepForm | None = None
-        """What makes the steps in place of the solver, where ``solve`` was asked for it."""
-        self.seeding: Callable[[int], None] | None = None
-        """Called with the number of a random stream before each evaluation, in place of starting that stream."""
-        self.reinstated = 0
+        self.step_form: StepForm | None = None
+        """Makes the steps in place of the solver, where ``solve`` was asked for it."""
+        self.rewinds = 0
         """How often the run went back; what refers to moments and buffers by their memory is then out of date."""
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
-        self._opening: dict[Player, Tensors] = self.functional.buffers
-        self._closing: dict[Player, Tensors] | None = None
-        self._last_buffers: dict[Player, Tensors] = self._opening
         factories = {"u": (u_optimizer, u_scheduler), "v": (v_optimizer, v_scheduler)}
-        self.movers: dict[Player, PlayerOptimizer] = {
-            player: make_player_optimizer(player, self.functional.parameters[player], *factories[player])
-            for player in movers
+        self.optimizers: dict[Player, PlayerOptimizer] = {
+            player: make_player_optimizer(
+                player,
+                self.functional.parameters[player],
+                *factories[player],
+                None if self._projections[player] is None else partial(self.project, player),
+            )
+            for player in players
             if not (player == "v" and game.responding)
         }
-        for player in self.movers:
-            self._project(player)
+        for optimizer in self.optimizers.values():
+            optimizer.project()
 
     # -- where we are -------------------------------------------------------------------------------------------------
 
     @property
+    def step(self) -> int:
+        """The number of the step that is being made, or of the next one; 0-based."""
+        return self.evaluation.step
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random draw."""
+        return self.evaluation.seed
+
+    @property
+    def batch(self) -> tuple[Any, ...]:
+        """The step's batch: ``()`` without data and ``(batch,)`` with."""
+        return self.evaluation.batch
+
+    @batch.setter
+    def batch(self, batch: tuple[Any, ...]) -> None:
+        self.evaluation.batch = batch
+
+    @property
     def point(self) -> Point:
         """The present point: the live tensors, which moves change in place."""
-        return Point(self.functional.parameters["u"], self.functional.parameters["v"])
+        return self.evaluation.point
 
     @property
     def responding(self) -> bool:
@@ -152,38 +193,40 @@ class Context:
         return self.game.responding
 
     @property
-    def buffers(self) -> dict[Player, Tensors]:
+    def buffers(self) -> Buffers:
         """The buffers as they were when the step opened."""
-        return self._opening
+        return self.evaluation.opening
+
+    @property
+    def gradient_evaluations(self) -> int:
+        """Gradients formed so far; a solver that differentiates ``risk()`` itself adds what it formed."""
+        return self.evaluation.gradient_evaluations
+
+    @gradient_evaluations.setter
+    def gradient_evaluations(self, count: int) -> None:
+        self.evaluation.gradient_evaluations = count
 
     def rates(self) -> dict[Player, float]:
-        """Return the present learning rate of each moving player: lambda for ``u``, sigma for ``v``."""
-        return {player: self._rate(player) for player in self.movers}
+        """Return the present learning rate of each moving player: lambda for ``u``, sigma for ``v``.
+
+        Raises:
+            ArgumentError: if an optimizer has parameter groups of different rates.
+        """
+        return {player: optimizer.rate() for player, optimizer in self.optimizers.items()}
 
     def samples(self) -> int:
-        """Return N, the number of samples in the batch: the first dimension that all its tensors share."""
+        """Return N, the number of samples in the batch: the first dimension that all its tensors share.
+
+        Raises:
+            DataError: if they share none.
+        """
         lengths = {t.shape[0] if t.dim() else None for t in tensors_of(self.batch)}
         if len(lengths) != 1 or None in lengths:
             raise DataError(
                 f"data: the number of samples in a batch cannot be told from first dimensions "
-                f"{sorted(map(str, lengths))}; "
-                "give batches whose tensors have one row a sample"
+                f"{sorted(map(str, lengths))}; give batches whose tensors have one row a sample"
             )
         return int(next(iter(lengths)) or 0)
-
-    def _seed(self, draw: int) -> None:
-        if self.seeding is None:
-            replay(draw, self.devices)
-        else:
-            self.seeding(draw)
-
-    def _rate(self, player: Player) -> float:
-        rates = {float(group["lr"]) for group in self.movers[player].optimizer.param_groups}
-        if len(rates) != 1:
-            raise ArgumentError(
-                f"{player}_optimizer: has parameter groups of different rates {sorted(rates)}; give gamma as a number"
-            )
-        return rates.pop()
 
     # -- derivatives --------------------------------------------------------------------------------------------------
 
@@ -192,29 +235,7 @@ class Context:
 
         Every call replays the draw of ``substep``, so that all evaluations of one substep see the same dropout masks.
         """
-        return self._risk(self.batch if batch is None else batch, substep)
-
-    def _risk(self, batch: tuple[Any, ...], substep: int, spec: Any = None) -> FlatRisk:
-        """Return the risk; ``spec`` is the form of a responding follower's answer, whose leaves it then takes."""
-        draw = stream(self.seed, self.step, "risk", substep)
-
-        def seeded() -> None:
-            self._seed(draw)
-
-        def note(buffers: dict[Player, Tensors]) -> None:
-            self._last_buffers = buffers
-
-        def f(u: Tensors, v: Tensors) -> Tensor:
-            answer: Any = v if spec is None else optree.tree_unflatten(spec, list(v.values()))
-            seeded()
-            value, after = self.functional.evaluate(u, answer, batch, self._opening)
-            note(after)
-            return value
-
-        if self.compiled is None:
-            return f
-        shell = None if spec is None else shell_of(spec)
-        return self.compiled.risk(f, batch, self._opening, seeded, note, shell)
+        return self.evaluation.risk(substep, self.batch if batch is None else batch)
 
     def gradients(
         self,
@@ -227,16 +248,15 @@ class Context:
         """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)``, at ``point`` or where we are.
 
         The buffers that the last evaluation for ``u`` leaves become the game's when the step ends.
+
+        Raises:
+            ArgumentError: if the follower responds, and so has no gradient of its own.
         """
-        if self.responding:
-            raise ArgumentError(
-                "solver: asks for gradients of a follower that responds by a function; let it use ctx.respond(), or give "
-                "the game a follower with parameters"
-            )
-        self.gradient_evaluations += 1
-        found = operator(self.risk(substep=substep, batch=batch), point or self.point, players)
+        gradients = self.evaluation.gradients(
+            point or self.point, players, substep, self.batch if batch is None else batch
+        )
         self.note_buffers(players)
-        return found
+        return gradients
 
     def blocks(
         self,
@@ -250,57 +270,31 @@ class Context:
 
         ``players`` are those whose move it serves, as for ``gradients``: the evaluation's buffers are kept for ``u``.
         """
-        found = Blocks(self.risk(substep=substep, batch=batch), point or self.point, self._count)
+        blocks = self.evaluation.blocks(point or self.point, substep, self.batch if batch is None else batch)
         self.note_buffers(players)
-        return found
+        return blocks
 
     def note_buffers(self, players: tuple[Player, ...]) -> None:
         """Keep the buffers that the latest evaluation left, to be committed at the end of the step."""
-        if "u" in players or self._closing is None or "u" not in self.movers:
-            self._closing = self._last_buffers
-
-    def _count(self) -> None:
-        self.gradient_evaluations += 1
+        self.evaluation.note_buffers(players, self.optimizers)
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
-        self._seed(stream(self.seed, self.step, "respond"))
-        answer = self.functional.respond(self.point.u, self.batch, self._opening)
-        self.gradient_evaluations += 1
-        spec = optree.tree_structure(answer, none_is_leaf=True)
-        flat: Tensors = {}
-        for name, leaf in leaves_with_names(answer):
-            if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-                raise ArgumentError(
-                    f"v: the responding follower returned {type(leaf).__name__} at {name!r}; return floating tensors"
-                )
-            flat[name or "value"] = leaf
-        return flat, self._risk(self.batch, 0, spec)
+        return self.evaluation.respond()
 
     # -- moves --------------------------------------------------------------------------------------------------------
 
     def apply(self, player: Player, direction: Tensors) -> None:
         """Let the player's optimizer descend ``direction``, then project: the ordinary move."""
-        self._optimize(player, direction)
-        self._project(player)
+        self.optimizers[player].descend(direction)
 
     def propose(self, player: Player, direction: Tensors) -> Tensors:
         """Return the displacement that the optimizer would make along ``direction``; only its moments advance."""
-        tensors = self.movers[player].tensors
-        before = {name: t.detach().clone() for name, t in tensors.items()}
-        self._optimize(player, direction)
-        with torch.no_grad():
-            displacement = {name: t - before[name] for name, t in tensors.items()}
-            for name, tensor in tensors.items():
-                tensor.copy_(before[name])
-        return displacement
+        return self.optimizers[player].propose(direction)
 
     def move(self, player: Player, displacement: Tensors) -> None:
         """Add ``displacement`` to the player's tensors, then project."""
-        with torch.no_grad():
-            for name, tensor in self.movers[player].tensors.items():
-                tensor.add_(displacement[name])
-        self._project(player)
+        self.optimizers[player].move(displacement)
 
     def project(self, player: Player, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors, differentiably where the projection is."""
@@ -308,46 +302,18 @@ class Context:
 
     def snapshot(self, players: tuple[Player, ...] = ("u", "v")) -> Snapshot:
         """Return a copy of the parameters and moments of those of ``players`` who move."""
-        movers: dict[Player, PlayerOptimizer] = {p: m for p, m in self.movers.items() if p in players}
-        parameters: dict[Player, Tensors] = {
-            p: {n: t.detach().clone() for n, t in m.tensors.items()} for p, m in movers.items()
-        }
-        moments: dict[Player, list[dict[str, Any]]] = {
-            p: [copy.deepcopy(dict(m.optimizer.state.get(t, {}))) for t in m.tensors.values()]
-            for p, m in movers.items()
-        }
-        return Snapshot(parameters, moments)
+        moving: dict[Player, PlayerOptimizer] = {p: m for p, m in self.optimizers.items() if p in players}
+        return Snapshot({p: m.positions() for p, m in moving.items()}, {p: m.moments() for p, m in moving.items()})
 
     def restore(self, snapshot: Snapshot, *, moments: bool = True) -> None:
         """Go back to ``snapshot``, for the players that it holds.
 
         Learning rates stay as they are, so that schedules do not rewind.
         """
-        with torch.no_grad():
-            for player, parameters in snapshot.parameters.items():
-                mover = self.movers[player]
-                for name, tensor in mover.tensors.items():
-                    tensor.copy_(parameters[name])
-                if moments:
-                    mover.optimizer.state.clear()
-                    for tensor, state in zip(mover.tensors.values(), snapshot.moments[player], strict=True):
-                        if state:
-                            mover.optimizer.state[tensor] = copy.deepcopy(state)
-
-    def _optimize(self, player: Player, direction: Tensors) -> None:
-        mover = self.movers[player]
-        mover.give(direction)
-        mover.optimizer.step()
-        for tensor in mover.tensors.values():
-            tensor.grad = None
-
-    def _project(self, player: Player) -> None:
-        if self._projections[player] is None:
-            return
-        tensors = self.movers[player].tensors
-        with torch.no_grad():
-            for name, value in self.project(player, {n: t.detach() for n, t in tensors.items()}).items():
-                tensors[name].copy_(value)
+        for player, positions in snapshot.parameters.items():
+            self.optimizers[player].load_positions(positions)
+            if moments:
+                self.optimizers[player].load_moments(snapshot.moments[player])
 
     # -- one step after another ---------------------------------------------------------------------------------------
 
@@ -357,71 +323,50 @@ class Context:
 
     def advance(self, solver: Solver[State], state: State, batch: Any = None) -> tuple[State, Record]:
         """Make one whole step: take a batch (or use ``batch``), let the solver move, commit buffers, advance rates."""
-        self.batch = self.source.take() if batch is None else (batch,)
-        self._closing = None
-        if self.captured is None:
+        self.evaluation.open(self.source.take() if batch is None else (batch,))
+        if self.step_form is None:
             state, record = solver.step(self, state)
         else:
-            state, record = self.captured.step(self, solver, state)
-        if self._closing is not None:
-            # A frozen player keeps its running statistics.
-            self._opening = {p: self._closing[p] if p in self.movers else self._opening[p] for p in self._opening}
-        for mover in self.movers.values():
-            if mover.scheduler is not None:
-                mover.scheduler.step()
-        self.step += 1
+            state, record = self.step_form.step(self, solver, state)
+        self.evaluation.close(self.optimizers)
+        for optimizer in self.optimizers.values():
+            if optimizer.scheduler is not None:
+                optimizer.scheduler.step()
         return state, record
 
-    def own_buffers(self) -> None:
-        """Give the buffers memory of their own, to be committed to in place."""
-        self._opening = {p: {n: t.clone() for n, t in held.items()} for p, held in self._opening.items()}
-
-    def commit_in_place(self) -> None:
-        """Write the moving players' buffers, as the step leaves them, over those it opened with."""
-        closing, self._closing = self._closing, None
-        if closing is not None:
-            for player in self.movers:
-                for name, tensor in self._opening[player].items():
-                    tensor.copy_(closing[player][name])
-
-    def capture(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps depend on, as copies: the content of a checkpoint."""
         return {
             "step": self.step,
             "source": self.source.state(),
-            "parameters": {
-                p: {n: t.detach().clone() for n, t in self.functional.parameters[p].items()} for p in self.movers
-            },
-            "buffers": {p: {n: t.clone() for n, t in held.items()} for p, held in self._opening.items()},
-            "optimizers": {p: copy.deepcopy(m.optimizer.state_dict()) for p, m in self.movers.items()},
+            "parameters": {player: optimizer.positions() for player, optimizer in self.optimizers.items()},
+            "buffers": {p: {n: t.clone() for n, t in tensors.items()} for p, tensors in self.buffers.items()},
+            "optimizers": {p: copy.deepcopy(m.optimizer.state_dict()) for p, m in self.optimizers.items()},
             "schedulers": {
-                p: copy.deepcopy(m.scheduler.state_dict()) for p, m in self.movers.items() if m.scheduler is not None
+                p: copy.deepcopy(m.scheduler.state_dict())
+                for p, m in self.optimizers.items()
+                if m.scheduler is not None
             },
             "gradient_evaluations": self.gradient_evaluations,
         }
 
-    def reinstate(self, captured: Mapping[str, Any], *, source: bool = True) -> None:
-        """Go back to what ``capture`` returned, schedules included; ``source`` says whether the data go back too."""
+    def load_state_dict(self, saved: Mapping[str, Any], *, source: bool = True) -> None:
+        """Go back to what ``state_dict`` returned, schedules included; ``source`` says whether the data go back too."""
         if source:
-            self.source.load(captured["source"])
-        self.reinstated += 1
-        self.step, self.gradient_evaluations = captured["step"], captured["gradient_evaluations"]
-        with torch.no_grad():
-            for player, mover in self.movers.items():
-                for name, tensor in mover.tensors.items():
-                    tensor.copy_(captured["parameters"][player][name])
-                mover.optimizer.load_state_dict(copy.deepcopy(captured["optimizers"][player]))
-                if mover.scheduler is not None:
-                    mover.scheduler.load_state_dict(copy.deepcopy(captured["schedulers"][player]))
-        self._opening = {
-            p: {n: captured["buffers"][p][n].to(t.device, copy=True) for n, t in held.items()}
-            for p, held in self._opening.items()
-        }
+            self.source.load(saved["source"])
+        self.rewinds += 1
+        self.evaluation.step, self.evaluation.gradient_evaluations = saved["step"], saved["gradient_evaluations"]
+        for player, optimizer in self.optimizers.items():
+            optimizer.load_positions(saved["parameters"][player])
+            optimizer.optimizer.load_state_dict(copy.deepcopy(saved["optimizers"][player]))
+            if optimizer.scheduler is not None:
+                optimizer.scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][player]))
+        self.evaluation.load_buffers(saved["buffers"])
 
-    def live(self) -> list[tuple[str, Tensor]]:
+    def checked_tensors(self) -> list[tuple[str, Tensor]]:
         """Return every value that the run depends on and that might cease to be finite, by name."""
-        named = [(f"{p}.{n}", t) for p, m in self.movers.items() for n, t in m.tensors.items()]
-        return named + [(f"{p}.{n}", t) for p, held in self._opening.items() for n, t in held.items()]
+        named = [(f"{p}.{n}", t) for p, m in self.optimizers.items() for n, t in m.tensors.items()]
+        return named + [(f"{p}.{n}", t) for p, tensors in self.buffers.items() for n, t in tensors.items()]
 
 
 def sensitivity_of(gradients: Gradients) -> Record:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, final
 from minimaxopt._types import Player, Record
 from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, StepDerivatives, require_parametric, sensitivity_of
 
 
 @final
@@ -35,11 +35,16 @@ class SimultaneousGDA:
     """
 
     name: ClassVar[str] = "simultaneous-gda"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
@@ -82,7 +87,7 @@ class AlternatingGDA:
     ascent_steps: int = 1
 
     name: ClassVar[str] = "alternating-gda"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if self.first not in ("u", "v"):
@@ -95,6 +100,11 @@ class AlternatingGDA:
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((("u",), ("v",)), batches=self.ascent_steps)
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of the leader and ``ascent_steps`` of the follower."""
@@ -161,7 +171,7 @@ class TwoTimescale:
     power: float = 0.0
 
     name: ClassVar[str] = "two-timescale"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < float("inf"):

@@ -84,7 +84,7 @@ class KBeam:
     vectorise: bool = True
 
     name: ClassVar[str] = "k-beam"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if self.followers < 1:
@@ -120,7 +120,7 @@ class KBeam:
     def _drawn(self, ctx: Context, given: Tensors, generator: torch.Generator) -> Tensors:
         draw = self.draw or getattr(ctx.game.project_v, "draw", None)
         if draw is None:
-            if ctx.game.project_v is None and isinstance(ctx.movers["v"].optimizer, ExponentiatedGradient):
+            if ctx.game.project_v is None and isinstance(ctx.optimizers["v"].optimizer, ExponentiatedGradient):
                 raise ArgumentError(
                     "draw: without one the followers begin with Gaussian noise, which leaves the simplex on which "
                     "ExponentiatedGradient moves; give the game project_v=Simplex(), or give draw=Simplex().draw"

@@ -53,7 +53,7 @@ class NegativeMomentum:
     alternate: bool = True
 
     name: ClassVar[str] = "negative-momentum"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if not -1 < self.beta <= 0:

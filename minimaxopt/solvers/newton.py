@@ -8,9 +8,9 @@ from typing import ClassVar, final
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
 from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.newton_systems import check_system, follower_system, solve_record
 from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
-from minimaxopt.solvers.implicit import check_system, follower_system, solve_record
 
 
 @final
@@ -58,8 +58,8 @@ class NewtonFollower:
     cg_tolerance: float = 1e-6
 
     name: ClassVar[str] = "newton-follower"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_system(self.cg_steps, self.cg_tolerance, self.damping)
@@ -120,8 +120,8 @@ class CompleteNewton:
     cg_tolerance: float = 1e-6
 
     name: ClassVar[str] = "complete-newton"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_system(self.cg_steps, self.cg_tolerance, self.damping)

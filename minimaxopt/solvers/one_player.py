@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from minimaxopt._types import Player, Point, Record
 from minimaxopt.calculus.gradients import operator
-from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, StepDerivatives, require_parametric, sensitivity_of
 
 
 @final
@@ -32,10 +32,15 @@ class Descent:
     """
 
     name: ClassVar[str] = "descent"
-    movers: ClassVar[tuple[Player, ...]] = ("u",)
+    players: ClassVar[tuple[Player, ...]] = ("u",)
 
     def init(self, ctx: Context) -> None:
         """Nothing is carried from step to step."""
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of ``u``."""
@@ -72,11 +77,16 @@ class Ascent:
     """
 
     name: ClassVar[str] = "ascent"
-    movers: ClassVar[tuple[Player, ...]] = ("v",)
+    players: ClassVar[tuple[Player, ...]] = ("v",)
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        del responding
+        return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of ``v``."""

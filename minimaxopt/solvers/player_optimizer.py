@@ -1,10 +1,12 @@
-"""A player's optimizer: built from the user's factory, and refused where it could not play."""
+"""A player's optimizer: built from the user's factory, refused where it could not play, and what it does."""
 
 from __future__ import annotations
 
+import copy
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -16,24 +18,110 @@ from minimaxopt.errors import ArgumentError
 @final
 @dataclass
 class PlayerOptimizer:
-    """A player's tensors, the optimizer that moves them and the schedule of its rate."""
+    """A player's tensors, and what moves them: an optimizer, the schedule of its rate, and the projection.
 
+    Attributes:
+        tensors: the live tensors by name, which moves change in place.
+        optimizer: of these tensors.
+        scheduler: of the optimizer's rate.
+        writes: whether the optimizer may write into the gradients that it is handed.
+        projection: maps the player's tensors to the nearest allowed ones; ``None`` where all are allowed.
+    """
+
+    player: Player
     tensors: Tensors
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler | None
     writes: bool
-    """Whether the optimizer may write into the gradients that it is given."""
+    projection: Callable[[Tensors], Tensors] | None = None
 
-    def give(self, direction: Tensors) -> None:
+    def rate(self) -> float:
+        """Return the present learning rate.
+
+        Raises:
+            ArgumentError: if the optimizer has parameter groups of different rates.
+        """
+        rates = {float(group["lr"]) for group in self.optimizer.param_groups}
+        if len(rates) != 1:
+            raise ArgumentError(
+                f"{self.player}_optimizer: has parameter groups of different rates {sorted(rates)}; give gamma as a number"
+            )
+        return rates.pop()
+
+    def descend(self, direction: Tensors) -> None:
+        """Let the optimizer descend ``direction``, then project."""
+        self._step(direction)
+        self.project()
+
+    def propose(self, direction: Tensors) -> Tensors:
+        """Return the displacement that the optimizer would make along ``direction``; only its moments advance."""
+        before = self.positions()
+        self._step(direction)
+        with torch.no_grad():
+            displacement = {name: t - before[name] for name, t in self.tensors.items()}
+        self.load_positions(before)
+        return displacement
+
+    def move(self, displacement: Tensors) -> None:
+        """Add ``displacement`` to the tensors, then project."""
+        with torch.no_grad():
+            for name, tensor in self.tensors.items():
+                tensor.add_(displacement[name])
+        self.project()
+
+    def project(self) -> None:
+        """Move the tensors to the nearest allowed ones."""
+        if self.projection is None:
+            return
+        with torch.no_grad():
+            for name, value in self.projection({n: t.detach() for n, t in self.tensors.items()}).items():
+                self.tensors[name].copy_(value)
+
+    def set_gradients(self, direction: Tensors) -> None:
         """Let ``direction`` be the tensors' gradients."""
         for name, tensor in self.tensors.items():
             tensor.grad = direction[name].clone() if self.writes else direction[name]
 
+    def positions(self) -> Tensors:
+        """Return copies of the tensors."""
+        return {name: t.detach().clone() for name, t in self.tensors.items()}
+
+    def load_positions(self, positions: Tensors) -> None:
+        """Write ``positions`` into the tensors."""
+        with torch.no_grad():
+            for name, tensor in self.tensors.items():
+                tensor.copy_(positions[name])
+
+    def moments(self) -> list[dict[str, Any]]:
+        """Return copies of what the optimizer remembers of each tensor."""
+        return [copy.deepcopy(dict(self.optimizer.state.get(t, {}))) for t in self.tensors.values()]
+
+    def load_moments(self, moments: list[dict[str, Any]]) -> None:
+        """Let the optimizer remember ``moments``; its parameter groups, and so its rates, stay."""
+        self.optimizer.state.clear()
+        for tensor, state in zip(self.tensors.values(), moments, strict=True):
+            if state:
+                self.optimizer.state[tensor] = copy.deepcopy(state)
+
+    def _step(self, direction: Tensors) -> None:
+        self.set_gradients(direction)
+        self.optimizer.step()
+        for tensor in self.tensors.values():
+            tensor.grad = None
+
 
 def make_player_optimizer(
-    player: Player, tensors: Tensors, factory: OptimizerFactory | None, schedule: SchedulerFactory | None
+    player: Player,
+    tensors: Tensors,
+    factory: OptimizerFactory | None,
+    schedule: SchedulerFactory | None,
+    projection: Callable[[Tensors], Tensors] | None,
 ) -> PlayerOptimizer:
-    """Build a player's optimizer and schedule, or say why it cannot be."""
+    """Build a player's optimizer and schedule.
+
+    Raises:
+        ArgumentError: if the player has no tensor that can move, or a factory returns something that cannot play.
+    """
     name = f"{player}_optimizer"
     if not tensors:
         raise ArgumentError(
@@ -72,7 +160,7 @@ def make_player_optimizer(
             "all of it, such as lambda tensors: torch.optim.Adam(tensors, lr=1e-3)"
         )
     scheduler = None if schedule is None else _make_scheduler(f"{player}_scheduler", schedule, optimizer)
-    return PlayerOptimizer(tensors, optimizer, scheduler, _writes(optimizer))
+    return PlayerOptimizer(player, tensors, optimizer, scheduler, _writes(optimizer), projection)
 
 
 def _writes(optimizer: torch.optim.Optimizer) -> bool:

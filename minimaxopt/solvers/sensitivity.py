@@ -14,7 +14,7 @@ from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalize
 from minimaxopt.calculus.vectors import dot, negated
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
-from minimaxopt.solvers.context import Context
+from minimaxopt.solvers.context import Context, StepDerivatives
 
 
 @final
@@ -71,7 +71,7 @@ class Sensitivity:
     projected: bool = False
 
     name: ClassVar[str] = "sensitivity"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if isinstance(self.gamma, str) and self.gamma != "sigma":
@@ -82,7 +82,7 @@ class Sensitivity:
             _check_weight(self.gamma)
 
     @property
-    def twice(self) -> bool:
+    def second_order(self) -> bool:
         """Whether the risk is differentiated twice."""
         return self.gamma != 0
 
@@ -109,6 +109,17 @@ class Sensitivity:
                     "projected: project_v returns values that carry no gradient; write it with torch operations, or "
                     "leave projected out"
                 )
+
+    def derivatives(self, *, responding: bool) -> StepDerivatives:
+        """Return the derivatives that a step evaluates, for its compilation."""
+        for setting in ("split", "projected"):
+            if getattr(self, setting):
+                raise ArgumentError(
+                    f"compile: there is no compiled form with {setting}; leave {setting} out, or compile"
+                )
+        first: tuple[tuple[Player, ...], ...] = (("v",),) if self.alternate and not responding else ()
+        scheduled = "gamma" if callable(self.gamma) else ""
+        return StepDerivatives((*first, ("u", "v") if self.gamma == 0 else None), scheduled)
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of Alg. 1."""
@@ -156,7 +167,7 @@ class Sensitivity:
         if not self.projected:
             return part
         # Adam's rate is no step along the gradient, but any positive one tells the blocked directions.
-        rate = max(float(group["lr"]) for group in ctx.movers["v"].optimizer.param_groups)
+        rate = max(float(group["lr"]) for group in ctx.optimizers["v"].optimizer.param_groups)
         ahead = {n: (t + rate * slope[n]).detach().requires_grad_() for n, t in ctx.point.v.items()}
         landed = ctx.project("v", ahead)
         along = dot([landed[name] for name in part], part.values())

@@ -48,7 +48,7 @@ class SmoothedGDA:
     beta: float = 0.1
 
     name: ClassVar[str] = "smoothed-gda"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         if not 0 <= self.p < float("inf"):

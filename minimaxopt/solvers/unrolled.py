@@ -49,8 +49,8 @@ class Unrolled:
     inner_lr: float | Literal["sigma"] = "sigma"
 
     name: ClassVar[str] = "unrolled"
-    movers: ClassVar[tuple[Player, ...]] = ("u", "v")
-    twice: ClassVar[bool] = True
+    players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:

@@ -25,7 +25,7 @@ def inner_solver(inner: Any) -> Any:
         if inner not in SOLVERS:
             raise unknown_name("inner", inner, SOLVERS, remedy="A plugin's solver is given as an instance.")
         return SOLVERS[inner]()
-    if isinstance(inner, type) or not all(hasattr(inner, part) for part in ("name", "movers", "init", "step")):
+    if isinstance(inner, type) or not all(hasattr(inner, part) for part in ("name", "players", "init", "step")):
         what = f"the class {inner.__name__}" if isinstance(inner, type) else type(inner).__name__
         raise ArgumentError(f"inner: {what} is no solver; give an instance such as AlternatingGDA(), or a name")
     return inner
@@ -38,7 +38,7 @@ def put(ctx: Context, parameters: dict[Player, Tensors]) -> None:
 
 def positions(ctx: Context) -> dict[Player, Tensors]:
     """Return a copy of the moving players' tensors."""
-    return {p: {n: t.detach().clone() for n, t in mover.tensors.items()} for p, mover in ctx.movers.items()}
+    return {p: {n: t.detach().clone() for n, t in mover.tensors.items()} for p, mover in ctx.optimizers.items()}
 
 
 @final
@@ -95,14 +95,14 @@ class Lookahead:
             raise ArgumentError(f"moments: {self.moments!r} is neither 'keep' nor 'reset'; give one of them")
 
     @property
-    def movers(self) -> tuple[Player, ...]:
+    def players(self) -> tuple[Player, ...]:
         """The players that the inner solver moves."""
-        return inner_solver(self.inner).movers
+        return inner_solver(self.inner).players
 
     @property
-    def twice(self) -> bool:
+    def second_order(self) -> bool:
         """Whether the inner solver differentiates the risk twice."""
-        return bool(getattr(inner_solver(self.inner), "twice", False))
+        return bool(getattr(inner_solver(self.inner), "second_order", False))
 
     def init(self, ctx: Context) -> dict[str, Any]:
         """Begin the inner solver, and the first way here."""
@@ -123,7 +123,7 @@ class Lookahead:
             held = ctx.snapshot()
             ctx.restore(held._replace(moments={p: [{} for _ in states] for p, states in held.moments.items()}))
         with torch.no_grad():
-            for player, mover in ctx.movers.items():
+            for player, mover in ctx.optimizers.items():
                 back = {name: (1 - self.alpha) * (slow[player][name] - t) for name, t in mover.tensors.items()}
                 ctx.move(player, back)
 
@@ -179,14 +179,14 @@ class Averaged:
             raise ArgumentError(f"start: {self.start} is no number of steps; give 0 or more")
 
     @property
-    def movers(self) -> tuple[Player, ...]:
+    def players(self) -> tuple[Player, ...]:
         """The players that the inner solver moves."""
-        return inner_solver(self.inner).movers
+        return inner_solver(self.inner).players
 
     @property
-    def twice(self) -> bool:
+    def second_order(self) -> bool:
         """Whether the inner solver differentiates the risk twice."""
-        return bool(getattr(inner_solver(self.inner), "twice", False))
+        return bool(getattr(inner_solver(self.inner), "second_order", False))
 
     def init(self, ctx: Context) -> dict[str, Any]:
         """Begin the inner solver here."""

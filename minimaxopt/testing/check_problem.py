@@ -17,7 +17,7 @@ from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.loop.callbacks import Evaluate
 from minimaxopt.loop.solve import solve
 from minimaxopt.plugins.problem import Problem
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 from minimaxopt.testing.check_solver import contents_of, result_of
 
 _OWN = ("steps", "callbacks", "progress", "resume")
@@ -81,7 +81,7 @@ def _check_settings(problem: Problem) -> None:
 def _check_evaluation(problem: Problem) -> None:
     players: tuple[Player, ...] = ("u", "v")
     try:
-        ctx = Context(problem.game, movers=(), data=problem.data)
+        ctx = Context(problem.game, players=(), data=problem.data)
         ctx.batch = ctx.source.take()
         if ctx.responding:
             answer, risk = ctx.respond()
@@ -101,7 +101,7 @@ def _check_evaluation(problem: Problem) -> None:
 
 
 def _check_metrics(problem: Problem) -> None:
-    ctx = Context(problem.game, movers=())
+    ctx = Context(problem.game, players=())
     u, v = ctx.functional.players(ctx.buffers)
     for _, leaf in [*leaves_with_names(u), *leaves_with_names(v)]:
         if isinstance(leaf, torch.nn.Module):

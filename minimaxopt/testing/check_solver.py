@@ -24,7 +24,7 @@ from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.loop.callbacks import Checkpoint
 from minimaxopt.loop.solve import solve
 from minimaxopt.results.solution import Solution, Status
-from minimaxopt.solvers import Context
+from minimaxopt.solvers.context import Context
 
 _STEPS = 20
 
@@ -32,10 +32,10 @@ _STEPS = 20
 def check_solver(solver: Any, *, optimizer: OptimizerFactory | None = None) -> None:
     """Run a solver through the contract and raise where it breaks it.
 
-    It has to be a frozen dataclass with a kebab-case ``name``, ``movers``, ``init`` and ``step``; to record the risk
-    as a 0-d tensor; to move its movers and nobody else; to leave the given game alone; to repeat itself under a seed;
+    It has to be a frozen dataclass with a kebab-case ``name``, ``players``, ``init`` and ``step``; to record the risk
+    as a 0-d tensor; to move its players and nobody else; to leave the given game alone; to repeat itself under a seed;
     to continue from a checkpoint to the bit; to stay, and to look, inside the players' domains; to play modules with
-    batch statistics and dropout; to say by ``twice`` if it differentiates the risk twice; and to play with, or to
+    batch statistics and dropout; to say by ``second_order`` if it differentiates the risk twice; and to play with, or to
     refuse, a follower that responds. What it decides is not judged.
 
     Args:
@@ -96,11 +96,11 @@ def _fail(solver: Any, sentence: str, cause: BaseException | None = None) -> NoR
 
 
 def _check_form(solver: Any) -> None:
-    name, movers = getattr(solver, "name", None), getattr(solver, "movers", None)
+    name, players = getattr(solver, "name", None), getattr(solver, "players", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         _fail(solver, f"its name is {name!r}; give a class variable 'name' in kebab-case, such as 'my-solver'")
-    if movers not in (("u",), ("v",), ("u", "v")):
-        _fail(solver, f"its movers are {movers!r}; give ('u', 'v'), ('u',) or ('v',)")
+    if players not in (("u",), ("v",), ("u", "v")):
+        _fail(solver, f"its players are {players!r}; give ('u', 'v'), ('u',) or ('v',)")
     for method in ("init", "step"):
         if not callable(getattr(solver, method, None)):
             _fail(solver, f"has no method {method!r}")
@@ -190,7 +190,7 @@ class _Play:
 
 def _check_record(play: _Play) -> None:
     solver = play.solver
-    ctx = Context(_nested(), movers=solver.movers, u_optimizer=play.optimizer, v_optimizer=play.optimizer)
+    ctx = Context(_nested(), players=solver.players, u_optimizer=play.optimizer, v_optimizer=play.optimizer)
     try:
         ctx.batch = ctx.source.take()
         made: Any = solver.step(ctx, solver.init(ctx))
@@ -222,10 +222,10 @@ def _check_moves(play: _Play) -> None:
     players: tuple[Player, ...] = ("u", "v")
     for player in players:
         moved = ended[player] != before[player]
-        if moved and player not in play.solver.movers:
-            _fail(play.solver, f"moved {player}, which is not among its movers {play.solver.movers!r}")
-        if not moved and player in play.solver.movers:
-            _fail(play.solver, f"did not move {player}, though it is among its movers")
+        if moved and player not in play.solver.players:
+            _fail(play.solver, f"moved {player}, which is not among its players {play.solver.players!r}")
+        if not moved and player in play.solver.players:
+            _fail(play.solver, f"did not move {player}, though it is among its players")
 
 
 def _check_seed(play: _Play) -> None:
@@ -281,7 +281,7 @@ def _check_modules(play: _Play) -> None:
         _fail(play.solver, f"did not come through {_STEPS} steps with modules: {solution.message}")
     if contents_of(game) != before:
         _fail(play.solver, "changed the modules that it was given, or their buffers")
-    for player in play.solver.movers:
+    for player in play.solver.players:
         module: nn.Module = solution.u if player == "u" else solution.v
         counted = int(dict(module.named_buffers())["1.num_batches_tracked"])
         if counted != _STEPS:
@@ -293,7 +293,7 @@ def _check_modules(play: _Play) -> None:
 
 
 def _check_twice(play: _Play) -> None:
-    if getattr(play.solver, "twice", False):
+    if getattr(play.solver, "second_order", False):
         return
     try:
         play("a risk that can be differentiated once only", _once(), steps=2)
@@ -301,7 +301,7 @@ def _check_twice(play: _Play) -> None:
         if isinstance(error.__cause__, RiskError):
             _fail(
                 play.solver,
-                "differentiates the risk twice and does not say so; set twice = True, for unsuitable risks to "
+                "differentiates the risk twice and does not say so; set second_order = True, for unsuitable risks to "
                 "be refused before the first step",
                 error.__cause__,
             )

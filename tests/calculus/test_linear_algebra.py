@@ -92,7 +92,7 @@ def test_small_spectra_are_exact(n: int, seed: int) -> None:
     matrix = Matrix(symmetric(n, seed))
     pair = smallest_eigenvalue(matrix, split(torch.zeros(n, dtype=torch.float64)))
     values = np.linalg.eigvalsh(matrix.values)
-    assert pair.how == "exact"
+    assert pair.accuracy == "exact"
     assert pair.value == pytest.approx(values[0], abs=EXACT)
     assert pair.scale == pytest.approx(np.abs(values).max(), rel=EXACT)
     x = joined(pair.vector).numpy()
@@ -105,7 +105,7 @@ def test_lanczos_agrees_with_arpack(n: int, shift: float) -> None:
     matrix = Matrix(symmetric(n, n) + shift * np.eye(n))
     pair = smallest_eigenvalue(matrix, split(torch.zeros(n, dtype=torch.float64)), precision=1e-8)
     referee = eigsh(LinearOperator((n, n), matvec=lambda x: matrix.values @ x), 1, which="SA")[0][0]
-    assert pair.how == "estimate"
+    assert pair.accuracy == "estimate"
     assert pair.value == pytest.approx(referee, abs=1e-6)
     assert pair.value >= referee - EXACT  # a Rayleigh quotient is never below
     assert pair.products == matrix.products

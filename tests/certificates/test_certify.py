@@ -38,10 +38,10 @@ def test_worst_and_best_approach_the_closed_forms_from_the_right_sides() -> None
     """At (1, 0.5): max_v f = 5/2 u^2 = 2.5 and min_u f = -5/2 v^2 = -0.625."""
     found = certify(Game(saddle, *zeros()), (scalar(1.0), scalar(0.5)), restarts=2)
     assert found.risk.value == pytest.approx(0.5 + 1 - 0.125)
-    assert found.worst.how == "lower bound"
+    assert found.worst.accuracy == "lower bound"
     assert found.worst.value <= 2.5 + 1e-12
     assert found.worst.value == pytest.approx(2.5, abs=1e-6)
-    assert found.best.how == "upper bound"
+    assert found.best.accuracy == "upper bound"
     assert found.best.value >= -0.625 - 1e-12
     assert found.best.value == pytest.approx(-0.625, abs=1e-6)
     assert found.gap.value == pytest.approx(3.125, abs=1e-5)
@@ -119,17 +119,17 @@ def test_the_sandwich_is_given_only_where_both_responses_are_exact() -> None:
     point = scalar(1.0), scalar(0.5)
     found = certify(Game(saddle, *point), point, restarts=1, exact=exact)
     assert found.sandwich == pytest.approx((-0.625, 2.5))
-    assert (found.worst.how, found.best.how, found.gap.how) == ("exact", "exact", "exact")
+    assert (found.worst.accuracy, found.best.accuracy, found.gap.accuracy) == ("exact", "exact", "exact")
     assert "max min f" in str(found)
     half = certify(Game(saddle, *point), point, restarts=1, exact={"v": exact["v"]})
     assert half.sandwich is None
-    assert (half.worst.how, half.best.how, half.gap.how) == ("exact", "upper bound", "lower bound")
+    assert (half.worst.accuracy, half.best.accuracy, half.gap.accuracy) == ("exact", "upper bound", "lower bound")
 
 
 def test_an_exact_response_that_is_none_is_found_out() -> None:
     point = scalar(1.0), scalar(0.5)
     found = certify(Game(saddle, *point), point, restarts=1, exact={"v": lambda u: 0 * u, "u": lambda v: -2 * v})
-    assert found.worst.how == "lower bound"
+    assert found.worst.accuracy == "lower bound"
     assert "the exact response given is worse" in found.worst.note
     assert found.sandwich is None
 
@@ -204,7 +204,7 @@ def test_networks_are_certified_on_held_out_data() -> None:
     mode = solution.u.training
     options: dict[str, Any] = {"restarts": 2, "steps": 200, "v_optimizer": partial(torch.optim.Adam, lr=0.02)}
     found = certify(game, solution, held, fit_data=train, **options)
-    assert found.risk.how == "estimate"
+    assert found.risk.accuracy == "estimate"
     values = [
         float(attack_risk(solution.u.eval(), solution.v.eval(), (x, y)).detach())
         for x, y in [held.at(i) for i in range(3)]

@@ -120,8 +120,8 @@ def test_a_follower_with_a_risk_of_its_own_counts_for_the_worst_case_and_not_for
     other = Game(lambda u, v: saddle(u, v) + 10, scalar(0.0), scalar(0.0))
     exact = {"v": lambda u: 0 * u, "u": lambda v: 0 * v}
     found = judged(followers={"other": other}, exact=exact)
-    assert (found.worst.value, found.worst.how, found.worst.note) == (10.0, "lower bound", "other")
-    assert (found.gap.value, found.gap.how, found.gap.note) == (0.0, "exact", "without other")
+    assert (found.worst.value, found.worst.accuracy, found.worst.note) == (10.0, "lower bound", "other")
+    assert (found.gap.value, found.gap.accuracy, found.gap.note) == (0.0, "exact", "without other")
     assert found.sandwich == (0.0, 0.0)
     same = judged(followers={"same": scalar(1.0), "function": lambda risk, u: u - 2})
     assert (same.worst.value, same.gap.note) == (0.0, "")

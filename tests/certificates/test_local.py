@@ -205,7 +205,7 @@ def test_large_games_are_classified_without_a_matrix() -> None:
         return local(quadratic(np.diag(a), B, -np.diag(c)), np.zeros(700), np.zeros(600))
 
     assert game(a, c).kind == "local Nash"
-    assert game(a, c).eigenvalues["u"].how == "estimate"
+    assert game(a, c).eigenvalues["u"].accuracy == "estimate"
     odd = a.copy()
     odd[17] = -0.1
     schur = np.linalg.eigvalsh(np.diag(odd) + B @ np.diag(1 / c) @ B.T)[0]

@@ -62,7 +62,7 @@ torch.autograd.grad(game.f(game.u, game.v, *(data or ())), held)
 before = peak()
 found = certify(game, (game.u, game.v), data, restarts=1, steps=3)
 vectors = (peak() - before) / (4 * n)
-how = {name: quantity.how for name, quantity in found.eigenvalues.items()}
+how = {name: quantity.accuracy for name, quantity in found.eigenvalues.items()}
 print(json.dumps({"n": n, "vectors": vectors, "kind": found.kind, "cost": found.cost, "how": how}))
 """
 

@@ -121,7 +121,7 @@ def test_many_dimensions_are_counted_by_probes() -> None:
     x, slope = np.zeros(n), np.zeros(n)
     x[:100], slope[:100] = 1.0, -1.0
     tangent = Tangent(on(Box(-1, 1)), flat(x), flat(slope), TOLERANCE)
-    assert tangent.constraint.how == "estimate"
+    assert tangent.constraint.accuracy == "estimate"
     assert tangent.constraint.free == pytest.approx(200)  # exact for a diagonal Jacobian
     assert "about 200 of 300" in str(tangent.constraint)
 

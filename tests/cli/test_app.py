@@ -357,7 +357,7 @@ def test_the_module_and_the_script_run(site):
     site.install("games", PLUGIN)
     environment = {"PATH": "", "PYTHONPATH": str(site.root / "games"), "MINIMAXOPT_LOAD_PLUGINS": "games"}
     script = Path(sys.executable).with_name("minimaxopt")
-    starts = [[sys.executable, "-m", "minimaxopt.cli"], *([[str(script)]] if script.exists() else [])]
+    starts = [[sys.executable, "-m", "minimaxopt.cli.app"], *([[str(script)]] if script.exists() else [])]
     for start in starts:
         done = subprocess.run([*start, "problems"], capture_output=True, text=True, env=environment, check=False)
         assert (done.returncode, done.stderr) == (0, "")

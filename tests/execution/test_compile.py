@@ -43,6 +43,8 @@ from minimaxopt.execution.cuda_graph import (
 from minimaxopt.execution.inductor_backend import DrawError, take_out
 from minimaxopt.game.random_streams import replay
 from minimaxopt.game.trees import leaves_with_names, rebuilt, shell_of
+from minimaxopt.solvers import SOLVERS as BUILT_IN
+from minimaxopt.solvers.context import SupportsCompile
 from tests.trainings import Attacker, Classifier, risk
 
 ROUNDING = 1e-10
@@ -244,7 +246,9 @@ def refused(match: str, game: Game | None = None, solver: Any = None, **settings
 
 @pytest.mark.parametrize("solver", [Extragradient(), Lookahead(), "unrolled"])
 def test_other_solvers_are_refused(solver: Any) -> None:
-    refused("compile: .* has no compiled form; use one of 'sensitivity', .*, or leave compile out", solver=solver)
+    refused(
+        "compile: .* declares no derivatives, and so has no compiled form; use one that does, such as", solver=solver
+    )
 
 
 @pytest.mark.parametrize("setting", ["split", "projected"])
@@ -384,7 +388,7 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
     recorder = Rehearsal()
 
     def prepare(ctx: Context, solver: Any) -> None:
-        ctx.captured = CapturedStep(recorder)
+        ctx.step_form = CapturedStep(recorder)
 
     monkeypatch.setattr("minimaxopt.loop.solve.prepare", prepare)
     monkeypatch.setattr("minimaxopt.loop.solve.rehearse", lambda ctx, solver: None)
@@ -444,19 +448,29 @@ def context(**settings: Any) -> Context:
 
 
 def test_optimizers_schedules_weights_and_fresh_batches_that_a_graph_cannot_repeat() -> None:
-    refuse_settings(context(), SimultaneousGDA())
-    refuse_settings(context(u_optimizer=partial(torch.optim.Adam, capturable=True)), Sensitivity(gamma="sigma"))
-    refuse_settings(context(ascent_batches="fresh"), AlternatingGDA())
+    def check(ctx: Context, solver: Any) -> None:
+        refuse_settings(ctx, solver.derivatives(responding=False))
+
+    check(context(), SimultaneousGDA())
+    check(context(u_optimizer=partial(torch.optim.Adam, capturable=True)), Sensitivity(gamma="sigma"))
+    check(context(ascent_batches="fresh"), AlternatingGDA())
     schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=2)
     for match, ctx, solver in (
         ("u_optimizer: Adam counts its steps .*capturable=True", context(u_optimizer=torch.optim.Adam), None),
         ("v_optimizer: Adagrad counts its steps", context(v_optimizer=torch.optim.Adagrad), None),
         ("v_scheduler: a CUDA graph keeps the learning rate", context(v_scheduler=schedule), None),
-        ("gamma: a CUDA graph keeps the weight", context(), Sensitivity(gamma=lambda step: 1.0)),
+        ("gamma: a CUDA graph keeps its value", context(), Sensitivity(gamma=lambda step: 1.0)),
         ("ascent_batches: .* give 'same'", context(ascent_batches="fresh"), AlternatingGDA(ascent_steps=2)),
     ):
         with pytest.raises(ArgumentError, match=match):
-            refuse_settings(ctx, solver or SimultaneousGDA())
+            check(ctx, solver or SimultaneousGDA())
+
+
+def test_who_declares_derivatives() -> None:
+    compiled = {name for name, solver in BUILT_IN.items() if isinstance(solver(), SupportsCompile)}
+    assert compiled == {"sensitivity", "alternating-gda", "simultaneous-gda", "descent", "ascent"}
+    assert Sensitivity(alternate=True).derivatives(responding=False).wanted == (("v",), None)
+    assert Sensitivity(gamma=0, alternate=True).derivatives(responding=True).wanted == (("u", "v"),)
 
 
 def test_batches_elsewhere_are_refused() -> None:
@@ -534,7 +548,7 @@ class Waits(TorchDispatchMode):
 def waits(solver: Any, steps: int) -> int:
     """Return how often ``steps`` steps within one block wait."""
     game = networks()
-    settings: dict[str, Any] = {"data": samples(), "movers": solver.movers}
+    settings: dict[str, Any] = {"data": samples(), "players": solver.players}
     ctx = Context(game, **settings)
     state = solver.init(ctx)
     state, _ = ctx.advance(solver, state)  # the optimizer's first step makes its moments
@@ -568,7 +582,7 @@ class Peeking:
     """A solver that takes the risk to the host at each step."""
 
     name = "peeking"
-    movers = ("u", "v")
+    players = ("u", "v")
 
     def init(self, ctx: Context) -> None: ...
 

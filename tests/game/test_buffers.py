@@ -129,7 +129,7 @@ def test_a_response_sees_the_leader_detached_and_comes_back_detached() -> None:
         z = torch.zeros(3, requires_grad=True)
         return {"z": z * 2, "parts": [z + 1]}
 
-    ctx = Context(Game(lambda u, v, b: shifted(u, v["z"] + v["parts"][0], b), net, respond), movers=("u",), data=DATA)
+    ctx = Context(Game(lambda u, v, b: shifted(u, v["z"] + v["parts"][0], b), net, respond), players=("u",), data=DATA)
     ctx.batch = ctx.source.take()
     answer, risk = ctx.respond()
     assert seen == [False]
@@ -192,7 +192,7 @@ def masks_of(solver: Any, *, steps: int, seed: int = 0, ascent_batches: Any = "s
         seed=seed,
         u_optimizer=SGD,
         v_optimizer=SGD,
-        movers=solver.movers,
+        players=solver.players,
         ascent_batches=ascent_batches,
     )
     state = solver.init(ctx)

@@ -337,7 +337,7 @@ def test_a_solver_may_report_now_and_then() -> None:
 
     class Sparse:
         name = "sparse"
-        movers = ("u",)
+        players = ("u",)
 
         def init(self, ctx: Context) -> dict[str, Any]:
             return {"made": 0, "sum": torch.zeros(())}

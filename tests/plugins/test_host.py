@@ -41,7 +41,7 @@ SOLVER = '''
         patience: float = 1.0
         names: list[str] = field(default_factory=lambda: ["a"])
         name: ClassVar[str] = "lazy"
-        movers: ClassVar[tuple[str, ...]] = ("u", "v")
+        players: ClassVar[tuple[str, ...]] = ("u", "v")
         def init(self, ctx): return None
         def step(self, ctx, state): return None, {}
 
@@ -149,7 +149,9 @@ def test_corrupt_metadata_hide_no_other_plugin(site):
 
 OPTION = "def build({}) -> object: return None\n@hookimpl\ndef register_problems(register):\n    register('p', build)"
 HEAD = "from typing import Annotated\nfrom dataclasses import dataclass\nfrom minimaxopt import hookimpl\n"
-CLASS = "class S:\n    name = 's'; movers = ('u',)\n    def init(self, ctx): ...\n    def step(self, ctx, state): ...\n"
+CLASS = (
+    "class S:\n    name = 's'; players = ('u',)\n    def init(self, ctx): ...\n    def step(self, ctx, state): ...\n"
+)
 REGISTER = "@hookimpl\ndef register_solvers(register):\n    register('s', S)"
 BAD_REGISTRATIONS = {
     "option without type": (HEAD + OPTION.format("eta=0.1"), "option 'eta' has no type"),
@@ -174,7 +176,7 @@ BAD_REGISTRATIONS = {
     "solver not frozen": (HEAD + "@dataclass\n" + CLASS + REGISTER, "S is no frozen dataclass"),
     "solver without step": (
         HEAD + "@dataclass(frozen=True)\n" + CLASS.replace("def step", "def stop") + REGISTER,
-        "S has no step; a solver has name, movers, init",
+        "S has no step; a solver has name, players, init",
     ),
     "setting without default": (
         HEAD + "@dataclass(frozen=True)\n" + CLASS + "    rate: float\n" + REGISTER,

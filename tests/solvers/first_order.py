@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from minimaxopt.game.random_streams import stream
-from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.best_response import BestResponse
-from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
 from minimaxopt.solvers.gda import AlternatingGDA, SimultaneousGDA, TwoTimescale
 from minimaxopt.solvers.kbeam import KBeam
 from minimaxopt.solvers.momentum import NegativeMomentum

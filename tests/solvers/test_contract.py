@@ -73,7 +73,9 @@ def test_restore_brings_back_parameters_and_moments_but_not_rates(moments: bool)
     assert values(ctx) == then
     assert ctx.rates() == {"u": 0.1 * 0.25, "v": 0.1}
     states = [
-        float(ctx.movers[p].optimizer.state[t]["step"]) for p in ("u", "v") for t in ctx.movers[p].tensors.values()
+        float(ctx.optimizers[p].optimizer.state[t]["step"])
+        for p in ("u", "v")
+        for t in ctx.optimizers[p].tensors.values()
     ]
     assert states == ([1.0, 1.0] if moments else [2.0, 2.0])
     ctx.advance(solver, None)
@@ -87,7 +89,7 @@ def test_a_snapshot_is_not_changed_by_later_steps() -> None:
     ctx.advance(SimultaneousGDA(), None)
     assert empty.moments["u"] == [{}]
     ctx.restore(empty)
-    assert not ctx.movers["u"].optimizer.state
+    assert not ctx.optimizers["u"].optimizer.state
     assert values(ctx) == ([1.0, -2.0], [0.5])
 
 
@@ -96,7 +98,7 @@ class Extragradient:
     """A solver from outside, written with displacements and snapshots alone."""
 
     name: ClassVar[str] = "their-extragradient"
-    movers: ClassVar[tuple[str, ...]] = ("u", "v")
+    players: ClassVar[tuple[str, ...]] = ("u", "v")
 
     def init(self, ctx: Context) -> int:
         return 0

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from minimaxopt import AlternatingGDA, Box, Context, Game, SimultaneousGDA, solve
-from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.best_response import BestResponse
-from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
 from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.momentum import NegativeMomentum
 from minimaxopt.solvers.smoothed import SmoothedGDA
@@ -140,7 +139,7 @@ def test_how_often_the_moments_advance(solver: Any, counts: list[int]) -> None:
     state, found = solver.init(ctx), []
     for _ in counts:
         state, _ = ctx.advance(solver, state)
-        found.append([int(next(iter(m.optimizer.state.values()))["step"]) for m in ctx.movers.values()])
+        found.append([int(next(iter(m.optimizer.state.values()))["step"]) for m in ctx.optimizers.values()])
     assert found == [[n, n] for n in counts]
 
 

@@ -18,9 +18,8 @@ import torch
 
 from minimaxopt import Checkpoint, Context, SimultaneousGDA, Status
 from minimaxopt.results import storage
-from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.best_response import BestResponse
-from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
 from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.kbeam import KBeam
 from minimaxopt.solvers.momentum import NegativeMomentum
@@ -109,13 +108,13 @@ def test_a_step_leaves_the_state_before_it_alone(case: str) -> None:
     ctx = Context(network_game(), data=batches(), u_optimizer=adam, v_optimizer=adam)
     state = solver.init(ctx)
     for _ in range(5):
-        held, captured = copy.deepcopy(state), ctx.capture()
+        held, captured = copy.deepcopy(state), ctx.state_dict()
         after, _ = ctx.advance(solver, state)
         made = [t.detach().clone() for player in ctx.point for t in player.values()]
-        ctx.reinstate(captured)
+        ctx.load_state_dict(captured)
         again, _ = ctx.advance(solver, held)
         assert all(torch.equal(a, t) for a, t in zip(made, [t for p in ctx.point for t in p.values()], strict=True))
-        ctx.reinstate(captured)
+        ctx.load_state_dict(captured)
         state = ctx.advance(solver, state)[0]
         assert all(torch.equal(a, t) for a, t in zip(made, [t for p in ctx.point for t in p.values()], strict=True))
         assert _plain(state) == _plain(after) == _plain(again)

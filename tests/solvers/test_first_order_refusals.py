@@ -9,9 +9,8 @@ import torch
 
 from minimaxopt import Game, SimultaneousGDA, solve
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers.anchored import AnchoredExtragradient
 from minimaxopt.solvers.best_response import BestResponse
-from minimaxopt.solvers.extragradient import Extragradient, Optimistic, PastExtragradient
+from minimaxopt.solvers.extragradient import AnchoredExtragradient, Extragradient, Optimistic, PastExtragradient
 from minimaxopt.solvers.gda import TwoTimescale
 from minimaxopt.solvers.kbeam import KBeam
 from minimaxopt.solvers.momentum import NegativeMomentum

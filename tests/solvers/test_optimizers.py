@@ -128,7 +128,7 @@ def test_an_optimizer_may_write_into_its_gradients(name: str, writing: str) -> N
 def test_what_the_optimizer_writes_would_be_noticed() -> None:
     """The same with the gradients themselves given away."""
     ctx, solver = Context(quadratic(), u_optimizer=WRITING["nesterov"], v_optimizer=PLAIN), PastExtragradient()
-    ctx.movers["u"].writes = False
+    ctx.optimizers["u"].writes = False
     state, _ = ctx.advance(solver, solver.init(ctx))
     kept = Context(quadratic(), u_optimizer=WRITING["nesterov"], v_optimizer=PLAIN)
     held, _ = kept.advance(solver, solver.init(kept))
@@ -154,6 +154,6 @@ def test_only_who_may_write_gets_copies(factory: Any, writes: bool) -> None:
     weights = torch.tensor([0.25, 0.75])
     ctx = Context(Game(lambda u, v: u @ v, weights, weights.clone()), u_optimizer=factory, v_optimizer=factory)
     given = {"value": torch.ones(2)}
-    ctx.movers["u"].give(given)
+    ctx.optimizers["u"].set_gradients(given)
     assert (ctx.point.u["value"].grad is given["value"]) is not writes
     assert torch.equal(ctx.point.u["value"].grad, given["value"])  # type: ignore[arg-type] - just given

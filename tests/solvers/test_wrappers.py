@@ -37,7 +37,7 @@ def test_what_lookahead_does_to_moments(moments: Any, fresh: bool) -> None:
     state = solver.init(ctx)
     for _ in range(3):
         state, _ = ctx.advance(solver, state)
-    assert all(bool(m.optimizer.state) is not fresh for m in ctx.movers.values())
+    assert all(bool(m.optimizer.state) is not fresh for m in ctx.optimizers.values())
 
 
 def test_averages_of_a_cycle_converge_as_one_over_the_steps() -> None:
@@ -65,6 +65,6 @@ def test_wrappers_suit_whom_their_inner_solver_suits(wrapper: Any) -> None:
     assert run(game, wrapper("descent"), 0.1, 8).steps == 8
     alone = Game(lambda u, v: u.square(), torch.tensor(1.0), None)
     assert run(alone, wrapper("descent"), 0.1, 8).u.item() > 0
-    assert wrapper("sensitivity").twice
-    assert not wrapper("descent").twice
-    assert wrapper("descent").movers == ("u",)
+    assert wrapper("sensitivity").second_order
+    assert not wrapper("descent").second_order
+    assert wrapper("descent").players == ("u",)

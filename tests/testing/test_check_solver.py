@@ -22,7 +22,7 @@ class Theirs:
     """A solver from outside that keeps the contract: optimistic steps, with a counter in its state."""
 
     name: ClassVar[str] = "their-solver"
-    movers: ClassVar[tuple[str, ...]] = ("u", "v")
+    players: ClassVar[tuple[str, ...]] = ("u", "v")
 
     def init(self, ctx: Any) -> Any:
         if ctx.responding:
@@ -33,7 +33,7 @@ class Theirs:
         here = ctx.gradients()
         now = {"u": here.u, "v": here.v}
         before = now if state["before"] is None else state["before"]
-        for player in self.movers:
+        for player in self.players:
             ctx.apply(player, {n: 2 * g - before[player][n] for n, g in now[player].items()})
         return {"count": state["count"] + 1, "before": now}, {"risk": here.risk}
 
@@ -69,9 +69,9 @@ def test_what_is_no_solver_is_refused() -> None:
 
     @dataclass(frozen=True)
     class Third(Theirs):
-        movers: ClassVar[tuple[str, ...]] = ("u", "w")
+        players: ClassVar[tuple[str, ...]] = ("u", "w")
 
-    refused(Third, r"its movers are \('u', 'w'\)")
+    refused(Third, r"its players are \('u', 'w'\)")
 
     @dataclass(frozen=True)
     class Unready(Theirs):
@@ -80,7 +80,7 @@ def test_what_is_no_solver_is_refused() -> None:
     refused(Unready, "has no method 'init'")
 
     class Soft:
-        name, movers = "soft", ("u", "v")
+        name, players = "soft", ("u", "v")
         init, step = Theirs.init, Theirs.step
 
     refused(Soft(), "is no frozen dataclass")
@@ -88,7 +88,7 @@ def test_what_is_no_solver_is_refused() -> None:
     @dataclass
     class Thawed:
         name: ClassVar[str] = "thawed"
-        movers: ClassVar[tuple[str, ...]] = ("u", "v")
+        players: ClassVar[tuple[str, ...]] = ("u", "v")
         init: ClassVar[Any] = Theirs.init
         step: ClassVar[Any] = Theirs.step
 
@@ -165,7 +165,7 @@ class Idle(Theirs):
 
 @dataclass(frozen=True)
 class Trespassing(Theirs):
-    movers: ClassVar[tuple[str, ...]] = ("u",)
+    players: ClassVar[tuple[str, ...]] = ("u",)
 
     def step(self, ctx: Any, state: Any) -> Any:
         here = ctx.gradients()
@@ -294,7 +294,7 @@ class Secretive(Theirs):
 
 @dataclass(frozen=True)
 class Overt(Secretive):
-    twice: ClassVar[bool] = True
+    second_order: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -322,8 +322,8 @@ BREACHES = [
     (Raising, "failed on its first step: KeyError: 'gamma'"),
     (Uncounted, "counts no gradient evaluation"),
     (Meddling, "changed the players that it was given"),
-    (Idle, "did not move v, though it is among its movers"),
-    (Trespassing, r"moved v, which is not among its movers \('u',\)"),
+    (Idle, "did not move v, though it is among its players"),
+    (Trespassing, r"moved v, which is not among its players \('u',\)"),
     (Exploding, "did not come through 20 steps of a well-behaved quadratic"),
     (Dicing, "does not repeat itself under one seed"),
     (Shuffling, "continued from a checkpoint it differs in u, v, risk; .*seeded by ctx.seed"),

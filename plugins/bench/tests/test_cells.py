@@ -98,7 +98,7 @@ class Particular:
     """Plays nothing."""
 
     name: ClassVar[str] = "particular"
-    movers: ClassVar[tuple[str, ...]] = ("u", "v")
+    players: ClassVar[tuple[str, ...]] = ("u", "v")
 
     def init(self, ctx: Any) -> None:
         raise ArgumentError("game: is not to its taste; give another")

@@ -77,7 +77,7 @@ def play(known: KnownGame, solver: str, variant: Mapping[str, Any], rate: Rate, 
         ['divergence', 'cycle', 'minimax']
     """
     chosen = SOLVERS[solver](**variant)
-    ctx = Context(known.start(seed), movers=chosen.movers, seed=seed, **optimizers(solver, rate))
+    ctx = Context(known.start(seed), players=chosen.players, seed=seed, **optimizers(solver, rate))
     with preserve_rng_state(ctx.devices):
         return _Watch(known, ctx, settings).follow(chosen)
 

@@ -367,7 +367,7 @@ def with_room(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``minimaxopt study ...`` where no file can grow beyond a size: a write fails just as on a full disk."""
     script = (
         "import resource, sys\n"
-        "from minimaxopt.cli import main\n"
+        "from minimaxopt.cli.app import main\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
         f"sys.argv = ['minimaxopt', 'study', *{list(arguments)!r}]\n"
         "main()\n"

@@ -26,7 +26,7 @@ LATEST = 0.3  # seconds that a kill waits at most after its turn has come
 
 def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
     """The command in a process group of its own, so that the kill takes the workers too."""
-    command = [sys.executable, "-m", "minimaxopt.cli", "study", "run", "--profile", "tiny.toml", "--out", name]
+    command = [sys.executable, "-m", "minimaxopt.cli.app", "study", "run", "--profile", "tiny.toml", "--out", name]
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 

@@ -1,5 +1,0 @@
-"""``python -m minimaxopt.cli``."""
-
-from minimaxopt.cli.app import main
-
-main()

@@ -1,0 +1,1 @@
+"""Golden numbers: what moving and renaming code must not change."""
