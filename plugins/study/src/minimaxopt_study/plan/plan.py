@@ -29,7 +29,8 @@ from minimaxopt_study.plan.task import Graph, Task, canonical
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from minimaxopt_study.profiles.profile import Modern, Profile, Section
+    from minimaxopt_study.profiles.profile import Profile
+    from minimaxopt_study.profiles.sections import Modern, Section
 
 
 @dataclass(frozen=True)

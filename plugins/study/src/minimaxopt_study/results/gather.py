@@ -153,7 +153,7 @@ def _attacked(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, int
         values = done[key]["values"]
         evaluation = RobustnessEvaluation.from_dict(values["evaluation"])
         auto = plan.autoattacks.get(place)
-        if auto in done:
+        if auto is not None and auto in done:
             other = RobustnessEvaluation.from_dict(done[auto]["values"]["evaluation"])
             evaluation = replace(evaluation, autoattack=other.autoattack, settings=evaluation.settings | other.settings)
         found[place] = Attacked(evaluation, masking_flags([evaluation], sweep=EtaSweep.from_dict(values["sweep"])))

@@ -172,7 +172,7 @@ class _Run:
         """Note how a task ended."""
         task = outcome.job
         del self.started[task.key]
-        ending, detail = ("failed", outcome.error) if outcome.error is not None else outcome.result
+        ending, detail = ("failed", str(outcome.error)) if outcome.error is not None else outcome.result
         if ending == "full":
             raise DiskFullError(str(detail))
         if ending == "done":

@@ -58,7 +58,7 @@ def prepare(functions: Mapping[str, str], store: ResultStore, images: Mapping[st
 
     @cache
     def open_images() -> Any:
-        opened = opener(**arguments)
+        opened: Any = opener(**arguments)
         return opened.to(place) if hasattr(opened, "to") else opened
 
     def compute_one(task: Task) -> Answer:

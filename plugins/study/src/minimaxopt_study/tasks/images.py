@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from minimaxopt_study.profiles.profile import Data
+    from minimaxopt_study.profiles.sections import Data
 
 BOUNDS = (-1.0, 1.0)  # pixels, throughout the study
 OPENER = f"{__name__}:open_images"

@@ -52,7 +52,7 @@ def training_figure(results: Results) -> dict[str, Any]:
 
 def games_figure(results: Results) -> dict[str, Any]:
     """Return the data of Figures 2 and 5: test error of the pair (u_i, v_i) over each game, from several random starts."""
-    curves = [
+    curves: list[dict[str, Any]] = [
         {"name": name, "seed": seed, "start": start, "step": list(curve["step"]), "error": list(curve["pair"])}
         for (name, seed, start), curve in sorted(results.pair_curves.items())
         if curve.get("step")
