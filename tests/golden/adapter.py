@@ -47,7 +47,7 @@ class _Study:
         "cells": (f"{_S}.tables:cells", f"{_S}.results.tables:cells"),
         "evidence": (f"{_S}.evidence:evidence", f"{_S}.results.evidence:evidence"),
         "judge": (f"{_S}.judgement:judge", f"{_S}.results.verdicts:judge"),
-        "modern_lines": (f"{_S}.beyond:lines", f"{_S}.results.modern_worst_case:lines"),
+        "modern_lines": (f"{_S}.beyond:lines", f"{_S}.results.modern_worst_case:worst_cases"),
         "modern_json": (f"{_S}.beyond:as_json", f"{_S}.results.modern_worst_case:as_json"),
     }
 

@@ -106,8 +106,8 @@ def _content(path: Path) -> dict[str, Any]:
             raise ValueError("its data, versions or runs are not what a study writes")
     except (OSError, ValueError, AttributeError) as error:
         raise StoreError(
-            f"dir: {path} cannot be read ({error}); delete this one file and run the study into the folder again: what is "
-            "stored there is found"
+            f"dir: {path} cannot be read ({error}); delete this one file and run the study into the folder again: "
+            "what is stored there is used again"
         ) from error
     return content
 

@@ -39,7 +39,7 @@ def test_effects_are_differences_seed_by_seed(made_up: Make) -> None:
         for at, row in base.rows.items()
     }
     effects = {(e.quantity, e.eta): e for e in choices._effects(profile, "a choice", base, replace(base, rows=rows))}
-    assert len(effects) == 2 * len(choices.quantities(profile))
+    assert len(effects) == 2 * len(choices.compared_cells(profile))
     effect = effects["No defense, FGSM-curr", 0.2]
     assert effect.difference == pytest.approx(0.012)
     assert effect.standard_error == pytest.approx(0.002 / 3**0.5)

@@ -1,4 +1,4 @@
-"""The study on CIFAR-10, on made-up images in its format: tables 6 to 10, figures 4 and 5, and what is said of the data."""
+"""The study on CIFAR-10, on made-up images in its format: tables 6 to 10, figures 4 and 5, notes on the data."""
 
 from __future__ import annotations
 

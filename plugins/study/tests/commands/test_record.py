@@ -119,7 +119,7 @@ def test_seeds_are_added(studies: Path, tmp_path: Path) -> None:
 
 
 def of_older_code(study: Path, where: Path) -> Path:
-    """A copy of a study as the code from before versions would have left it: named by hashes that took in the sources."""
+    """Copy a study as code from before versions left it: named by hashes that took in the sources."""
     shutil.copytree(study, where)
     content = json.loads((where / "run.json").read_text())
     del content["versions"]
@@ -266,7 +266,8 @@ def test_settings_that_act_on_no_result_do_not_matter(studies: Path, tmp_path: P
         ),
         (
             {"rounds": 4, "eta": [0.3], "lwa": {"steps": 9, "rate": 0.5}},
-            "differs in eta ([0.4] there, [0.3] here), rounds (3 there, 4 here), lwa.steps (3 there, 9 here) and 1 more, and",
+            "differs in eta ([0.4] there, [0.3] here), rounds (3 there, 4 here), lwa.steps (3 there, 9 here) and 1 "
+            "more, and",
         ),
     ],
 )

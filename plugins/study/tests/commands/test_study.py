@@ -104,7 +104,7 @@ def test_status_and_report(finished: Path) -> None:
 def test_a_report_outlives_a_version(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
-    assert "a run would compute anew" not in invoke("status", str(out)).output
+    assert "a run would compute it anew" not in invoke("status", str(out)).output
     content = json.loads((out / "run.json").read_text())
     before = (out / "tables" / "table3.json").read_bytes()
     versions = {"0": dict.fromkeys(KINDS, 7)}
@@ -119,7 +119,7 @@ def test_a_report_outlives_a_version(finished: Path, tmp_path: Path) -> None:
     told = json.loads(invoke("status", str(out), "--json").output)
     assert told["outdated"] == {kind: [[7], KINDS[kind].version] for kind in KINDS}
     assert all(not kind["left"] for kind in told["kinds"].values())
-    assert "lwa: in version 7 here, 0 today; a run would compute anew" in invoke("status", str(out)).output
+    assert "lwa: stored in version 7, now 0; a run would compute it anew" in invoke("status", str(out)).output
 
 
 def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(finished: Path, tmp_path: Path) -> None:

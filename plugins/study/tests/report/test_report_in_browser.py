@@ -154,7 +154,8 @@ def test_a_phone_shows_the_report(made_up: Make, tmp_path: Path, seeds: tuple[in
 
 def test_the_measurements_see_a_bad_page(tmp_path: Path) -> None:
     page = (
-        "<!doctype html><body style='margin: 0'><div style='width: 900px'>wide</div><img src='data:image/png;base64,AAAA'>"
+        "<!doctype html><body style='margin: 0'><div style='width: 900px'>wide</div><img "
+        "src='data:image/png;base64,AAAA'>"
         "<img src='/missing.png'><div class='scroll' style='overflow: auto'><p style='width: 700px'>inside</p></div>"
         "<script>throw new Error('a fault')</script>"
     )

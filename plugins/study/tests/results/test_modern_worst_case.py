@@ -63,7 +63,7 @@ def results(made_up: Make) -> Results:
 
 
 def test_each_row_has_its_three_worst_cases(results: Results) -> None:
-    found = {(line.row, line.eta): line for line in beyond.lines(results)}
+    found = {(line.row, line.eta): line for line in beyond.worst_cases(results)}
     assert [row for row, eta in found if eta == 0.2] == list(in_tables(3))
     line = found[MINIMAX_GRAD, 0.2]
     # Its row has no worst above AttNet's in Tables 4 and 5, and the made-up results are the paper's.
@@ -75,10 +75,10 @@ def test_each_row_has_its_three_worst_cases(results: Results) -> None:
 
 
 def test_intervals_are_wilsons_and_those_of_several_seeds_a_spread(results: Results) -> None:
-    line = next(line for line in beyond.lines(results) if line.row == MINIMAX_GRAD)
+    line = next(line for line in beyond.worst_cases(results) if line.row == MINIMAX_GRAD)
     assert line.worst.interval == pytest.approx((0.502, 0.691), abs=1e-3)
     assert line.columns["AutoAttack"].as_json()["images"] == 50
-    several = beyond.Measured({0: wrong(20), 1: wrong(40)})
+    several = beyond.ErrorRate({0: wrong(20), 1: wrong(40)})
     assert several.interval is None
     assert several.as_json() == {
         "mean": 0.3,
@@ -91,7 +91,7 @@ def test_intervals_are_wilsons_and_those_of_several_seeds_a_spread(results: Resu
 
 
 def test_flags_are_told_with_what_they_mean(results: Results) -> None:
-    content = modern_page(beyond.lines(results), results)
+    content = modern_page(beyond.worst_cases(results), results)
     raised = {(flag["row"], flag["name"]) for flag in content["flags"]}
     assert (MINIMAX_GRAD, "fgsm-pgd-gap") in raised
     assert (LWA, "not-reaching-one") not in raised
@@ -104,16 +104,16 @@ def test_flags_are_told_with_what_they_mean(results: Results) -> None:
 
 def test_an_error_that_falls_as_eta_grows_is_told(made_up: Make) -> None:
     printed = made_up(eta=(0.06, 0.07, 0.08), experiment=paper.CIFAR10)
-    told = beyond.falling(printed)
+    told = beyond.falling_rows(printed)
     assert any("0.599 of Adv FGSM3 at η = 0.06 and on 0.423 at η = 0.07" in line for line in told)
     assert any("0.423 of Adv FGSM3 at η = 0.07 and on 0.338 at η = 0.08" in line for line in told)
     assert not any("No defense" in line for line in told)
     few = replace(printed, test_images=10)
-    assert beyond.falling(few) == []
+    assert beyond.falling_rows(few) == []
 
 
 def test_columns_stand_beside_every_table(results: Results) -> None:
-    tables = {table["number"]: table for table in table_page(results, build(results), beyond.lines(results))}
+    tables = {table["number"]: table for table in table_page(results, build(results), beyond.worst_cases(results))}
     assert [row["name"] for row in tables[1]["modern"][0]["rows"]] == [NO_DEFENSE]
     assert [row["name"] for row in tables[2]["modern"][0]["rows"]] == [adv(1)]
     for number in (3, 4, 5):
@@ -139,7 +139,7 @@ def test_the_picture_has_a_mark_for_each_number(results: Results) -> None:
 
 
 def test_json_has_all_of_it(results: Results) -> None:
-    content = json.loads(json.dumps(beyond.as_json(beyond.lines(results))))
+    content = json.loads(json.dumps(beyond.as_json(beyond.worst_cases(results))))
     row = content["eta"]["0.4"][MINIMAX_GRAD]
     assert row["attacks of today"]["worst"]["mean"] == 0.6
     assert [flag["name"] for flag in row["flags"]["0"]] == [

@@ -74,8 +74,8 @@ def test_a_record_is_small_and_says_how_it_was_made(record: Path) -> None:
 def quotable(record: Path) -> set[float]:
     """What a page may quote: cells, ends of games, settings and the claims' thresholds.
 
-    Margins, curves, pixels and the matrix are left out: they are so many that some number of three decimals would nearly
-    always be among them.
+    Margins, curves, pixels and the matrix are left out: they are so many that some number of three decimals would
+    nearly always be among them.
     """
     parts = [json.loads(path.read_text()) for path in record.glob("tables/table*.json")]
     if (record / "tables" / "modern.json").is_file():

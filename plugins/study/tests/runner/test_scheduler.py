@@ -208,7 +208,8 @@ SCRIPT = """
 import io, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background hands down that it is ignored
+# A suite that runs in the background hands down that interrupts are ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from toy_tasks import FUNCTIONS, chain, run_graph
 from minimaxopt_study.runner.progress import Lines
 from rich.console import Console

@@ -1,7 +1,8 @@
 """Ablations: how much the settings matter that the paper leaves open, or that a small study changes.
 
-Each choice is one change of a profile's settings, everything else as it is. A variant is run with the same seeds into the
-same store, so that only what depends on the changed setting is computed, and is compared with the base seed by seed.
+Each choice is one change of a profile's settings, everything else as it is. A variant is run with the same seeds into
+the same store, so that only what depends on the changed setting is computed, and is compared with the base seed by
+seed.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def named(text: str) -> tuple[Choice, ...]:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class ComparedCell:
     """A cell of the tables whose error is compared."""
 
     kind: int
@@ -106,16 +107,16 @@ class Quantity:
         return f"{self.row}, {self.column}"
 
 
-def quantities(profile: Profile) -> tuple[Quantity, ...]:
+def compared_cells(profile: Profile) -> tuple[ComparedCell, ...]:
     """Return the cells that are compared."""
     return (
-        Quantity(3, NO_DEFENSE, "No attack"),
-        Quantity(3, NO_DEFENSE, "FGSM-curr"),
-        Quantity(4, NO_DEFENSE, "AttNet-curr"),
-        Quantity(3, adv(profile.rounds), "FGSM-curr"),
-        Quantity(3, MINIMAX_GRAD, "worst"),
-        Quantity(5, MINIMAX, "worst"),
-        Quantity(5, ALTERNATING, "worst"),
+        ComparedCell(3, NO_DEFENSE, "No attack"),
+        ComparedCell(3, NO_DEFENSE, "FGSM-curr"),
+        ComparedCell(4, NO_DEFENSE, "AttNet-curr"),
+        ComparedCell(3, adv(profile.rounds), "FGSM-curr"),
+        ComparedCell(3, MINIMAX_GRAD, "worst"),
+        ComparedCell(5, MINIMAX, "worst"),
+        ComparedCell(5, ALTERNATING, "worst"),
     )
 
 
@@ -160,14 +161,16 @@ def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Seque
     profile = profile.model_copy(update={"modern": None})  # which the quantities do not look at
     variants = {BASE: profile} | {choice.name: choice.applied(profile) for choice in chosen}
     only = [name for name in choices_on(profile.experiment) if name.startswith("table")]
-    found: dict[str, Results] = {}
+    results: dict[str, Results] = {}
     for name, variant in variants.items():
         if name != BASE:
-            reporter.noted(f"choice: {name}")
+            reporter.note(f"choice: {name}")
         run_study(variant, folder, reporter, only=only, **options)
         study = open_study(folder)
-        found[name] = gather(study.plan, study.store, variant)
-    effects = [effect for name in list(variants)[1:] for effect in _effects(profile, name, found[BASE], found[name])]
+        results[name] = gather(study.plan, study.store, variant)
+    effects = [
+        effect for name in list(variants)[1:] for effect in _effects(profile, name, results[BASE], results[name])
+    ]
     write_json(folder / "choices.json", _as_json(profile, folder, chosen, effects))
     write_atomically(folder / "choices.md", markdown(profile, chosen, effects).encode())
     return effects
@@ -176,17 +179,17 @@ def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Seque
 def _effects(profile: Profile, name: str, base: Results, changed: Results) -> Iterator[Effect]:
     built = [tables.build(results) for results in (base, changed)]
     for eta in profile.eta:
-        for quantity in quantities(profile):
-            one, other = (
+        for quantity in compared_cells(profile):
+            without, changed_by_seed = (
                 table[quantity.kind]["eta"][f"{eta:g}"][quantity.row][quantity.column].by_seed for table in built
             )
-            both = sorted(one.keys() & other.keys())
+            both = sorted(without.keys() & changed_by_seed.keys())
             if not both:
                 continue
-            differences = [other[seed] - one[seed] for seed in both]
+            differences = [changed_by_seed[seed] - without[seed] for seed in both]
             error = stdev(differences) / sqrt(len(both)) if len(both) > 1 else None
-            yield Effect(name, quantity.name, eta, fmean(one[s] for s in both), fmean(other[s] for s in both),
-                         fmean(differences), error, len(both))  # fmt: skip
+            before, after = (fmean(values[seed] for seed in both) for values in (without, changed_by_seed))
+            yield Effect(name, quantity.name, eta, before, after, fmean(differences), error, len(both))
 
 
 def _as_json(profile: Profile, folder: Path, chosen: Sequence[Choice], effects: Sequence[Effect]) -> dict[str, Any]:
@@ -211,13 +214,13 @@ def _as_json(profile: Profile, folder: Path, chosen: Sequence[Choice], effects: 
 
 def markdown(profile: Profile, chosen: Sequence[Choice], effects: Sequence[Effect]) -> str:
     """Return the effects as Markdown: a table for each eta, a row for each choice."""
-    names = [quantity.name for quantity in quantities(profile)]
+    names = [quantity.name for quantity in compared_cells(profile)]
     seeds = len(profile.seeds)
     lines = [
         f"# How much the choices matter: {profile.experiment.title}, profile {profile.name}", "",
-        f"Test errors, mean over {seeds} {'seed' if seeds == 1 else 'seeds'}: the base, then what each change adds, seed by "
-        "seed, with the standard error of that mean over seeds. Bold: more than two standard errors. Other training runs "
-        "differ, and with many cells some exceed two standard errors by chance.", "",
+        f"Test errors, mean over {seeds} {'seed' if seeds == 1 else 'seeds'}: the base, then what each change adds, "
+        "seed by seed, with the standard error of that mean over seeds. Bold: more than two standard errors. Other "
+        "training runs differ, and with many cells some exceed two standard errors by chance.", "",
     ]  # fmt: skip
     for eta in profile.eta:
         at = {(effect.choice, effect.quantity): effect for effect in effects if effect.eta == eta}

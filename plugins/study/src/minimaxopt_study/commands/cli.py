@@ -35,8 +35,8 @@ def run(
     profile: Annotated[
         str,
         typer.Option(
-            help="Packaged profile, or path of a TOML file. Several are separated by commas, and each gets a folder of its "
-            "name."
+            help="Packaged profile, or path of a TOML file. Several are separated by commas; each gets a folder of "
+            "its name."
         ),
     ] = "quick",
     data_dir: Annotated[
@@ -72,8 +72,8 @@ def run(
     names = selection.parse(only, [one.experiment for one in profiles]) if only is not None else ()
     if data_dir is not None and not data_dir.is_dir():
         raise ArgumentError(
-            f"data-dir: {data_dir} is not a folder; give the one that holds the data set's files, or an empty one for the "
-            "download"
+            f"data-dir: {data_dir} is not a folder; give the one that holds the data set's files, or an empty one for "
+            "the download"
         )
     usable_device(device)
     console = Console()

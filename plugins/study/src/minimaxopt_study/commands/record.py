@@ -1,7 +1,7 @@
 """Records of studies: copies without weights, for readers.
 
-A record grows: it may be made anew while the study runs, and seeds that were run later or elsewhere are added to it. From
-a record the report is written as from the study itself, and a run in a copy of it computes only what it lacks.
+A record grows: it may be made anew while the study runs, and seeds that were run later or elsewhere are added to it.
+From a record the report is written as from the study itself, and a run in a copy of it computes only what it lacks.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def record(folder: Path, dest: Path) -> Record:
         dest: a new or empty folder, or a record of a study that differs at most in its seeds.
 
     Raises:
-        ArgumentError: ``dest`` is the study itself, holds something else, or holds a study of other settings, other images
-            or, for one of the seeds, other versions of the tasks; it is left as it is.
+        ArgumentError: ``dest`` is the study itself, holds something else, or holds a study of other settings, other
+            images or, for one of the seeds, other versions of the tasks; it is left as it is.
         StoreError: a study is damaged or of another version, a run is active in ``dest``, or there is no room.
     """
     source = open_study(folder)
@@ -96,8 +96,8 @@ def merge(record: Study, study: Study) -> Study:
     if faults:
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise ArgumentError(
-            f"dest: {record.folder} records a study that differs in {', '.join(faults[:SHOWN])}{more}, and {study.folder} "
-            "cannot be added to it; choose another folder"
+            f"dest: {record.folder} records a study that differs in {', '.join(faults[:SHOWN])}{more}, and "
+            f"{study.folder} cannot be added to it; choose another folder"
         )
     for seed in study.profile.seeds:
         _same_versions(record, study, seed)
@@ -120,8 +120,8 @@ def _same_versions(record: Study, study: Study, seed: int) -> None:
     there, here = record.versions.get(seed, {}), study.versions.get(seed, {})
     kinds = [kind for kind in dict.fromkeys((*there, *here)) if there.get(kind) != here.get(kind)]
     raise ArgumentError(
-        f"dest: {record.folder} records seed {seed} in other versions of {', '.join(kinds[:SHOWN])}; choose another folder, "
-        "or record a study of new seeds alone (--seeds)"
+        f"dest: {record.folder} records seed {seed} in other versions of {', '.join(kinds[:SHOWN])}; choose another "
+        "folder, or record a study of new seeds alone (--seeds)"
     )
 
 

@@ -45,12 +45,14 @@ def run_study(
     Args:
         profile: what is to be done.
         folder: where; a folder that holds results already is continued.
-        reporter: is told how it goes on.
+        reporter: is told how the run proceeds.
         workers: processes of one thread each.
         data_dir: folder of the data set's files; by default the profile's own images.
-        only: tables and figures, by the names in ``select.choices``: nothing is computed but what they need. Empty: all.
+        only: tables and figures, by the names in ``select.choices``: nothing is computed but what they need. Empty:
+            all.
         allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
-        device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on elsewhere.
+        device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on
+            elsewhere.
 
     Raises:
         DataError, ArgumentError: the images or a name cannot be used; nothing has been written then.
@@ -69,44 +71,46 @@ def run_study(
     graph = wanted(plan, profile, only) if only else plan.graph
     with study.store.lock():
         if before is not None and (line := _changes(before, study)):
-            reporter.noted(line)
+            reporter.note(line)
         study.save()
-        noted = _RunNote(study, workers, tuple(only))
+        entry = _RunEntry(study, workers, tuple(only))
         try:
             summary = compute(graph, study.store, FUNCTIONS, reporter, workers=workers, images=opening,
                               checkpoint_every=profile.checkpoint_every, only=only, device=device)  # fmt: skip
         except BaseException:
             with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
-                noted.append(None)
+                entry.append(None)
             raise
-        noted.append(len(summary.computed))
+        entry.append(len(summary.computed))
         _write_failures(folder, summary)
         write_report(study, without=summary.damaged)
     return summary
 
 
 def _without_autoattack(profile: Profile, reporter: Reporter) -> Profile:
-    """Return the profile without AutoAttack where its package is not installed, and say so before the run, not in hours."""
+    """Return the profile without AutoAttack where its package is not installed, and say so before the run."""
     modern = profile.modern
     if modern is None or not modern.autoattack_images or autoattack_available():
         return profile
-    reporter.noted(
-        "AutoAttack is left out, since torchattacks is not installed; install minimaxopt-adversarial[autoattack] and run "
-        "again, and only that is added"
+    reporter.note(
+        "AutoAttack is left out, since torchattacks is not installed; install minimaxopt-adversarial[autoattack] and "
+        "run again, and only that is added"
     )
     return profile.model_copy(update={"modern": modern.model_copy(update={"autoattack_images": 0})})
 
 
 def _changes(before: Study, after: Study) -> str:
     """Return a line on what differs from the folder's last run, so that nobody mixes two studies unawares."""
-    found = [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in differences(before.profile, after.profile)]
+    changes = [
+        f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in differences(before.profile, after.profile)
+    ]
     if before.data["fingerprint"] != after.data["fingerprint"]:
-        found.insert(0, f"images {before.data['name']} -> {after.data['name']}")
-    if not found:
+        changes.insert(0, f"images {before.data['name']} -> {after.data['name']}")
+    if not changes:
         return ""
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
     return (
-        f"settings changed since the last run in {after.folder}: {', '.join(found[:SHOWN])}{more}; "
+        f"settings changed since the last run in {after.folder}: {', '.join(changes[:SHOWN])}{more}; "
         "only what depends on them is computed anew"
     )
 
@@ -116,7 +120,7 @@ def _shown(value: Any) -> str:
 
 
 @dataclass
-class _RunNote:
+class _RunEntry:
     """The entry that a run adds to run.json when it ends."""
 
     study: Study

@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """Tasks of one kind: how many are done, run now and are left, the seconds that the done ones took, and about how many
-    seconds of computing the others still take (None: nothing is measured yet).
+    """Progress of one kind of task.
+
+    Args:
+        done, running, left: numbers of tasks.
+        seconds: spent on those that are done.
+        seconds_left: about how many seconds of computing the others still take; None before anything was measured.
     """
 
     done: int
@@ -62,8 +66,8 @@ class Status:
         only: the tables and figures that it was restricted to.
         finish: when it will about be done, in local time.
         recorded: whether it is a record, which has no weights and is not going on: what it lacks was not recorded.
-        outdated: kinds of task that are here in another version than today's, so that a run would compute them anew: the
-            versions here and today's.
+        outdated: kinds of task that are here in another version than today's, so that a run would compute them anew:
+            the versions here and today's.
     """
 
     kinds: Mapping[str, Kind]

@@ -78,7 +78,7 @@ CIFAR10 = Experiment(
     ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     {"fig4": 4, "fig5": 5, "samples": None, "matrix": None},
 )  # fmt: skip
-EXPERIMENTS: dict[str, Experiment] = {found.data: found for found in (MNIST, CIFAR10)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.data: experiment for experiment in (MNIST, CIFAR10)}
 
 
 @cache

@@ -131,8 +131,7 @@ class _Builder:
             self._panel(eta, seed, undefended, attacks, games)
 
     def _games_at(self, eta: float, seed: int) -> tuple[str, ...]:
-        # Tables 4 and 5 have no row of Maximin-AttNet: it is only in the figures, and only at their etas. Figure 3 is of
-        # one seed.
+        # Tables 4 and 5 have no row of Maximin-AttNet: it is only in the figures, at their etas. Figure 3 shows one seed.
         drawn = eta == self.profile.games_eta or (eta == self.profile.samples_eta and seed == self.profile.seeds[0])
         return (MINIMAX, ALTERNATING, MAXIMIN) if drawn else (MINIMAX, ALTERNATING)
 
@@ -196,7 +195,8 @@ class _Builder:
         self.panels[seed] = self._add(
             "panel", f"samples of each attack, eta {eta:g}, seed {seed}", seed,
             (("classifier", undefended), ("FGSM1", attacks[0][1]), ("FGSM-last", attacks[-1][1]), *games.items()),
-            eta=self.profile.radius(eta), samples=self.profile.figures.samples, iterations=self.profile.figures.iterations,
+            eta=self.profile.radius(eta), samples=self.profile.figures.samples,
+            iterations=self.profile.figures.iterations,
         )  # fmt: skip
 
     def _curve(self) -> dict[str, Any]:

@@ -80,8 +80,8 @@ def _keys(plan: Plan, profile: Profile, name: str) -> Iterator[str]:
     if name == samples:
         return iter(plan.panels.values())
     rows = _rows(profile)[name]
-    found = [plan.evaluations] if name == "matrix" else [plan.evaluations, plan.strong, plan.autoattacks]
-    return (key for keys in found for (defence, _, _), key in keys.items() if defence in rows)
+    keys_of_rows = [plan.evaluations] if name == "matrix" else [plan.evaluations, plan.strong, plan.autoattacks]
+    return (key for keys in keys_of_rows for (defence, _, _), key in keys.items() if defence in rows)
 
 
 def _rows(profile: Profile) -> dict[str, tuple[str, ...]]:

@@ -1,9 +1,9 @@
 """Tasks and their graph: what is computed, from which parents, and under which key its result is stored.
 
-The name (``key``) is a hash of everything that determines the result: the kind of task and its version, its settings, the
-keys of the tasks that it builds on, the images and the seed. So a changed setting renames, and thereby recomputes, exactly
-the tasks that depend on it. The sources are not hashed: code may be moved and rewritten as long as no number changes, and
-where one does, its kind of task is given another version.
+The name (``key``) is a hash of everything that determines the result: the kind of task and its version, its settings,
+the keys of the tasks that it builds on, the images and the seed. So a changed setting renames, and thereby recomputes,
+exactly the tasks that depend on it. The sources are not hashed: code may be moved and rewritten as long as no number
+changes, and where one does, its kind of task is given another version.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ class Graph:
 
     def lineages(self) -> dict[str, frozenset[str]]:
         """Return for each task its own key and those of all that it builds on."""
-        found: dict[str, frozenset[str]] = {}
+        lineages: dict[str, frozenset[str]] = {}
         for task in self:
-            found[task.key] = frozenset((task.key,)).union(*(found[parent] for _, parent in task.parents))
-        return found
+            lineages[task.key] = frozenset((task.key,)).union(*(lineages[parent] for _, parent in task.parents))
+        return lineages
 
     def urgency(self) -> dict[str, float]:
         """Return the weight of the heaviest chain that starts at each task; starting there first ends a run soonest."""

@@ -55,7 +55,8 @@ class Profile(Section):
     eta: tuple[Rate, ...]
     eta_reading: Literal["pixels", "unit interval"] = Field(
         default="pixels",
-        description="eta in the unit of the pixels in [-1, 1], as printed, or of pixels in [0, 1], which is twice as much",
+        description="eta in the unit of the pixels in [-1, 1], as printed, or of pixels in [0, 1], which is "
+        "twice as much",
     )
     rounds: Annotated[int, Field(ge=3)]
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
@@ -119,7 +120,8 @@ class Profile(Section):
             raise ValueError("eta: is not in increasing order; sort it")
         if self.radius(self.eta[-1]) >= PIXEL_RANGE:
             raise ValueError(
-                f"eta: {self.eta[-1]:g} ({self.eta_reading}) lets every pixel take any value; stay below the pixels' range"
+                f"eta: {self.eta[-1]:g} ({self.eta_reading}) lets every pixel take any value; stay below the pixels' "
+                "range"
             )
         for field in ("minimax_grad", "minimax_attnet", "alt_attnet", "maximin_attnet"):
             steps = getattr(self, field).steps

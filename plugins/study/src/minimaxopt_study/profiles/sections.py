@@ -191,5 +191,6 @@ class Modern(Section):
     sweep_steps: PositiveInt = Field(default=10, description="steps of PGD at each eta of that sweep")
     autoattack_images: Annotated[int, Field(ge=0)] = Field(
         default=200,
-        description="of the test images, the first so many meet AutoAttack; 0 for none. It needs the extra 'autoattack'",
+        description="of the test images, the first so many meet AutoAttack; 0 for none. It needs the extra "
+        "'autoattack'",
     )

@@ -42,7 +42,7 @@ class Side:
         label: what a person calls it, such as its folder.
         profile, data: what determines it, as in ``run.json``.
         code: for each kind of task its versions and the hashes of its sources.
-        results: what was found.
+        results: its results.
     """
 
     label: str
@@ -185,23 +185,23 @@ def _cells(results: Results, differ: bool) -> dict[_Place, Cell]:
     """Return all cells by table, eta, row and column."""
     last = f"FGSM{results.rounds}"
 
-    def named(name: str) -> str:
+    def common_name(name: str) -> str:
         return name.removesuffix(last) + "FGSM" + LAST if differ and name.endswith(last) else name
 
-    found: dict[_Place, Cell] = {}
+    cells: dict[_Place, Cell] = {}
     for kind, table in tables.build(results).items():
         which = results.experiment.printed(kind)
         for path, cell in tables.cells(table):
             match path:
                 case ("eta", eta, row, column):
-                    found[which, eta, named(row), named(column)] = cell
+                    cells[which, eta, common_name(row), common_name(column)] = cell
                 case ("values", "FGSM", eta):
-                    found[which, eta, table["rows"][0], "FGSM"] = cell
+                    cells[which, eta, table["rows"][0], "FGSM"] = cell
                 case ("clean by eta", eta):
-                    found[which, eta, table["rows"][0], "No attack"] = cell
+                    cells[which, eta, table["rows"][0], "No attack"] = cell
                 case _:
-                    found[which, "", NO_DEFENSE, "No attack"] = cell
-    return found
+                    cells[which, "", NO_DEFENSE, "No attack"] = cell
+    return cells
 
 
 def _verdicts(a: Side, b: Side) -> list[Verdicts]:
@@ -220,8 +220,8 @@ def _origins(a: Side, b: Side) -> list[tuple[str, str, str]]:
         {"images": _images(side)} | {f"code: {kind}": ", ".join(code) for kind, code in side.code.items()}
         for side in (a, b)
     )
-    found = ((name, ours.get(name, DASH), theirs.get(name, DASH)) for name in dict.fromkeys((*ours, *theirs)))
-    return [(name, one, other) for name, one, other in found if one != other]
+    pairs = ((name, ours.get(name, DASH), theirs.get(name, DASH)) for name in dict.fromkeys((*ours, *theirs)))
+    return [(name, in_a, in_b) for name, in_a, in_b in pairs if in_a != in_b]
 
 
 def _images(side: Side) -> str:

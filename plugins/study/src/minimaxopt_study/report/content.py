@@ -9,7 +9,7 @@ from minimaxopt_study.formatting import DASH, clock, listed, plural
 from minimaxopt_study.paper import printed as paper
 from minimaxopt_study.paper.names import ALTERNATING, ANOTHER, LWA, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
 from minimaxopt_study.results.margins import Verdict
-from minimaxopt_study.results.modern_worst_case import falling
+from minimaxopt_study.results.modern_worst_case import falling_rows
 from minimaxopt_study.results.tables import WORST, WORST_OF_ALL, Cell
 from minimaxopt_study.results.verdicts import Judgement, gate, gate_passed, in_words
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from minimaxopt_study.results.evidence import Evidence
     from minimaxopt_study.results.gather import Results
     from minimaxopt_study.results.margins import Margin
-    from minimaxopt_study.results.modern_worst_case import Line, Measured
+    from minimaxopt_study.results.modern_worst_case import ErrorRate, WorstCase
 
 
 def number(cell: Cell) -> str:
@@ -36,53 +36,53 @@ def number(cell: Cell) -> str:
 
 
 def tables(results: Results, built: Mapping[int, Mapping[str, Any]],
-           beside: Sequence[Line] = ()) -> list[dict[str, Any]]:  # fmt: skip
+           cases: Sequence[WorstCase] = ()) -> list[dict[str, Any]]:  # fmt: skip
     """Return all tables in blocks of one eta each, with the errors under the attacks of today on the same rows."""
     return [
         (_flat if kind < 3 else _blocks)(results, kind, built[kind])
-        | {"modern": _modern_blocks(results, kind, built[kind], beside)}
+        | {"modern": _modern_blocks(results, kind, built[kind], cases)}
         for kind in built
     ]
 
 
 def _modern_blocks(
-    results: Results, kind: int, table: Mapping[str, Any], beside: Sequence[Line]
+    results: Results, kind: int, table: Mapping[str, Any], cases: Sequence[WorstCase]
 ) -> list[dict[str, Any]]:
     """Return the columns of the attacks of today on the rows of a table, for each eta."""
     own = {1: (NO_DEFENSE,), 2: (adv(1),)}
     blocks: list[dict[str, Any]] = []
     for eta in results.eta:
         rows = own[kind] if kind < 3 else tuple(table["eta"][f"{eta:g}"])
-        found = sorted(
-            (line for line in beside if line.eta == eta and line.row in rows), key=lambda o: rows.index(o.row)
+        attacked = sorted(
+            (case for case in cases if case.eta == eta and case.row in rows), key=lambda o: rows.index(o.row)
         )
-        if found:
-            blocks.append({"eta": eta, **_modern_block(found)})
+        if attacked:
+            blocks.append({"eta": eta, **_modern_block(attacked)})
     return blocks
 
 
-def _modern_block(found: Sequence[Line]) -> dict[str, Any]:
+def _modern_block(cases: Sequence[WorstCase]) -> dict[str, Any]:
     columns = list(
-        dict.fromkeys(column for line in found for column in line.columns if column not in ("clean", "FGSM"))
+        dict.fromkeys(column for case in cases for column in case.columns if column not in ("clean", "FGSM"))
     )
-    images = {column: measured.as_json()["images"] for line in found for column, measured in line.columns.items()}
+    images = {column: measured.as_json()["images"] for case in cases for column, measured in case.columns.items()}
     return {
         "columns": [f"{column} ({images[column]:,})" for column in columns],
         "rows": [
             {
-                "name": line.row,
-                "cells": [_modern_cell(line.columns.get(column), worst=column == WORST) for column in columns],
+                "name": case.row,
+                "cells": [_modern_cell(case.columns.get(column), worst=column == WORST) for column in columns],
             }
-            for line in found
+            for case in cases
         ],
     }
 
 
-def _modern_cell(measured: Measured | None, *, worst: bool = False) -> dict[str, Any]:
+def _modern_cell(measured: ErrorRate | None, *, worst: bool = False) -> dict[str, Any]:
     return {"here": rate(measured), "interval": between(measured), "worst": worst}
 
 
-def rate(measured: Measured | None) -> str:
+def rate(measured: ErrorRate | None) -> str:
     """Return an error rate as it is printed, with the deviation over seeds if there are several."""
     if measured is None:
         return DASH
@@ -90,7 +90,7 @@ def rate(measured: Measured | None) -> str:
     return f"{content['mean']:.3f}" + (f" ± {content['std']:.3f}" if content["std"] is not None else "")
 
 
-def between(measured: Measured | None) -> str:
+def between(measured: ErrorRate | None) -> str:
     """Return the interval of one seed's error rate."""
     if measured is None or measured.interval is None:
         return ""
@@ -98,61 +98,61 @@ def between(measured: Measured | None) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def modern(beside: Sequence[Line], results: Results) -> dict[str, Any]:
+def modern(cases: Sequence[WorstCase], results: Results) -> dict[str, Any]:
     """Return each row's three worst errors with its flags, and the settings of the attacks."""
     settings: dict[str, str] = {}
-    for line in beside:
-        settings |= line.settings
+    for case in cases:
+        settings |= case.settings
     column = f"transfer from {ANOTHER}"
     if column in settings:
         settings[column] += ", where it is the undefended classifier, and Adv FGSM1 for the undefended itself"
     return {
         "blocks": [
-            {"eta": eta, "rows": [_worst_row(line) for line in beside if line.eta == eta]}
-            for eta in dict.fromkeys(line.eta for line in beside)
+            {"eta": eta, "rows": [_worst_row(case) for case in cases if case.eta == eta]}
+            for eta in dict.fromkeys(case.eta for case in cases)
         ],
         "settings": list(settings.items()),
-        "falling": falling(results),
+        "falling": falling_rows(results),
         "flags": [
-            {"row": line.row, "eta": line.eta, "name": flag.name, "sentence": flag.sentence,
-             "seed": seed if len(line.flags) > 1 else None}
-            for line in beside for seed, flags in line.flags.items() for flag in flags if flag.raised
+            {"row": case.row, "eta": case.eta, "name": flag.name, "sentence": flag.sentence,
+             "seed": seed if len(case.flags) > 1 else None}
+            for case in cases for seed, flags in case.flags.items() for flag in flags if flag.raised
         ],
     }  # fmt: skip
 
 
-def _worst_row(line: Line) -> dict[str, str]:
-    auto = line.columns.get("AutoAttack")
+def _worst_row(case: WorstCase) -> dict[str, str]:
+    auto = case.columns.get("AutoAttack")
     return {
-        "name": line.row,
-        "printed": DASH if line.printed is None else f"{line.printed:.3f}",
-        "here": DASH if line.here is None else f"{line.here:.3f}",
-        "today": rate(line.worst),
-        "interval": between(line.worst),
-        "gap": DASH if line.gap is None else f"{line.gap:+.3f}",
+        "name": case.row,
+        "printed": DASH if case.printed is None else f"{case.printed:.3f}",
+        "here": DASH if case.here is None else f"{case.here:.3f}",
+        "today": rate(case.worst),
+        "interval": between(case.worst),
+        "gap": DASH if case.gap is None else f"{case.gap:+.3f}",
         "auto": rate(auto) if auto is not None else "not run",
         "auto_interval": between(auto),
-        "flags": ", ".join(line.raised) or "none",
+        "flags": ", ".join(case.raised) or "none",
     }
 
 
-def _todays(beside: Sequence[Line], results: Results) -> list[str]:
+def _todays(cases: Sequence[WorstCase], results: Results) -> list[str]:
     """Return the sentences on the attacks of today."""
-    known = [line for line in beside if line.here is not None]
+    known = [case for case in cases if case.here is not None]
     if not known:
         return []
-    widest = max(known, key=lambda line: line.gap or 0.0)
-    best = [min((line for line in known if line.eta == eta), key=lambda line: line.worst.mean)
-            for eta in dict.fromkeys(line.eta for line in known)]  # fmt: skip
+    widest = max(known, key=lambda case: case.gap or 0.0)
+    best = [min((case for case in known if case.eta == eta), key=lambda case: case.worst.mean)
+            for eta in dict.fromkeys(case.eta for case in known)]  # fmt: skip
     images = widest.worst.as_json()["images"]
-    larger = sum((line.gap or 0.0) > 0 for line in known)
+    larger = sum((case.gap or 0.0) > 0 for case in known)
     return [
-        f"Under the attacks of today, on {images:,} test {results.experiment.many}, the worst error is larger than under the "
-        f"paper's attacks (on all {results.test_images:,}) on {larger} of {len(known)} rows; the "
+        f"Under the attacks of today, on {images:,} test {results.experiment.many}, the worst error is larger than "
+        f"under the paper's attacks (on all {results.test_images:,}) on {larger} of {len(known)} rows; the "
         f"widest gap is that of {widest.row} at η = {widest.eta:g}, from {widest.here:.3f} to "
         f"{widest.worst.mean:.3f}. The lowest worst error that remains is "
-        + ", ".join(f"{line.worst.mean:.3f} at η = {line.eta:g} ({line.row})" for line in best)
-        + f". Rows on which signs of masked gradients are raised: {sum(bool(line.raised) for line in known)}."
+        + ", ".join(f"{case.worst.mean:.3f} at η = {case.eta:g} ({case.row})" for case in best)
+        + f". Rows on which signs of masked gradients are raised: {sum(bool(case.raised) for case in known)}."
     ]
 
 
@@ -222,16 +222,16 @@ def claims(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
     """Return all claims with the numbers that decide them."""
     return [
         {
-            "name": found.claim.name,
-            "says": found.claim.says,
-            "test": found.claim.test,
-            "here": found.at_this_scale.value,
-            "seeds": found.over_seeds.value,
-            "paper": found.on_paper.value,
-            "because": found.because,
-            "conditions": [_condition(margin) for margin in found.margins],
+            "name": judgement.claim.name,
+            "says": judgement.claim.says,
+            "test": judgement.claim.test,
+            "here": judgement.at_this_scale.value,
+            "seeds": judgement.over_seeds.value,
+            "paper": judgement.on_paper.value,
+            "because": judgement.because,
+            "conditions": [_condition(margin) for margin in judgement.margins],
         }
-        for found in judgements
+        for judgement in judgements
     ]
 
 
@@ -246,7 +246,7 @@ def _condition(margin: Margin) -> dict[str, str]:
 
 
 def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgements: Sequence[Judgement],
-            found: Evidence, beside: Sequence[Line] = ()) -> list[str]:  # fmt: skip
+            evidence: Evidence, cases: Sequence[WorstCase] = ()) -> list[str]:  # fmt: skip
     """Return the report's first sentences."""
     seeds = len(profile.seeds)
     here = Counter(judgement.at_this_scale.value for judgement in judgements)
@@ -257,19 +257,21 @@ def summary(profile: Profile, data: Mapping[str, Any], results: Results, judgeme
     lines = [
         f"Profile {profile.name}: every defence of the paper's Tables {first} to {last}, trained on {data['train']:,} "
         f"{experiment.many} and attacked on {data['evaluated']:,} others, at η = {listed(profile.eta)} (pixels in "
-        f"{pixels}{_in_pixels(profile, data)}), {profile.rounds} rounds of cat and mouse, {seeds} {plural('seed', seeds)}.",
-        f"Of the paper's {len(judgements)} claims on {experiment.title}, at this scale {here['holds']} hold, {here['fails']} "
-        f"fail and {here['undecided']} are undecided. "
+        f"{pixels}{_in_pixels(profile, data)}), {profile.rounds} rounds of cat and mouse, {seeds} "
+        f"{plural('seed', seeds)}.",
+        f"Of the paper's {len(judgements)} claims on {experiment.title}, at this scale {here['holds']} hold, "
+        f"{here['fails']} fail and {here['undecided']} are undecided. "
         + (
             "Whether other seeds would say the same is undecided throughout: that takes three."
             if seeds < 3
-            else f"Over the {seeds} seeds {over['holds']} hold, {over['fails']} fail and {over['undecided']} are undecided."
+            else f"Over the {seeds} seeds {over['holds']} hold, {over['fails']} fail and {over['undecided']} are "
+            "undecided."
         ),
     ]
     if not data.get("verified", True):
         lines.append(unverified(data))
-    lines += _todays(beside, results)
-    lines.append(_learned(found))
+    lines += _todays(cases, results)
+    lines.append(_learned(evidence))
     missing = sum(1 for place in _expected(profile) if place not in results.rows)
     if missing:
         lines.append(f"The study is not complete: {missing} rows of results are missing, shown as {DASH}.")
@@ -299,23 +301,23 @@ def _levels(profile: Profile, data: Mapping[str, Any]) -> list[float]:
     return [round(profile.radius(eta) * data["unit"], 1) for eta in profile.eta] if "unit" in data else []
 
 
-def _learned(found: Evidence) -> str:
+def _learned(evidence: Evidence) -> str:
     """Return the sentence on whether anything may be concluded from the attack network."""
-    conditions = gate(found)
+    conditions = gate(evidence)
     if not all(condition.known for condition in conditions):
         return (
             "No attack network has met the undefended classifier at each η yet, so nothing is concluded: every claim "
             "about attack networks is undecided."
         )
-    if not gate_passed(found):
+    if not gate_passed(evidence):
         return (
-            "The attack network did not attack the undefended classifier well enough at each η, so nothing is concluded "
-            "from it: every claim about attack networks is undecided."
+            "The attack network did not attack the undefended classifier well enough at each η, so nothing is "
+            "concluded from it: every claim about attack networks is undecided."
         )
     narrow = [condition.says for condition in conditions if condition.verdict is not Verdict.HOLDS]
     return (
         f"The attack network learned to attack: at each η, against the undefended classifier, it "
-        f"{in_words(found.experiment)}. So its failures elsewhere mean something."
+        f"{in_words(evidence.experiment)}. So its failures elsewhere mean something."
         + (f" This is narrow, by less than two standard errors, in one respect: {'; '.join(narrow)}." if narrow else "")
     )
 
@@ -326,7 +328,7 @@ def _expected(profile: Profile) -> list[tuple[str, float, int]]:
 
 
 def attackers(results: Results) -> list[tuple[str, str, str, str]]:
-    """Return a row for each fresh attack network: its classifier, training error, test error, share of saturated outputs."""
+    """Return a row for each fresh attack network: its classifier, training and test error, saturated outputs."""
     rows: list[tuple[str, str, str, str]] = []
     for (defence, eta, seed), values in results.attackers.items():
         row = results.rows[defence, eta, seed]

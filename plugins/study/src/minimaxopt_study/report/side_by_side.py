@@ -68,11 +68,11 @@ def summary(comparison: Comparison) -> list[str]:
     if comparison.same:
         lines.append("The two do not differ in any number, verdict or setting.")
     lines.append(
-        f"Cells: of {len(comparison.pairs)}, {both} have a number in both studies; of these {differing} differ by more than "
-        "two standard errors of the difference. A cell's standard error is that of counting errors on the evaluated "
-        "images, or that of the mean over seeds where it is larger; the two studies count as independent. One seed does "
-        "not show how much another training would differ, and of cells that are truly alike one in twenty may differ so "
-        "by chance. A number that several tables print, such as FGSM-curr, counts in each."
+        f"Cells: of {len(comparison.pairs)}, {both} have a number in both studies; of these {differing} differ by "
+        "more than two standard errors of the difference. A cell's standard error is that of counting errors on the "
+        "evaluated images, or that of the mean over seeds where it is larger; the two studies count as independent. "
+        "One seed does not show how much another training would differ, and of cells that are truly alike one in "
+        "twenty may differ so by chance. A number that several tables print, such as FGSM-curr, counts in each."
     )
     lines.append(
         f"Verdicts: of {len(comparison.verdicts)} claims {len(changed)} have another verdict in B than in A"

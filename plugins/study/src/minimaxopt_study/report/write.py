@@ -11,15 +11,15 @@ import jinja2
 from minimaxopt.plugins import write_atomically, write_json
 from minimaxopt_study.formatting import abbreviated, clock
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.report import content as page
+from minimaxopt_study.report import content
 from minimaxopt_study.report.differences_from_paper import differences_from_paper, settings
 from minimaxopt_study.report.figures.curves_and_samples import Picture, figures_of
 from minimaxopt_study.report.figures.style import png
 from minimaxopt_study.report.figures.worst_case import draw_worst, worst_figure
-from minimaxopt_study.results import modern_worst_case as beyond
-from minimaxopt_study.results import tables
+from minimaxopt_study.results import modern_worst_case, tables
 from minimaxopt_study.results.evidence import evidence
 from minimaxopt_study.results.gather import gather
+from minimaxopt_study.results.modern_worst_case import worst_cases
 from minimaxopt_study.results.verdicts import judge
 
 if TYPE_CHECKING:
@@ -56,44 +56,44 @@ def write_results(study: Study, store: ResultStore, results: Results) -> Path:
         number = results.experiment.printed(kind)
         write_json(folder / "tables" / f"table{number}.json", tables.as_json(table))
     pictures = [_figure(folder, name, picture, results) for name, picture in figures_of(results.experiment).items()]
-    beside = beyond.lines(results)
+    cases = worst_cases(results)
     worst = None
-    if beside:
+    if cases:
         worst = _figure(folder, "worst", (worst_figure, draw_worst), results)
-        write_json(folder / "tables" / "modern.json", beyond.as_json(beside))
-    found = evidence(results, built)
-    judgements = judge(found)
+        write_json(folder / "tables" / "modern.json", modern_worst_case.as_json(cases))
+    numbers = evidence(results, built)
+    judgements = judge(numbers)
     write_json(folder / "claims.json", [judgement.as_json() for judgement in judgements])
     costs = [
         {"defence": defence, "eta": eta, "attack": attack, "steps": cost.steps, "seconds": round(cost.seconds, 2)}
         for (defence, eta, attack), cost in results.costs.items()
     ]
     write_json(folder / "costs.json", costs)
-    content = {
+    page = {
         "profile": profile,
         "data": data,
         "runs": study.runs,
         "experiment": profile.experiment,
         "source": paper.source(profile.experiment),
         "reference": paper.REFERENCE,
-        "summary": page.summary(profile, data, results, judgements, found, beside),
-        "claims": page.claims(judgements),
-        "tables": page.tables(results, built, beside),
-        "modern": page.modern(beside, results),
+        "summary": content.summary(profile, data, results, judgements, numbers, cases),
+        "claims": content.claims(judgements),
+        "tables": content.tables(results, built, cases),
+        "modern": content.modern(cases, results),
         "worst": worst,
         "figures": pictures,
-        "attackers": page.attackers(results),
+        "attackers": content.attackers(results),
         "smaller": differences_from_paper(profile, data),
         "settings": settings(profile),
-        "of_255": page.of_255(profile, data),
+        "of_255": content.of_255(profile, data),
         "clock": clock,
         **_spent(study.plan, store),
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    markdown = environment.from_string(_template("report.md.j2")).render(content)
+    markdown = environment.from_string(_template("report.md.j2")).render(page)
     write_atomically(folder / "report.md", markdown.encode())
     environment.autoescape = True
-    html = environment.from_string(_template("report.html.j2")).render(content)
+    html = environment.from_string(_template("report.html.j2")).render(page)
     path = folder / "report.html"
     write_atomically(path, html.encode())
     return path

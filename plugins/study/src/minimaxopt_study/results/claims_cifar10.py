@@ -1,8 +1,8 @@
 """The paper's claims on CIFAR-10, each as a predicate with a threshold.
 
 The paper sums its results on CIFAR-10 up in three sentences at the end of Sec. 4.4 and in the captions of its Tables 6
-to 10. Thresholds are those of the claims on MNIST where the words are the same; all were written before any run that they
-judge.
+to 10. Thresholds are those of the claims on MNIST where the words are the same; all were written before any run that
+they judge.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def _alike(e: Evidence) -> list[Margin]:
 def gate(e: Evidence) -> list[Margin]:
     """Return the conditions on the attack network, against the undefended classifier, before it proves anything.
 
-    On MNIST it must err half as often as FGSM and thrice as often as no attack. Here a classifier errs on a fifth of the
-    clean images anyway, so what counts is the error that an attack adds.
+    On MNIST it must err half as often as FGSM and thrice as often as no attack. Here a classifier errs on a fifth of
+    the clean images anyway, so what counts is the error that an attack adds.
     """
     margins: list[Margin] = []
     for eta in e.eta:
@@ -88,8 +88,8 @@ GATE_IN_WORDS = "adds more than half the error that FGSM adds, and more than 0.1
 CLAIMS: tuple[Claim, ...] = (
     Claim("undefended fails", "FGSM fools an undefended network (Table 6).",
           f"FGSM raises its error by more than {FAILS_BY} at each eta", undefended),
-    Claim("adversarial training helps", "Adversarial training significantly lowers the errors of the attack that it was "
-          "trained on (Table 7).", f"FGSM1 errs more than {RETURNS_BY} less on Adv FGSM1 than without defence", _helps),
+    Claim("adversarial training helps", "Adversarial training significantly lowers the errors of the attack that it "
+          "was trained on (Table 7).", f"FGSM1 errs more than {RETURNS_BY} less on Adv FGSM1 than without defence", _helps),
     Claim("helps less than on MNIST", "It does not lower them as far as on MNIST (Table 7).",
           f"Adv FGSM1's error on FGSM1 stays more than {CURED_WITHIN} above the undefended clean error, which it comes "
           "within on MNIST", _not_cured),
@@ -98,8 +98,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("AttNet attacks hardened", "AttNet can attack classifiers hardened against gradient-based attacks (Sec. 4.4, "
           "Table 9).", f"it adds more than {RETURNS_BY} to the error of the last round and of Minimax-Grad",
           _network_attacks, attnet=True),
-    Claim("FGSM attacks AttNet-hardened", "Gradient-based attacks are very effective against classifiers hardened against "
-          "AttNet, other than on MNIST (Sec. 4.4, Table 10).",
+    Claim("FGSM attacks AttNet-hardened", "Gradient-based attacks are very effective against classifiers hardened "
+          "against AttNet, other than on MNIST (Sec. 4.4, Table 10).",
           f"FGSM-curr errs on Minimax-AttNet and Alt-AttNet more than {MODERATELY:g} times as often as without defence",
           _gradient_attacks, attnet=True),
     Claim("alike", "Minimax-AttNet and Alt-AttNet perform similarly, other than on MNIST (Sec. 4.4, Table 10).",

@@ -174,7 +174,7 @@ def _lemma(e: Evidence) -> list[Margin]:
     worst = e.error(5, MINIMAX, "AttNet-curr", e.games_eta) if e.games_eta is not None else Quantity({})
     return [
         Margin(f"the attack that {MAXIMIN} ends with gains less on its own classifier than the strongest attack "
-               f"network e gains on {MINIMAX}", worst - e.final(MAXIMIN))
+               f"network found gains on {MINIMAX}", worst - e.final(MAXIMIN))
     ]  # fmt: skip
 
 
@@ -227,7 +227,7 @@ CLAIMS: tuple[Claim, ...] = (
           f"the final errors of the pairs differ by more than {DIFFERENT}", _different, attnet=True),
     Claim("order of values", "Minimax ends above alternating, alternating above maximin (Fig. 2).",
           "the final errors of the pairs are in this order", _order, attnet=True),
-    Claim("Lemma 1.5", "max min is at most min max (Lemma 1.5), as far as the e solutions show it.",
+    Claim("Lemma 1.5", "max min is at most min max (Lemma 1.5), as far as the found solutions show it.",
           "the final error of the maximin pair is below the strongest attack network's on Minimax-AttNet", _lemma,
           attnet=True),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Results from before kinds of task had versions, identified by what determines them.
 
-Their names are hashes that took in the sources. The key that the same result has today follows from what is written in it.
+Their names are hashes that took in the sources. The key that the same result has today follows from what is written in
+it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def open_store(folder: Path) -> ResultStore:
 
 
 def names_by_key(store: ResultStore) -> dict[str, str]:
-    """Return the name of each result from before versions, by the key that it has today; of two, the one finished last."""
+    """Return the names of results from before versions by the keys of today; of two, that finished last."""
     results: dict[str, dict[str, Any]] = {}
     for path in sorted(store.results.glob("*/result.json")):
         try:

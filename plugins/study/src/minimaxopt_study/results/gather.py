@@ -43,8 +43,8 @@ class Row:
     @property
     def chosen(self) -> str | None:
         """The attack network that errs most on training images: choosing on test images would be biased upward."""
-        found = {name: error for name, error in self.attnet_train.items() if name != TUNED}
-        return max(found, key=lambda name: found[name]) if found else None
+        errors = {name: error for name, error in self.attnet_train.items() if name != TUNED}
+        return max(errors, key=lambda name: errors[name]) if errors else None
 
     @property
     def attnet_curr(self) -> float | None:
@@ -114,8 +114,8 @@ class Results:
 def gather(plan: Plan, store: ResultStore, profile: Profile) -> Results:
     """Gather the results that are stored so far."""
     done = {task.key: store.result(task.key) for task in plan.graph if task.key in store}
-    found = {place: done[key]["values"] for place, key in plan.evaluations.items() if key in done}
-    rows = {place: _row(values) for place, values in found.items()}
+    evaluations = {place: done[key]["values"] for place, key in plan.evaluations.items() if key in done}
+    rows = {place: _row(values) for place, values in evaluations.items()}
     attackers = {
         place: done[dict(plan.graph[key].parents)[FRESH]]["values"]
         for place, key in plan.evaluations.items()
@@ -129,7 +129,7 @@ def gather(plan: Plan, store: ResultStore, profile: Profile) -> Results:
         seeds=profile.seeds,
         games_eta=profile.games_eta,
         samples_eta=profile.samples_eta,
-        test_images=max((int(values["images"]) for values in found.values()), default=0),
+        test_images=max((int(values["images"]) for values in evaluations.values()), default=0),
         curve_images=max(
             (done[key]["values"]["curve digits"] for key in plan.attnet_runs.values() if key in done), default=0
         ),
@@ -146,7 +146,7 @@ def gather(plan: Plan, store: ResultStore, profile: Profile) -> Results:
 
 def _attacked(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, int], Attacked]:
     """Return the stored results of the attacks of today, with the flags that follow from them."""
-    found: dict[tuple[str, float, int], Attacked] = {}
+    attacked: dict[tuple[str, float, int], Attacked] = {}
     for place, key in plan.strong.items():
         if key not in done:
             continue
@@ -154,10 +154,14 @@ def _attacked(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, int
         evaluation = RobustnessEvaluation.from_dict(values["evaluation"])
         auto = plan.autoattacks.get(place)
         if auto is not None and auto in done:
-            other = RobustnessEvaluation.from_dict(done[auto]["values"]["evaluation"])
-            evaluation = replace(evaluation, autoattack=other.autoattack, settings=evaluation.settings | other.settings)
-        found[place] = Attacked(evaluation, masking_flags([evaluation], sweep=EtaSweep.from_dict(values["sweep"])))
-    return found
+            auto_evaluation = RobustnessEvaluation.from_dict(done[auto]["values"]["evaluation"])
+            evaluation = replace(
+                evaluation,
+                autoattack=auto_evaluation.autoattack,
+                settings=evaluation.settings | auto_evaluation.settings,
+            )
+        attacked[place] = Attacked(evaluation, masking_flags([evaluation], sweep=EtaSweep.from_dict(values["sweep"])))
+    return attacked
 
 
 def _row(values: Mapping[str, Any]) -> Row:
@@ -174,8 +178,8 @@ def _costs(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, str], 
             continue
         parents = dict(plan.graph[key].parents)
         for column, attacks in _columns(parents).items():
-            named = (parents["classifier"], *(parents[attack] for attack in attacks if attack in parents))
-            chain = frozenset().union(*(lineages[one] for one in named))
+            trained = (parents["classifier"], *(parents[attack] for attack in attacks if attack in parents))
+            chain = frozenset().union(*(lineages[key] for key in trained))
             steps = sum(plan.graph[ancestor].steps for ancestor in chain)
             seconds = fsum(done[ancestor]["seconds"] for ancestor in chain if ancestor in done)
             own = done[key]["values"]["seconds"]

@@ -25,12 +25,12 @@ WORST, COVERED = "worst", "worst on AutoAttack's"
 
 
 @dataclass(frozen=True)
-class Measured:
+class ErrorRate:
     """An error rate under one of these attacks, from each seed.
 
     >>> from minimaxopt_adversarial import Errors
     >>> import torch
-    >>> Measured({0: Errors(torch.arange(100) < 20)}).as_json()["mean"]
+    >>> ErrorRate({0: Errors(torch.arange(100) < 20)}).as_json()["mean"]
     0.2
     """
 
@@ -61,7 +61,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Line:
+class WorstCase:
     """One row: its worst error in the paper and here, and its error under each attack of today.
 
     Args:
@@ -78,12 +78,12 @@ class Line:
     eta: float
     printed: float | None
     here: float | None
-    columns: Mapping[str, Measured]
+    columns: Mapping[str, ErrorRate]
     flags: Mapping[int, tuple[MaskingFlag, ...]]
     settings: Mapping[str, str]
 
     @property
-    def worst(self) -> Measured:
+    def worst(self) -> ErrorRate:
         return self.columns[WORST]
 
     @property
@@ -94,36 +94,41 @@ class Line:
     @property
     def raised(self) -> tuple[str, ...]:
         """Names of the flags that some seed raises."""
-        return tuple(dict.fromkeys(flag.name for found in self.flags.values() for flag in found if flag.raised))
+        return tuple(dict.fromkeys(flag.name for flags in self.flags.values() for flag in flags if flag.raised))
 
 
-def lines(results: Results) -> list[Line]:
+def worst_cases(results: Results) -> list[WorstCase]:
     """Return every row that was attacked by today's attacks, by eta and in the order of the tables."""
-    found: list[Line] = []
+    cases: list[WorstCase] = []
     for eta in results.eta:
         for row in in_tables(results.rounds):
             seeds = {
                 seed: results.attacked[row, eta, seed] for seed in results.seeds if (row, eta, seed) in results.attacked
             }
             if seeds:
-                found.append(_line(results, row, eta, seeds))
-    return found
+                cases.append(_worst_case(results, row, eta, seeds))
+    return cases
 
 
-def _line(results: Results, row: str, eta: float, seeds: Mapping[int, Attacked]) -> Line:
+def _worst_case(results: Results, row: str, eta: float, seeds: Mapping[int, Attacked]) -> WorstCase:
     by_column: dict[str, dict[int, Errors]] = {}
-    for seed, one in seeds.items():
-        columns = one.evaluation.columns()
-        if (covered := one.evaluation.worst_covered) is not None:
+    for seed, attacked in seeds.items():
+        columns = attacked.evaluation.columns()
+        if (covered := attacked.evaluation.worst_covered) is not None:
             columns = columns | {COVERED: covered}  # of the same images as AutoAttack's rate, which is not that of all
         for column, errors in columns.items():
             by_column.setdefault(column, {})[seed] = errors
     rows = [results.rows[row, eta, seed] for seed in results.seeds if (row, eta, seed) in results.rows]
-    return Line(
-        row, eta, _printed(results, row, eta), fmean(map(_paper_attacks, rows, [results.rounds] * len(rows))) if rows else None,
-        {column: Measured(found) for column, found in by_column.items()}, {seed: one.flags for seed, one in seeds.items()},
-        next(iter(seeds.values())).evaluation.settings,
-    )  # fmt: skip
+    here = [_paper_attacks(one, results.rounds) for one in rows]
+    return WorstCase(
+        row=row,
+        eta=eta,
+        printed=_printed(results, row, eta),
+        here=fmean(here) if here else None,
+        columns={column: ErrorRate(errors) for column, errors in by_column.items()},
+        flags={seed: attacked.flags for seed, attacked in seeds.items()},
+        settings=next(iter(seeds.values())).evaluation.settings,
+    )
 
 
 def _paper_attacks(row: Row, last: int) -> float:
@@ -145,7 +150,7 @@ def _printed(results: Results, row: str, eta: float) -> float | None:
     return max(cells, default=None)
 
 
-def falling(results: Results) -> list[str]:
+def falling_rows(results: Results) -> list[str]:
     """Return sentences on rows where FGSM-curr errs less at a larger eta, by more than two standard errors."""
     sentences: list[str] = []
     for row in in_tables(results.rounds):
@@ -160,22 +165,22 @@ def falling(results: Results) -> list[str]:
             error = sqrt(sum(p * (1 - p) for p in (errors[less], errors[more])) / max(results.test_images, 1))
             if errors[less] - errors[more] > 2 * error:
                 sentences.append(
-                    f"FGSM-curr errs on {errors[less]:.3f} of {row} at η = {less:g} and on {errors[more]:.3f} at η = {more:g}, "
-                    "where it may do all that it may there and more. These are two classifiers, and the second may be the more "
-                    "robust one; or it has learned to answer this one step (label leaking), and its cell says nothing: the "
-                    "attacks of today tell which."
+                    f"FGSM-curr errs on {errors[less]:.3f} of {row} at η = {less:g} and on {errors[more]:.3f} at η = "
+                    f"{more:g}, where it may do all that it may there and more. These are two classifiers, and the "
+                    "second may be the more robust one; or it has learned to answer this one step (label leaking), "
+                    "and its cell says nothing: the attacks of today tell which."
                 )
     return sentences
 
 
-def as_json(found: list[Line]) -> dict[str, Any]:
+def as_json(cases: list[WorstCase]) -> dict[str, Any]:
     """Return all rows, ready for JSON."""
     content: dict[str, Any] = {}
-    for line in found:
-        content.setdefault(f"{line.eta:g}", {})[line.row] = {
-            "worst in the paper": line.printed,
-            "worst here, the paper's attacks": None if line.here is None else round(line.here, 6),
-            "attacks of today": {column: measured.as_json() for column, measured in line.columns.items()},
-            "flags": {str(seed): [flag.to_dict() for flag in flags] for seed, flags in line.flags.items()},
+    for case in cases:
+        content.setdefault(f"{case.eta:g}", {})[case.row] = {
+            "worst in the paper": case.printed,
+            "worst here, the paper's attacks": None if case.here is None else round(case.here, 6),
+            "attacks of today": {column: rate.as_json() for column, rate in case.columns.items()},
+            "flags": {str(seed): [flag.to_dict() for flag in flags] for seed, flags in case.flags.items()},
         }
     return {"eta": content}

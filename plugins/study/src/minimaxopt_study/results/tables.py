@@ -178,12 +178,12 @@ def _networks(results: Results, rows: tuple[str, ...]) -> dict[str, Any]:
         f"{eta:g}": {
             row: {
                 str(seed): {
-                    "chosen on training images": found.chosen,
-                    "training error": dict(found.attnet_train),
-                    "test error": dict(found.attnet),
+                    "chosen on training images": errors.chosen,
+                    "training error": dict(errors.attnet_train),
+                    "test error": dict(errors.attnet),
                 }
                 for seed in results.seeds
-                if (found := results.rows.get((row, eta, seed))) is not None
+                if (errors := results.rows.get((row, eta, seed))) is not None
             }
             for row in rows
         }
@@ -201,8 +201,8 @@ def _cell(results: Results, row: str, eta: float, value: Callable[[Row], float |
           printed: float | None) -> Cell:  # fmt: skip
     by_seed: dict[int, float] = {}
     for seed in results.seeds:
-        found = results.rows.get((row, eta, seed))
-        number = value(found) if found is not None else None
+        errors = results.rows.get((row, eta, seed))
+        number = value(errors) if errors is not None else None
         if number is not None:
             by_seed[seed] = number
     return Cell(by_seed, printed)

@@ -55,7 +55,7 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self.console, self.tally = console, _Tally()
 
-    def noted(self, line: str) -> None:
+    def note(self, line: str) -> None:
         self._say(line)
 
     def begin(self, graph: Graph, done: set[str]) -> None:
@@ -99,7 +99,7 @@ class Display:
         self.running: dict[str, tuple[Task, float]] = {}
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
-    def noted(self, line: str) -> None:
+    def note(self, line: str) -> None:
         self.console.print(Text(line))
 
     def begin(self, graph: Graph, done: set[str]) -> None:

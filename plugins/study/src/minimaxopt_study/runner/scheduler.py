@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Reporter(Protocol):
     """Protocol of what is told how a run proceeds."""
 
-    def noted(self, line: str) -> None: ...
+    def note(self, line: str) -> None: ...
     def begin(self, graph: Graph, done: set[str]) -> None: ...
     def started(self, task: Task) -> None: ...
     def finished(self, task: Task, seconds: float) -> None: ...
@@ -89,7 +89,8 @@ def compute(
 def lacking(graph: Graph, store: ResultStore, stored: set[str]) -> set[str]:
     """Return the stored tasks whose weights are not kept though a task that is to be computed needs them.
 
-    In a record of a study no weights are stored. What must be computed again may in turn need weights that are not there.
+    In a record of a study no weights are stored. What must be computed again may in turn need weights that are not
+    there.
     """
     needed: set[str] = set()
     again: set[str] = set()

@@ -1,7 +1,7 @@
 """A hash of the sources that compute a task, as provenance of its result.
 
-The hash is taken over syntax trees without docstrings, so that comments, line breaks and documentation do not matter, and
-over only those modules that the task's own really imports.
+The hash is taken over syntax trees without docstrings, so that comments, line breaks and documentation do not matter,
+and over only those modules that the task's own really imports.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def compute(task: Task, function: str, workspace: Workspace) -> Answer:
     """Compute a task and store its result.
 
     Returns:
-        ``("done", seconds)``, ``("failed", reason)``, or ``("full", reason)`` where the disk is full, so that there is no
-        use in going on. Nothing is raised: whatever goes wrong in one task must not stop the others.
+        ``("done", seconds)``, ``("failed", reason)``, or ``("full", reason)`` where the disk is full, so that there is
+        no use in going on. Nothing is raised: whatever goes wrong in one task must not stop the others.
     """
     start = time.perf_counter()
     try:
@@ -95,8 +95,8 @@ def _computed(function: Callable[[], Outcome], scratch: Path) -> Outcome:
         return function()
     except ResumeError as error:
         raise StoreError(
-            f"unfinished: the checkpoint in {scratch} cannot be continued ({error}); delete that folder and run again, and "
-            "the training starts anew"
+            f"unfinished: the checkpoint in {scratch} cannot be continued ({error}); delete that folder and run "
+            "again, and the training starts anew"
         ) from error
     except OSError as error:  # a training's checkpoint found no room
         full = unwritable(scratch, error)
@@ -120,7 +120,7 @@ def spent_before(scratch: Path) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return the traceback, ending in the error itself: a solve adds notes, and the last line is what a summary shows."""
+    """Return the traceback, ending in the error even where a solve added notes: summaries show the last line."""
     text = traceback.format_exc()
     return text + f"{type(error).__name__}: {error}\n" if getattr(error, "__notes__", None) else text
 

@@ -30,7 +30,7 @@ def examples(task: Task, workspace: Workspace) -> Outcome:
 
 
 def evaluation(task: Task, workspace: Workspace) -> Outcome:
-    """Count one classifier's errors under no attack, each round's FGSM, FGSM against itself, and its attack networks."""
+    """Count a classifier's errors under no attack, each round's FGSM, FGSM against itself, and attack networks."""
     classifier = load(workspace, task.parent("classifier"), CLASSIFIER)
     data, eta = workspace.images, task.setting("eta")
     errors: dict[str, float] = {}
@@ -64,7 +64,7 @@ def evaluation(task: Task, workspace: Workspace) -> Outcome:
 
 
 def panel(task: Task, workspace: Workspace) -> Outcome:
-    """Attack the same images by each attack (Figure 3): the first of each class that is classified correctly undefended."""
+    """Attack the same images by each attack (Figure 3): of each class the first that is classified correctly."""
     data, eta = workspace.images, task.setting("eta")
     undefended = load(workspace, task.parent("classifier"), CLASSIFIER)
     chosen = _first_known(undefended, data, task.setting("samples"))

@@ -103,7 +103,8 @@ def open_images(
 def _hold_out(dataset: Dataset, held_out: int) -> Dataset:
     if held_out >= len(dataset.y_train):
         raise ArgumentError(
-            f"data.held_out: {held_out} of {len(dataset.y_train)} training images leave none to train on; hold out fewer"
+            f"data.held_out: {held_out} of {len(dataset.y_train)} training images leave none to train on; hold out "
+            "fewer"
         )
     order = _order(len(dataset.y_train))
     aside, kept = order[:held_out], order[held_out:]

@@ -1,7 +1,7 @@
 """The trainings of the study, each by ``minimaxopt.solve``.
 
-A function here computes one kind of task: it builds a game from the task's settings and its parents' networks, lets
-``solve`` play it, and returns the trained players.
+Each function computes one kind of task: it builds a game from the task's settings and its parents' networks, solves it,
+and returns the trained players.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ def adversarial_round(task: Task, workspace: Workspace) -> Outcome:
     return _classifier(task, workspace, classifier_game(start.train()), Descent(), data=data)
 
 
-def _examples(task: Task, workspace: Workspace, attacked: nn.Module) -> Tensor:
+def _examples(task: Task, workspace: Workspace, classifier: nn.Module) -> Tensor:
     """Attack those training images by FGSM whose attacked version a batch of the mixture draws; others stay clean.
 
     A round that is shorter than an epoch sees few of them, and attacking all would take longer than the round.
     """
     x, y = workspace.images.x_train, workspace.images.y_train
-    drawn = Batches(torch.arange(2 * len(x)), task.setting("batch"), _stream(task, "batches"))
-    seen = torch.cat([drawn.at(step) for step in range(min(task.steps, len(drawn)))])
-    wanted = (seen[seen >= len(x)].sort().values - len(x)).to(x.device)
+    batches = Batches(torch.arange(2 * len(x)), task.setting("batch"), _stream(task, "batches"))
+    drawn = torch.cat([batches.at(step) for step in range(min(task.steps, len(batches)))])
+    indices = (drawn[drawn >= len(x)].sort().values - len(x)).to(x.device)
     attack = partial(fgsm, eta=task.setting("eta"), bounds=BOUNDS)
     examples = x.clone()
-    if len(wanted):
-        examples[wanted] = attack_in_batches(attack, attacked, x[wanted], y[wanted])
+    if len(indices):
+        examples[indices] = attack_in_batches(attack, classifier, x[indices], y[indices])
     return examples
 
 
@@ -81,7 +81,7 @@ def lwa(task: Task, workspace: Workspace) -> Outcome:
 def minimax_grad(task: Task, workspace: Workspace) -> Outcome:
     """Descend Eq. 8: the same risk and the penalty on its slope, with ``gamma = eta N`` (Minimax-Grad)."""
     eta = task.setting("eta")
-    x, y = _watched(task, workspace)
+    x, y = _curve_images(task, workspace)
     start = _start(task, workspace)
 
     def clean(u: nn.Module, _: object) -> float:
@@ -96,13 +96,13 @@ def minimax_grad(task: Task, workspace: Workspace) -> Outcome:
     solver = Sensitivity(gamma=eta * task.setting("gamma_scale"), per_sample=True)
     solution = _train(task, workspace, game, solver, metrics=metrics)
     opening = {name: metric(start.eval(), None) for name, metric in metrics.items()}
-    values = _told(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
+    values = _summary(solution) | {"curve": _curve(solution, opening), "curve digits": len(y)}
     return Outcome(values, pack(CLASSIFIER, solution.u))
 
 
 def attnet_game(task: Task, workspace: Workspace) -> Outcome:
     """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
-    (x, y), method = _watched(task, workspace), task.setting("method")
+    (x, y), method = _curve_images(task, workspace), task.setting("method")
     classifier, attacker = _start(task, workspace), _new_attacker(task, workspace)
     metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(x, y), y)}
 
@@ -113,7 +113,7 @@ def attnet_game(task: Task, workspace: Workspace) -> Outcome:
     )  # fmt: skip
     with torch.no_grad():
         opening = {name: metric(classifier.eval(), attacker.eval()) for name, metric in metrics.items()}
-    values = _told(solution) | {
+    values = _summary(solution) | {
         "saturated": _saturation(solution.v, workspace),
         "misled": _misled(solution.u, solution.v, workspace),
         "curve": _curve(solution, opening),
@@ -128,14 +128,14 @@ def attack_network(task: Task, workspace: Workspace) -> Outcome:
     game = play_attnet(classifier, _new_attacker(task, workspace), loss=loss_by_name(task.setting("loss")))
 
     solution = _train(task, workspace, game, Ascent(), rate=task.setting("rate"))
-    return Outcome(_told(solution) | {"saturated": _saturation(solution.v, workspace)}, pack(ATTACKER, solution.v))
+    return Outcome(_summary(solution) | {"saturated": _saturation(solution.v, workspace)}, pack(ATTACKER, solution.v))
 
 
 def _classifier(task: Task, workspace: Workspace, game: Game, solver: Any, *,
                 data: tuple[Tensor, Tensor] | None = None) -> Outcome:  # fmt: skip
     """Train a classifier without evaluations on the way."""
     solution = _train(task, workspace, game, solver, data=data)
-    return Outcome(_told(solution), pack(CLASSIFIER, solution.u))
+    return Outcome(_summary(solution), pack(CLASSIFIER, solution.u))
 
 
 def _train(task: Task, workspace: Workspace, game: Game, solver: Any, *, data: tuple[Tensor, Tensor] | None = None,
@@ -196,20 +196,20 @@ def _stream(task: Task, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
 
-def _watched(task: Task, workspace: Workspace) -> tuple[Tensor, Tensor]:
+def _curve_images(task: Task, workspace: Workspace) -> tuple[Tensor, Tensor]:
     """Return the evaluated images on which a curve is measured."""
     count = task.setting("curve_digits")
     return workspace.images.x_test[:count], workspace.images.y_test[:count]
 
 
-def _told(solution: Solution) -> dict[str, Any]:
+def _summary(solution: Solution) -> dict[str, Any]:
     """Return a training's risk and sensitivity at its start, middle and end."""
-    told: dict[str, Any] = {"steps": solution.steps}
+    summary: dict[str, Any] = {"steps": solution.steps}
     for name in ("risk", "sensitivity"):
         if name in solution.history:
             column = solution.history[name]
-            told[name] = [float(column[index]) for index in (0, len(column) // 2, -1)]
-    return told
+            summary[name] = [float(column[index]) for index in (0, len(column) // 2, -1)]
+    return summary
 
 
 def _curve(solution: Solution, opening: Mapping[str, float]) -> dict[str, list[float]]:
@@ -231,5 +231,5 @@ def _misled(classifier: Any, attacker: Any, workspace: Workspace) -> float:
     The attack network sees the label. If this share is large, it writes the label into the image, and the classifier
     has learned to read it there: the pair's error is then low for a reason that has nothing to do with the image.
     """
-    told = (workspace.images.y_test + 1) % 10
-    return 1 - error_rate(classifier.eval(), attacker.eval()(workspace.images.x_test, told), told)
+    wrong = (workspace.images.y_test + 1) % 10
+    return 1 - error_rate(classifier.eval(), attacker.eval()(workspace.images.x_test, wrong), wrong)

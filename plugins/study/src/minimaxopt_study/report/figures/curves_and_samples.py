@@ -1,7 +1,8 @@
 """The figures: the plotted data as plain dictionaries, and the pictures drawn from them alone.
 
-The paper's Figures 1 and 2, of MNIST, are of the same kinds as its Figures 4 and 5, of CIFAR-10; samples it shows of MNIST
-only, as Figure 3. ``figures_of`` names the file of every picture of a report, with what makes its data and what draws them.
+The paper's Figures 1 and 2, of MNIST, are of the same kinds as its Figures 4 and 5, of CIFAR-10; samples it shows of
+MNIST only, as Figure 3. ``figures_of`` names the file of every picture of a report, with what makes its data and what
+draws them.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def training_figure(results: Results) -> dict[str, Any]:
     return {
         "title": "Minimax-Grad learns to withstand the attack that is made against it",
         "caption": (
-            f"{_called(results, 'training')}. Test error of Minimax-Grad during its training, on clean images and on images "
-            "that FGSM perturbs against the classifier of that moment (FGSM-curr), for each bound eta on the perturbation. "
-            "At step 0 it is the classifier that the training starts from. The scale is logarithmic."
+            f"{_called(results, 'training')}. Test error of Minimax-Grad during its training, on clean images and on "
+            "images that FGSM perturbs against the classifier of that moment (FGSM-curr), for each bound eta on the "
+            "perturbation. At step 0 it is the classifier that the training starts from. The scale is logarithmic."
             + _counted(results)
         ),
         "curves": curves,
@@ -51,7 +52,7 @@ def training_figure(results: Results) -> dict[str, Any]:
 
 
 def games_figure(results: Results) -> dict[str, Any]:
-    """Return the data of Figures 2 and 5: test error of the pair (u_i, v_i) over each game, from several random starts."""
+    """Return the data of Figures 2 and 5: test error of the pair (u_i, v_i) over each game, from all starts."""
     curves: list[dict[str, Any]] = [
         {"name": name, "seed": seed, "start": start, "step": list(curve["step"]), "error": list(curve["pair"])}
         for (name, seed, start), curve in sorted(results.pair_curves.items())
@@ -66,8 +67,8 @@ def games_figure(results: Results) -> dict[str, Any]:
     return {
         "title": "Three ways to play the same game, and where each ends",
         "caption": (
-            f"{_called(results, 'games')}. Test error of the classifier u_i on the images that the attack network v_i of the "
-            f"same moment perturbs, over the games at eta {results.games_eta:g}, each from {_starts(curves)}. "
+            f"{_called(results, 'games')}. Test error of the classifier u_i on the images that the attack network v_i "
+            f"of the same moment perturbs, over the games at eta {results.games_eta:g}, each from {_starts(curves)}. "
             f"{_shown_on_mnist(results)}here, from top to bottom: {order or 'not there yet'} (mean of the last five "
             f"evaluations). The scale is logarithmic, with no error at all drawn as {NONE_SEEN:.2%}."
             f"{_counted(results)}{_reading(results)}"
@@ -109,13 +110,13 @@ def _reading(results: Results) -> str:
         return ""
     return (
         f" {MAXIMIN} ends so low because its attack network, which sees the label, writes it into the image, and its "
-        f"classifier reads it there: told a wrong label, the pair answers with that label on {float(np.mean(shares)):.0%} "
-        "of the images."
+        "classifier reads it there: told a wrong label, the pair answers with that label on "
+        f"{float(np.mean(shares)):.0%} of the images."
     )
 
 
 def samples_figure(results: Results) -> dict[str, Any]:
-    """Return the data of Figure 3 and its CIFAR-10 counterpart: the same images under each attack, and their changes."""
+    """Return the data of Figure 3 and its CIFAR-10 counterpart: the same images under each attack."""
     panel = results.panel or {"labels": [], "images": {}}
     return {
         "title": "What each attack does to the same images",
@@ -147,11 +148,11 @@ def draw_training(data: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(max(4.2, 3.7 * len(etas)), 3.9), layout="constrained")
     axes = figure.subplots(1, max(len(etas), 1), sharey=True, squeeze=False)[0]
     for axis, eta in zip(axes, etas, strict=False):
-        mine = [curve for curve in data["curves"] if curve["eta"] == eta]
-        for curve in mine:
+        curves = [curve for curve in data["curves"] if curve["eta"] == eta]
+        for curve in curves:
             colour, style = GRAD_STYLE[curve["name"]]
             axis.plot(curve["step"], _visible(curve["error"]), style, color=colour, linewidth=1.8, gid="curve")
-        groups = {name: ([c for c in mine if c["name"] == name], GRAD_STYLE[name][0]) for name in GRAD_STYLE}
+        groups = {name: ([c for c in curves if c["name"] == name], GRAD_STYLE[name][0]) for name in GRAD_STYLE}
         _label_ends(axis, groups, room=0.42)
         axis.set_title(f"η = {eta:g}", loc="left", fontsize=10, color=INK)
         axis.set_yscale("log")
@@ -217,9 +218,9 @@ def draw_samples(data: Mapping[str, Any]) -> Figure:
             if row == 0:
                 top.set_title(f"({panel['letter']}) {panel['name']}", fontsize=8.2, color=INK, pad=4)
             if column == 0:
-                told = data["names"][row] + ("\n\nperturbations\nto the right,\nmagnified" if row == 0 else "")
+                label = data["names"][row] + ("\n\nperturbations\nto the right,\nmagnified" if row == 0 else "")
                 bottom.text(
-                    0.5, 0.85, told, ha="center", va="top", fontsize=7.5, color=GREY, transform=bottom.transAxes
+                    0.5, 0.85, label, ha="center", va="top", fontsize=7.5, color=GREY, transform=bottom.transAxes
                 )
     figure.suptitle(f"{data['title']}, η = {data['eta']:g}", x=0.012, y=1 - 0.16 / figure.get_figheight(), ha="left",
                     va="top", fontsize=12, fontweight="bold", color=INK)  # fmt: skip

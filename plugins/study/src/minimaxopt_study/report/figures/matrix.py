@@ -35,20 +35,20 @@ GAP = 0.25  # between the rounds and the rest, in units of the rest
 
 
 def matrix(results: Results) -> dict[str, Any]:
-    """Return the data of the matrix: mean error over seeds of each classifier under FGSM1, ..., FGSM-curr, for each eta."""
+    """Return the data of the matrix: each classifier's mean error over seeds under FGSM1, ..., FGSM-curr."""
     rounds = range(1, results.rounds + 1)
-    found = {defence for defence, _, _ in results.rows}
+    evaluated = {defence for defence, _, _ in results.rows}
     order = (NO_DEFENSE, *map(adv, rounds), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING)
-    rows = [name for name in order if name in found]
+    rows = [name for name in order if name in evaluated]
     averaged = f", mean over {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
     return {
         "title": "Every round's attack on every classifier",
         "caption": (
             f"Matrix. Test error of each classifier (row) under the attacks of all rounds and FGSM-curr (column), for "
             f"each bound eta on the perturbation{averaged}. The paper has no such figure; its Table "
-            f"{results.experiment.printed(3)} prints three of the rounds. FGSMk is made against Adv FGSM(k-1), FGSM1 against "
-            "the undefended classifier, FGSM-curr against the row's own classifier. The stepped line follows the diagonal: the "
-            "cell just left of it is the attack that "
+            f"{results.experiment.printed(3)} prints three of the rounds. FGSMk is made against Adv FGSM(k-1), FGSM1 "
+            "against the undefended classifier, FGSM-curr against the row's own classifier. The stepped line follows "
+            "the diagonal: the cell just left of it is the attack that "
             "the row was trained on, pale where training cured it; the cell just right of it is the next attack, made "
             "against this very row, dark where the chase goes on. Dark cells further left are old attacks that work "
             "again. A row that is pale throughout withstands every round."
@@ -63,10 +63,10 @@ def matrix(results: Results) -> dict[str, Any]:
 
 
 def _errors(results: Results, defence: str, eta: float) -> list[float | None]:
-    found = [row for seed in results.seeds if (row := results.rows.get((defence, eta, seed))) is not None]
-    if not found:
+    rows = [row for seed in results.seeds if (row := results.rows.get((defence, eta, seed))) is not None]
+    if not rows:
         return [None] * (results.rounds + 1)
-    return [round(fmean(errors), 6) for errors in zip(*((*row.fgsm, row.fgsm_curr) for row in found), strict=True)]
+    return [round(fmean(errors), 6) for errors in zip(*((*row.fgsm, row.fgsm_curr) for row in rows), strict=True)]
 
 
 def draw_matrix(data: Mapping[str, Any]) -> Figure:
@@ -149,8 +149,8 @@ def _round(name: str) -> int | None:
     """
     if name == NO_DEFENSE:
         return 0
-    found = re.search(r"FGSM(\d+)$", name)
-    return int(found[1]) if found else None
+    number = re.search(r"FGSM(\d+)$", name)
+    return int(number[1]) if number else None
 
 
 def _sparse(rounds: int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from minimaxopt_study.report.figures.style import BLUE, GREY, INK, VERMILION, headline
-from minimaxopt_study.results import modern_worst_case as beyond
+from minimaxopt_study.results.modern_worst_case import worst_cases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,16 +19,16 @@ LABELS = {"printed": "printed in the paper", "here": "here, the paper's attacks"
 
 def worst_figure(results: Results) -> dict[str, Any]:
     """Return the data of the figure: for each eta and row the three worst errors, and the interval of the last."""
-    cases = beyond.lines(results)
-    images = max((line.worst.as_json()["images"] for line in cases), default=0)
+    cases = worst_cases(results)
+    images = max((case.worst.as_json()["images"] for case in cases), default=0)
     return {
         "title": "The worst case that the paper's attacks show, and today's",
         "caption": (
-            f"Worst. Largest test error of each classifier (row): as the paper's tables print it, here under the same attacks "
-            f"(FGSM of the printed rounds and against itself, and attack networks), and here under today's (iterated attacks "
-            f"with restarts, transferred images, AutoAttack where it was run) on the first {images:,} test "
-            f"{results.experiment.many}, an image counting as soon as one of them fools the classifier. Bars "
-            f"are 95% intervals of these {images:,}; the paper's attacks are counted on all "
+            "Worst. Largest test error of each classifier (row): as the paper's tables print it, here under the same "
+            "attacks (FGSM of the printed rounds and against itself, and attack networks), and here under today's "
+            "(iterated attacks with restarts, transferred images, AutoAttack where it was run) on the first "
+            f"{images:,} test {results.experiment.many}, an image counting as soon as one of them fools the "
+            f"classifier. Bars are 95% intervals of these {images:,}; the paper's attacks are counted on all "
             f"{results.test_images:,}. A long line is robustness that only they see."
         ),
         "panels": [
@@ -36,18 +36,18 @@ def worst_figure(results: Results) -> dict[str, Any]:
                 "eta": eta,
                 "rows": [
                     {
-                        "name": line.row,
-                        "printed": line.printed,
-                        "here": line.here,
-                        "today": round(line.worst.mean, 6),
-                        "interval": line.worst.interval,
+                        "name": case.row,
+                        "printed": case.printed,
+                        "here": case.here,
+                        "today": round(case.worst.mean, 6),
+                        "interval": case.worst.interval,
                     }
-                    for line in cases
-                    if line.eta == eta
+                    for case in cases
+                    if case.eta == eta
                 ],
             }
             for eta in results.eta
-            if any(line.eta == eta for line in cases)
+            if any(case.eta == eta for case in cases)
         ],
     }
 
