@@ -16,7 +16,7 @@ Operator: TypeAlias = Callable[[Tensors], Tensors]
 
 
 class CGResult(NamedTuple):
-    """What conjugate gradients found."""
+    """What conjugate gradients solution."""
 
     x: Tensors
     residual: Tensor
@@ -49,8 +49,8 @@ def conjugate_gradient(
 
     Examples:
         >>> import torch
-        >>> found = conjugate_gradient(lambda x: {"a": 2 * x["a"]}, {"a": torch.tensor([4.0, 6.0])})
-        >>> found.x["a"], found.steps
+        >>> solution = conjugate_gradient(lambda x: {"a": 2 * x["a"]}, {"a": torch.tensor([4.0, 6.0])})
+        >>> solution.x["a"], solution.steps
         (tensor([2., 3.]), 1)
 
     Source: Hestenes and Stiefel 1952.

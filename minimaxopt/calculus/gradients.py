@@ -91,8 +91,8 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
         return risk.operator(point, players)
     at = track(point, players)
     value = scalar(risk(at.u, at.v))
-    found = gradients(value, {player: of(at, player) for player in players})
-    return Gradients(value.detach(), found.get("u", {}), negated(found.get("v", {})))
+    by_player = gradients(value, {player: of(at, player) for player in players})
+    return Gradients(value.detach(), by_player.get("u", {}), negated(by_player.get("v", {})))
 
 
 def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> PenalizedGradient:
@@ -138,12 +138,12 @@ def gradients(
     flat = [tensor for tensors in groups.values() for tensor in tensors.values()]
     with explain_double_backward_errors(second):
         # torch's stubs leave the None of unused tensors out.
-        found: Iterator[Tensor | None] = iter(
+        derivatives: Iterator[Tensor | None] = iter(
             torch.autograd.grad(value, flat, create_graph=create_graph, allow_unused=True)
         )
     result: dict[Player, Tensors] = {}
     for player, tensors in groups.items():
-        parts: dict[str, Any] = {name: next(found) for name in tensors}
+        parts: dict[str, Any] = {name: next(derivatives) for name in tensors}
         if all(g is None for g in parts.values()):
             raise RiskError(
                 f"f: the risk does not depend on {player} at all; use the argument inside f and do not detach it"
@@ -177,7 +177,7 @@ def track(point: Point, players: Sequence[Player]) -> Point:
 
 
 class Deriving(Protocol):
-    """What forms a risk's derivatives in autograd's place."""
+    """Forms a risk's derivatives in autograd's place."""
 
     def risk(
         self,

@@ -89,7 +89,7 @@ class Blocks:
     def __init__(self, risk: FlatRisk, point: Point, count: Callable[[], None] = lambda: None) -> None:
         self._count = count
         self._count()
-        self._at = Point(*({n: t.detach().clone().requires_grad_() for n, t in held.items()} for held in point))
+        self._at = Point(*({n: t.detach().clone().requires_grad_() for n, t in tensors.items()} for tensors in point))
         value = scalar(risk(self._at.u, self._at.v))
         self._slopes = gradients(value, {"u": self._at.u, "v": self._at.v}, create_graph=True)
         cut = {p: {n: g.detach() for n, g in slope.items()} for p, slope in self._slopes.items()}
@@ -101,8 +101,8 @@ class Blocks:
 
     def whole(self, vector: Point) -> Point:
         """Return the whole Hessian of ``f`` times a vector of both players' forms, in one pass."""
-        found = self._pull({"u": vector.u, "v": vector.v}, ("u", "v"))
-        return Point(found["u"], found["v"])
+        rows = self._pull({"u": vector.u, "v": vector.v}, ("u", "v"))
+        return Point(rows["u"], rows["v"])
 
     def _pull(self, vectors: dict[Player, Tensors], rows: tuple[Player, ...]) -> dict[Player, Tensors]:
         self._count()
@@ -110,14 +110,14 @@ class Blocks:
         along = dot(slopes, [vector[n].detach() for c, vector in vectors.items() for n in self._slopes[c]])
         at: dict[Player, Tensors] = {row: of(self._at, row) for row in rows}
         if not along.requires_grad:  # linear in the columns' players, with a constant slope
-            return {row: {n: torch.zeros_like(t) for n, t in held.items()} for row, held in at.items()}
-        flat = [t for held in at.values() for t in held.values()]
+            return {row: {n: torch.zeros_like(t) for n, t in tensors.items()} for row, tensors in at.items()}
+        flat = [t for tensors in at.values() for t in tensors.values()]
         with explain_double_backward_errors():
-            found: Iterator[Tensor | None] = iter(
+            products: Iterator[Tensor | None] = iter(
                 torch.autograd.grad(along, flat, retain_graph=True, allow_unused=True)
             )
         result: dict[Player, Tensors] = {}
-        for row, held in at.items():
-            parts: dict[str, Any] = {name: next(found) for name in held}
-            result[row] = {name: torch.zeros_like(held[name]) if g is None else g for name, g in parts.items()}
+        for row, tensors in at.items():
+            parts: dict[str, Any] = {name: next(products) for name in tensors}
+            result[row] = {name: torch.zeros_like(tensors[name]) if g is None else g for name, g in parts.items()}
         return result

@@ -50,12 +50,12 @@ def follower_system(
     def normal(w: Tensors) -> Tensors:
         return add(curvature(curvature(w)), w, damping**2)
 
-    found = conjugate_gradient(definite, b, start=start, tolerance=tolerance, max_steps=steps)
-    broke = found.negative is not None
+    solution = conjugate_gradient(definite, b, start=start, tolerance=tolerance, max_steps=steps)
+    broke = solution.negative is not None
     if broke:
         right = negated(curvature(b))
-        found = conjugate_gradient(normal, right, start=start, tolerance=tolerance, max_steps=steps)
-    return Answer(found.x, solve_record(found.residual, broke))
+        solution = conjugate_gradient(normal, right, start=start, tolerance=tolerance, max_steps=steps)
+    return Answer(solution.x, solve_record(solution.residual, broke))
 
 
 def solve_record(residual: Tensor, broke: bool) -> Record:

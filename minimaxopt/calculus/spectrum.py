@@ -34,7 +34,7 @@ class Eigenpair(NamedTuple):
     """The largest magnitude of the spectrum, or what is known of it."""
     products: int
     below: float = 0.0
-    """How far below ``value`` the smallest eigenvalue may still lie, but for one first vector in a million."""
+    """Distance below ``value`` at which the smallest eigenvalue may still lie, but for one first vector in a million."""
 
 
 def smallest_eigenvalue(

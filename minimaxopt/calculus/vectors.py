@@ -18,8 +18,8 @@ def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
 
 def squared_norm(tensors: Iterable[Tensor]) -> Tensor:
     """Return the squared Euclidean norm of a list of tensors, as a 0-d tensor."""
-    held = list(tensors)
-    return dot(held, held)
+    listed = list(tensors)
+    return dot(listed, listed)
 
 
 def add(a: Tensors, b: Tensors, scale: float | Tensor = 1.0) -> Tensors:

@@ -1,4 +1,4 @@
-"""What ``solve(..., compile=True)`` prepares, and what it refuses, with the reason, before any step is made."""
+"""Preparation of ``solve(..., compile=True)``: what can be compiled is, the rest is refused before any step."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
 
     for wanted in solver.derivatives(responding=ctx.responding).wanted:
         eager = _derived(plain, point, wanted)
-        with _told():
+        with _explain_compile_errors():
             compiled = _derived(risk, point, wanted)
         _refuse_difference(
             [("risk", compiled.risk, eager.risk)]
@@ -125,7 +125,7 @@ def _derived(risk: FlatRisk, point: Point, players: tuple[Player, ...] | None) -
 
 
 @contextmanager
-def _told() -> Generator[None]:
+def _explain_compile_errors() -> Generator[None]:
     """Turn whatever torch.compile says into an error with a remedy, and keep its notes on its own progress quiet."""
     try:
         with warnings.catch_warnings():
@@ -143,16 +143,16 @@ def _told() -> Generator[None]:
         ) from error
 
 
-def _refuse_difference(found: Iterable[tuple[str, Tensor, Tensor]]) -> None:
+def _refuse_difference(values: Iterable[tuple[str, Tensor, Tensor]]) -> None:
     """Refuse values that differ by more than rounding, as they do where f keeps or draws something unseen by torch."""
-    for what, compiled, eager in found:
+    for name, compiled, eager in values:
         eps = torch.finfo(eager.dtype).eps
-        there = eager.detach()
-        allowed = 10 * eps**0.5 * float(there.norm()) + 1e3 * eps * max(1.0, there.numel() ** 0.5)
-        distance = float((compiled.detach() - there).norm())
-        if not distance <= allowed and bool(torch.isfinite(there).all()):
+        expected = eager.detach()
+        allowed = 10 * eps**0.5 * float(expected.norm()) + 1e3 * eps * max(1.0, expected.numel() ** 0.5)
+        distance = float((compiled.detach() - expected).norm())
+        if not distance <= allowed and bool(torch.isfinite(expected).all()):
             raise ArgumentError(
-                f"compile: {what} is another one when compiled (distance {distance:.3g} of {float(there.norm()):.3g}): "
+                f"compile: {name} is another one when compiled (distance {distance:.3g} of {float(expected.norm()):.3g}): "
                 f"f depends on more than its arguments and torch's random draws; {_WITHOUT}"
             )
 
@@ -167,7 +167,7 @@ def _rehearse_capture(ctx: Context, form: CapturedStep, solver: Any) -> None:
     try:
         _watched(ctx, solver, device)
         once = ctx.state_dict()
-        with _told():
+        with _explain_compile_errors():
             _step(ctx, solver)
         captured = {name: t.detach().clone() for name, t in ctx.checked_tensors()}
         if not form.recordings:
@@ -192,7 +192,7 @@ def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        with _told():
+        with _explain_compile_errors():
             _step(ctx, solver)
     finally:
         torch.cuda.set_sync_debug_mode(mode)

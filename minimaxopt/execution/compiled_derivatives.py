@@ -61,8 +61,8 @@ class Compiled:
         """Return what ``calculus.operator`` does, and the buffers after."""
         function = self._function(("operator", players), shell, lambda risk: operator_of(risk, players))
         value, slopes, after = _called(function, u, v, batch, buffers)
-        found = dict(zip(players, slopes, strict=True))
-        return Gradients(value, found.get("u", {}), found.get("v", {})), after
+        by_player = dict(zip(players, slopes, strict=True))
+        return Gradients(value, by_player.get("u", {}), by_player.get("v", {})), after
 
     def penalized_gradient(
         self, half: Tensor, shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
@@ -109,9 +109,9 @@ class CompiledRisk(OwnDerivatives):
 
     def operator(self, point: Point, players: Sequence[Player]) -> Gradients:
         """Return the operator's wanted components."""
-        found, after = self._compiled.operator(tuple(players), self._shell, *self._arguments(point))
+        derivatives, after = self._compiled.operator(tuple(players), self._shell, *self._arguments(point))
         self._note(after)
-        return found
+        return derivatives
 
     def penalized_gradient(self, point: Point, gamma: float | Tensor) -> PenalizedGradient:
         """Return the penalised gradient."""
@@ -120,12 +120,12 @@ class CompiledRisk(OwnDerivatives):
             return PenalizedGradient(*first, squared_norm(first.v.values()))
         # A tensor, since a number would be compiled in; 0-d, so that it changes no type.
         half = gamma / 2 if isinstance(gamma, Tensor) else torch.tensor(gamma / 2, dtype=torch.float64)
-        found, after = self._compiled.penalized_gradient(half, self._shell, *self._arguments(point))
+        derivatives, after = self._compiled.penalized_gradient(half, self._shell, *self._arguments(point))
         self._note(after)
-        return found
+        return derivatives
 
     def _arguments(self, point: Point) -> tuple[Tensors, Tensors, Any, Buffers]:
-        u, v = ({name: t.detach() for name, t in held.items()} for held in point)
+        u, v = ({name: t.detach() for name, t in tensors.items()} for tensors in point)
         self._seeded()
         return u, v, self._batch, self._buffers
 
@@ -134,8 +134,8 @@ def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
     argnums = tuple("uv".index(player) for player in players)
 
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers) -> Any:
-        found, (value, after) = torch.func.grad(risk, argnums=argnums, has_aux=True)(u, v, batch, buffers)
-        slopes = [negated(slope) if player == "v" else slope for player, slope in zip(players, found, strict=True)]
+        gradients, (value, after) = torch.func.grad(risk, argnums=argnums, has_aux=True)(u, v, batch, buffers)
+        slopes = [negated(slope) if player == "v" else slope for player, slope in zip(players, gradients, strict=True)]
         return value, slopes, after
 
     return derivatives

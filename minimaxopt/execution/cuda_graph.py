@@ -28,7 +28,7 @@ _CAPTURABLE = "give partial(torch.optim.Adam, lr=1e-3, capturable=True), or SGD"
 
 
 class Recorder(Protocol):
-    """What can run a function on the side, and record it to be repeated."""
+    """Runs a function on the side, and records it to be repeated."""
 
     def warm(self, function: Callable[[], Any]) -> Any:
         """Run ``function`` as usual, where a recording would run it."""
@@ -57,7 +57,7 @@ class CapturedStep:
 
     @property
     def recordings(self) -> int:
-        """How many recordings are in use."""
+        """Number of recordings in use."""
         return len(self._recordings)
 
     def step(self, ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]:
@@ -74,25 +74,25 @@ class CapturedStep:
             return state, record
         if key not in self._recordings:
             self._recordings[key] = self._recorded(ctx, solver, state)
-        held, replay = self._recordings[key]
-        for there, tensor in zip(tensors_of(held), tensors_of(ctx.batch), strict=True):
-            there.copy_(tensor)
-        found = replay(stream(ctx.seed, ctx.step, "risk"))
+        static, replay = self._recordings[key]
+        for target, tensor in zip(tensors_of(static), tensors_of(ctx.batch), strict=True):
+            target.copy_(tensor)
+        record = replay(stream(ctx.seed, ctx.step, "risk"))
         ctx.gradient_evaluations = before + self._costs[key]
-        return state, {name: tensor.clone() for name, tensor in found.items()}
+        return state, {name: tensor.clone() for name, tensor in record.items()}
 
     def _recorded(self, ctx: Context, solver: Any, state: Any) -> tuple[tuple[Any, ...], Callable[[int], Record]]:
-        held: Any = optree.tree_map(_copied, ctx.batch)  # type: ignore[arg-type] - optree takes any object
+        static: Any = optree.tree_map(_copied, ctx.batch)  # type: ignore[arg-type] - optree takes any object
 
         def function() -> Record:
-            batch, ctx.batch = ctx.batch, held
+            batch, ctx.batch = ctx.batch, static
             ctx.evaluation.seeding = _leave_it
             try:
                 return _plain(ctx, solver, state)[1]
             finally:
                 ctx.batch, ctx.evaluation.seeding = batch, None
 
-        return held, self.recorder.record(function)
+        return static, self.recorder.record(function)
 
 
 def _plain(ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]:
@@ -122,21 +122,21 @@ class Cuda:
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            found = function()
+            record = function()
         current.wait_stream(self._stream)
-        return found
+        return record
 
     def record(self, function: Callable[[], Record]) -> Callable[[int], Record]:
         """Capture ``function``; nothing is computed before the first replay."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self._device), torch.cuda.graph(graph):
-            found = function()
+            record = function()
         generator = generator_of(self._device)
 
         def replay(seed: int) -> Record:
             generator.manual_seed(seed)
             graph.replay()
-            return found
+            return record
 
         return replay
 
@@ -163,7 +163,7 @@ def form_of(batch: tuple[Any, ...]) -> Hashable:
 @final
 @dataclass
 class Draws:
-    """Which evaluations draw random numbers, found out by watching a generator's state between them.
+    """Which evaluations draw random numbers, record out by watching a generator's state between them.
 
     Attributes:
         state: returns the state of all generators that an evaluation may draw from.

@@ -61,11 +61,11 @@ def take_out(graph: torch.fx.GraphModule) -> tuple[list[Callable[[], Tensor]], l
     Raises:
         DrawError: if the result of one depends on more than shapes.
     """
-    held = graph.graph
-    last = [node for node in held.nodes if node.op == "placeholder"]
+    fx = graph.graph
+    last = [node for node in fx.nodes if node.op == "placeholder"]
     draws: list[Callable[[], Tensor]] = []
     shown: list[Any] = []
-    for node in list(held.nodes):
+    for node in list(fx.nodes):
         operation: Any = node.target
         if node.op != "call_function" or torch.Tag.nondeterministic_seeded not in getattr(operation, "tags", ()):
             continue
@@ -73,15 +73,15 @@ def take_out(graph: torch.fx.GraphModule) -> tuple[list[Callable[[], Tensor]], l
         if name not in _SHAPED:
             raise DrawError(f"{name} draws from what the graph computes, out of its turn")
         draws.append(_draw(operation, node.args, node.kwargs))
-        with held.inserting_after(last[-1]) if last else held.inserting_before(next(iter(held.nodes))):
-            given = held.placeholder(f"drawn_{len(draws)}")
-        given.meta = dict(node.meta)
-        last.append(given)
+        with fx.inserting_after(last[-1]) if last else fx.inserting_before(next(iter(fx.nodes))):
+            placeholder = fx.placeholder(f"drawn_{len(draws)}")
+        placeholder.meta = dict(node.meta)
+        last.append(placeholder)
         shown.append(node.meta["val"])
-        node.replace_all_uses_with(given)
-        held.erase_node(node)
+        node.replace_all_uses_with(placeholder)
+        fx.erase_node(node)
     if draws:
-        held.eliminate_dead_code()
+        fx.eliminate_dead_code()
         graph.recompile()
     return draws, shown
 
@@ -103,6 +103,6 @@ def _draw(operation: Any, args: Any, kwargs: Any) -> Callable[[], Tensor]:
     # Only shapes and strides are read from these, and they are kept, so that nothing is allocated at each step. While
     # a graph is compiled, torch would make them without memory.
     with unset_fake_temporarily():
-        given: Any = map_aggregate(args, still)
+        positional: Any = map_aggregate(args, still)
         named: Any = map_aggregate(kwargs, still)
-    return lambda: operation(*given, **named)
+    return lambda: operation(*positional, **named)

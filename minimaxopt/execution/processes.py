@@ -35,7 +35,7 @@ class WorkerDiedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job]):
-    """How a job ended: with a result, or with an error.
+    """End of a job: a result, or an error.
 
     Attributes:
         job: what was handed in.
@@ -65,7 +65,7 @@ class WorkerPool(Generic[Job]):
         prepare: called once in each process with ``arguments``; returns the function that computes a job. Both are
             pickled, and so are jobs and results.
         arguments: of ``prepare``.
-        workers: how many processes, at least 1.
+        workers: number of processes, at least 1.
 
     Examples:
         >>> with WorkerPool(prepare_function, (abs,), workers=1) as pool:
@@ -96,12 +96,12 @@ class WorkerPool(Generic[Job]):
 
     @property
     def idle(self) -> int:
-        """How many workers wait for a job."""
+        """Number of workers that wait for a job."""
         return sum(worker.job is None for worker in self._workers)
 
     @property
     def busy(self) -> bool:
-        """Whether any job is being computed."""
+        """``True`` while any job is being computed."""
         return self.idle < len(self._workers)
 
     def submit(self, job: Job) -> None:
@@ -157,7 +157,7 @@ def map_in_processes(
     Args:
         function: pickled by name.
         jobs: its arguments.
-        workers: how many processes.
+        workers: number of processes.
 
     Raises:
         Exception: what the first job that failed raised, or ``WorkerDiedError``.

@@ -78,19 +78,19 @@ class SymplecticAdjustment:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
         blocks = ctx.blocks()
-        found = blocks.gradients
+        gradients = blocks.gradients
         turn = Point(
-            blocks.product(negated(found.v), row="u", column="v"), blocks.product(found.u, row="v", column="u")
+            blocks.product(negated(gradients.v), row="u", column="v"), blocks.product(gradients.u, row="v", column="u")
         )
         weight = self.weight
         if self.align:
-            slope = _descent_of_norm(blocks)
-            size = sum(t.numel() for held in slope for t in held.values())
-            aligned = _inner(Point(found.u, found.v), slope) * _inner(turn, slope) / size
+            ascent = _descent_of_norm(blocks)
+            size = sum(t.numel() for tensors in ascent for t in tensors.values())
+            aligned = _inner(Point(gradients.u, gradients.v), ascent) * _inner(turn, ascent) / size
             weight = self.weight * (aligned + _ALIGNED_ENOUGH).sign()
-        ctx.apply("u", add(found.u, turn.u, weight))
-        ctx.apply("v", add(found.v, turn.v, weight))
-        return None, sensitivity_of(found)
+        ctx.apply("u", add(gradients.u, turn.u, weight))
+        ctx.apply("v", add(gradients.v, turn.v, weight))
+        return None, sensitivity_of(gradients)
 
 
 @final
@@ -145,10 +145,10 @@ class Consensus:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
         blocks = ctx.blocks()
-        found, slope = blocks.gradients, _descent_of_norm(blocks)
-        ctx.apply("u", add(found.u, slope.u, self.gamma))
-        ctx.apply("v", add(found.v, slope.v, self.gamma))
-        return None, sensitivity_of(found)
+        gradients, ascent = blocks.gradients, _descent_of_norm(blocks)
+        ctx.apply("u", add(gradients.u, ascent.u, self.gamma))
+        ctx.apply("v", add(gradients.v, ascent.v, self.gamma))
+        return None, sensitivity_of(gradients)
 
 
 @final
@@ -193,17 +193,17 @@ class Hamiltonian:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
         blocks = ctx.blocks()
-        found, slope = blocks.gradients, _descent_of_norm(blocks)
-        ctx.apply("u", slope.u)
-        ctx.apply("v", slope.v)
-        operator = Point(found.u, found.v)
-        return None, {**sensitivity_of(found), "hamiltonian": _inner(operator, operator) / 2}
+        gradients, ascent = blocks.gradients, _descent_of_norm(blocks)
+        ctx.apply("u", ascent.u)
+        ctx.apply("v", ascent.v)
+        operator = Point(gradients.u, gradients.v)
+        return None, {**sensitivity_of(gradients), "hamiltonian": _inner(operator, operator) / 2}
 
 
 def _descent_of_norm(blocks: Blocks) -> Point:
     """Return the gradient of ``||F||^2 / 2``, which is the same whatever the signs in ``F``."""
-    found: Gradients = blocks.gradients
-    return blocks.whole(Point(found.u, negated(found.v)))
+    gradients: Gradients = blocks.gradients
+    return blocks.whole(Point(gradients.u, negated(gradients.v)))
 
 
 def _inner(a: Point, b: Point) -> Tensor:

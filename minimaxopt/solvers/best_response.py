@@ -72,11 +72,11 @@ class BestResponse:
         for substep in range(self.ascent_steps):
             fresh = ctx.fresh_ascent and substep > 0
             batch = ctx.fresh_batch() if fresh else None
-            found = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
-            record.update(sensitivity_of(found))
-            if self.tolerance is not None and _residual(ctx, found.v) <= self.tolerance:
+            gradients = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
+            record.update(sensitivity_of(gradients))
+            if self.tolerance is not None and _residual(ctx, gradients.v) <= self.tolerance:
                 break
-            ctx.apply("v", found.v)
+            ctx.apply("v", gradients.v)
             ascents += 1
         leader = ctx.gradients(players=("u",))
         ctx.apply("u", leader.u)
@@ -85,5 +85,5 @@ class BestResponse:
 
 def _residual(ctx: Context, descent: Tensors) -> float:
     with torch.no_grad():
-        there = ctx.project("v", add(ctx.point.v, descent, -1.0))
-        return float(squared_norm(ctx.point.v[name] - x for name, x in there.items()).sqrt())
+        projected = ctx.project("v", add(ctx.point.v, descent, -1.0))
+        return float(squared_norm(ctx.point.v[name] - x for name, x in projected.items()).sqrt())

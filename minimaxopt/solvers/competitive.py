@@ -78,7 +78,7 @@ class CompetitiveGradient:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
         blocks, rates = ctx.blocks(), ctx.rates()
-        found = blocks.gradients
+        gradients = blocks.gradients
 
         def against(du: Tensors) -> Tensors:
             return blocks.product(du, row="v", column="u")
@@ -86,11 +86,11 @@ class CompetitiveGradient:
         def coupled(p: Tensors) -> Tensors:
             return add(p, blocks.product(against(p), row="u", column="v"), rates["u"] * rates["v"])
 
-        right = add(found.u, blocks.product(negated(found.v), row="u", column="v"), rates["v"])
+        right = add(gradients.u, blocks.product(negated(gradients.v), row="u", column="v"), rates["v"])
         solved = conjugate_gradient(coupled, right, tolerance=self.cg_tolerance, max_steps=self.cg_steps)
         ctx.apply("u", solved.x)
-        ctx.apply("v", add(found.v, against(solved.x), rates["u"]))
-        return None, {**sensitivity_of(found), "linear_residual": solved.residual}
+        ctx.apply("v", add(gradients.v, against(solved.x), rates["u"]))
+        return None, {**sensitivity_of(gradients), "linear_residual": solved.residual}
 
 
 def _require_plain(ctx: Context, player: Player) -> None:

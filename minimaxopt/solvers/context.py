@@ -28,7 +28,7 @@ State = TypeVar("State")
 
 
 class Solver(Protocol[State]):
-    """What decides the moves: a frozen dataclass of settings with two methods.
+    """Decides the moves: a frozen dataclass of settings with two methods.
 
     Its state is any nesting of tensors and plain values, so that a checkpoint can hold it.
     """
@@ -87,7 +87,7 @@ class Snapshot(NamedTuple):
 
 @final
 class Context:
-    """What a solver may use: gradients at any point, moves through the optimizers, snapshots, rates, the batch.
+    """Everything that a solver may use: gradients at any point, moves through the optimizers, snapshots, rates, the batch.
 
     A player's optimizer always descends, on the operator's component for that player: ``u -= lambda grad_u f`` and
     ``v -= sigma (-grad_v f)`` with SGD.
@@ -145,7 +145,7 @@ class Context:
         self.step_form: StepForm | None = None
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
         self.rewinds = 0
-        """How often the run went back; what refers to moments and buffers by their memory is then out of date."""
+        """Times that the run went back; references to the memory of moments and buffers are then out of date."""
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
         factories = {"u": (u_optimizer, u_scheduler), "v": (v_optimizer, v_scheduler)}
         self.optimizers: dict[Player, PlayerOptimizer] = {
@@ -189,7 +189,7 @@ class Context:
 
     @property
     def responding(self) -> bool:
-        """Whether the follower responds instead of being moved."""
+        """``True`` if the follower responds instead of being moved."""
         return self.game.responding
 
     @property

@@ -14,7 +14,7 @@ from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 Moments: TypeAlias = Literal["both", "step"]
-"""Whether the optimizers' moments advance in the extrapolation and in the step, or in the step alone."""
+"""Where the optimizers' moments advance: in extrapolation and step, or in the step alone."""
 
 
 @final
@@ -124,19 +124,19 @@ class PastExtragradient:
     def step(self, ctx: Context, state: dict[Player, Tensors] | None) -> tuple[dict[Player, Tensors], Record]:
         """Make one step of both players; the state is the gradients at the last point ahead."""
         if state is None:
-            found = ctx.gradients()
+            gradients = ctx.gradients()
         else:
             past = Gradients(torch.empty(()), state["u"], state["v"])
-            found = ctx.gradients(reached(ctx, proposals(ctx, past, self.moments), self.stretch))
-        ctx.apply("u", found.u)
-        ctx.apply("v", found.v)
-        return {"u": found.u, "v": found.v}, sensitivity_of(found)
+            gradients = ctx.gradients(reached(ctx, proposals(ctx, past, self.moments), self.stretch))
+        ctx.apply("u", gradients.u)
+        ctx.apply("v", gradients.v)
+        return {"u": gradients.u, "v": gradients.v}, sensitivity_of(gradients)
 
 
-def proposals(ctx: Context, found: Gradients, moments: Moments) -> dict[Player, Tensors]:
-    """Return the displacements that the optimizers propose along ``found``, which moments of ``"step"`` forget."""
+def proposals(ctx: Context, gradients: Gradients, moments: Moments) -> dict[Player, Tensors]:
+    """Return the displacements that the optimizers propose along ``gradients``, which moments of ``"step"`` forget."""
     before = ctx.snapshot() if moments == "step" else None
-    proposed: dict[Player, Tensors] = {"u": ctx.propose("u", found.u), "v": ctx.propose("v", found.v)}
+    proposed: dict[Player, Tensors] = {"u": ctx.propose("u", gradients.u), "v": ctx.propose("v", gradients.v)}
     if before is not None:
         ctx.restore(before)
     return proposed
@@ -220,11 +220,11 @@ class Optimistic:
 
     def step(self, ctx: Context, state: dict[Player, Tensors] | None) -> tuple[dict[Player, Tensors], Record]:
         """Make one step of both players; the state is the displacements proposed last."""
-        found = ctx.gradients()
-        proposed: dict[Player, Tensors] = {"u": ctx.propose("u", found.u), "v": ctx.propose("v", found.v)}
+        gradients = ctx.gradients()
+        proposed: dict[Player, Tensors] = {"u": ctx.propose("u", gradients.u), "v": ctx.propose("v", gradients.v)}
         for player, now in proposed.items():
             ctx.move(player, now if state is None else self._corrected(now, state[player]))
-        return proposed, sensitivity_of(found)
+        return proposed, sensitivity_of(gradients)
 
     def _corrected(self, now: Tensors, before: Tensors) -> Tensors:
         with torch.no_grad():

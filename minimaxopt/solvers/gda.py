@@ -48,10 +48,10 @@ class SimultaneousGDA:
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
-        found = ctx.gradients()
-        ctx.apply("u", found.u)
-        ctx.apply("v", found.v)
-        return None, sensitivity_of(found)
+        gradients = ctx.gradients()
+        ctx.apply("u", gradients.u)
+        ctx.apply("v", gradients.v)
+        return None, sensitivity_of(gradients)
 
 
 @final
@@ -117,22 +117,22 @@ class AlternatingGDA:
         return None, {**sensitivity_of(follower), "risk": leader.risk}
 
     def _descend(self, ctx: Context) -> Gradients:
-        found = ctx.gradients(players=("u",))
-        ctx.apply("u", found.u)
-        return found
+        gradients = ctx.gradients(players=("u",))
+        ctx.apply("u", gradients.u)
+        return gradients
 
     def _ascend(self, ctx: Context) -> Gradients:
-        found = self._climb(ctx, 0)
+        gradients = self._climb(ctx, 0)
         for substep in range(1, self.ascent_steps):
-            found = self._climb(ctx, substep)
-        return found
+            gradients = self._climb(ctx, substep)
+        return gradients
 
     def _climb(self, ctx: Context, substep: int) -> Gradients:
         fresh = ctx.fresh_ascent and substep > 0
         batch = ctx.fresh_batch() if fresh else None
-        found = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
-        ctx.apply("v", found.v)
-        return found
+        gradients = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
+        ctx.apply("v", gradients.v)
+        return gradients
 
 
 @final
@@ -185,8 +185,8 @@ class TwoTimescale:
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
-        found = ctx.gradients()
+        gradients = ctx.gradients()
         slowness = self.ratio * (1 + ctx.step) ** self.power
-        ctx.move("u", {name: d / slowness for name, d in ctx.propose("u", found.u).items()})
-        ctx.apply("v", found.v)
-        return None, sensitivity_of(found)
+        ctx.move("u", {name: d / slowness for name, d in ctx.propose("u", gradients.u).items()})
+        ctx.apply("v", gradients.v)
+        return None, sensitivity_of(gradients)

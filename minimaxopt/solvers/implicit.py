@@ -1,4 +1,4 @@
-"""How the follower's best answer moves: systems with its own Hessian, solved without forming it."""
+"""Solvers that account for the move of the follower's best response, by the implicit function theorem."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ class Stackelberg:
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
         blocks = ctx.blocks()
-        found = blocks.gradients
+        gradients = blocks.gradients
         answer = follower_system(
             blocks,
-            negated(found.v),
+            negated(gradients.v),
             damping=self.damping,
             steps=self.cg_steps,
             tolerance=self.cg_tolerance,
             start=state,
         )
-        ctx.apply("u", add(found.u, blocks.product(answer.x, row="u", column="v")))
-        ctx.apply("v", found.v)
-        return answer.x, {**sensitivity_of(found), **answer.record}
+        ctx.apply("u", add(gradients.u, blocks.product(answer.x, row="u", column="v")))
+        ctx.apply("v", gradients.v)
+        return answer.x, {**sensitivity_of(gradients), **answer.record}
 
 
 @final
@@ -146,9 +146,9 @@ class FollowTheRidge:
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
         blocks = ctx.blocks()
-        found = blocks.gradients
+        gradients = blocks.gradients
         before = {name: t.detach().clone() for name, t in ctx.point.u.items()}
-        ctx.apply("u", found.u)
+        ctx.apply("u", gradients.u)
         moved = {name: t.detach() - before[name] for name, t in ctx.point.u.items()}
         answer = follower_system(
             blocks,
@@ -158,5 +158,5 @@ class FollowTheRidge:
             tolerance=self.cg_tolerance,
             start=state,
         )
-        ctx.move("v", add(ctx.propose("v", found.v), answer.x))
-        return answer.x, {**sensitivity_of(found), **answer.record}
+        ctx.move("v", add(ctx.propose("v", gradients.v), answer.x))
+        return answer.x, {**sensitivity_of(gradients), **answer.record}

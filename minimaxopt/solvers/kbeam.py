@@ -103,21 +103,21 @@ class KBeam:
     def init(self, ctx: Context) -> dict[str, Any]:
         """Spread the followers."""
         require_parametric(ctx, self.name)
-        given = {name: t.detach().clone() for name, t in ctx.point.v.items()}
+        initial = {name: t.detach().clone() for name, t in ctx.point.v.items()}
         # Drawn on the CPU, so that a run on another device has the same followers.
         generator = torch.Generator().manual_seed(stream(ctx.seed, 0, "start"))
         drawn = self.followers - self.keep_given
-        rows = [given] * self.keep_given + [self._drawn(ctx, given, generator) for _ in range(drawn)]
-        nothing: list[dict[str, Any]] = [{} for _ in given]
+        rows = [initial] * self.keep_given + [self._drawn(ctx, initial, generator) for _ in range(drawn)]
+        nothing: list[dict[str, Any]] = [{} for _ in initial]
         _put(ctx, rows[0], nothing)
-        device = next(iter(given.values())).device
+        device = next(iter(initial.values())).device
         return {
             "followers": _stacked(rows),
             "moments": [nothing for _ in rows],
             "strongest": torch.zeros((), dtype=torch.int64, device=device),
         }
 
-    def _drawn(self, ctx: Context, given: Tensors, generator: torch.Generator) -> Tensors:
+    def _drawn(self, ctx: Context, initial: Tensors, generator: torch.Generator) -> Tensors:
         draw = self.draw or getattr(ctx.game.project_v, "draw", None)
         if draw is None:
             if ctx.game.project_v is None and isinstance(ctx.optimizers["v"].optimizer, ExponentiatedGradient):
@@ -125,28 +125,28 @@ class KBeam:
                     "draw: without one the followers begin with Gaussian noise, which leaves the simplex on which "
                     "ExponentiatedGradient moves; give the game project_v=Simplex(), or give draw=Simplex().draw"
                 )
-            found = {
+            drawn = {
                 name: t + self.spread * torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device)
-                for name, t in given.items()
+                for name, t in initial.items()
             }
         else:
-            place = ctx.functional.tree("v", {n: t.cpu() for n, t in given.items()}, modules_as_dicts=True)
-            found = self._read(ctx, given, draw(place, generator))
+            place = ctx.functional.tree("v", {n: t.cpu() for n, t in initial.items()}, modules_as_dicts=True)
+            drawn = self._read(ctx, initial, draw(place, generator))
         with torch.no_grad():
-            return ctx.project("v", found)
+            return ctx.project("v", drawn)
 
-    def _read(self, ctx: Context, given: Tensors, drawn: Tree) -> Tensors:
+    def _read(self, ctx: Context, initial: Tensors, drawn: Tree) -> Tensors:
         remedy = "return one random tensor for each that it was given"
         try:
             flat = ctx.functional.flat("v", drawn)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise ArgumentError(f"draw: did not return the structure that it was given ({error}); {remedy}") from error
-        for name, tensor in given.items():
+        for name, tensor in initial.items():
             if flat[name].shape != tensor.shape:
                 raise ArgumentError(
                     f"draw: returned shape {tuple(flat[name].shape)} for {name!r} of shape {tuple(tensor.shape)}; {remedy}"
                 )
-        return {name: flat[name].detach().to(tensor) for name, tensor in given.items()}
+        return {name: flat[name].detach().to(tensor) for name, tensor in initial.items()}
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
@@ -212,8 +212,8 @@ class KBeam:
 
         # Batch normalisation writes each follower's statistics, for which one set of buffers has no room.
         buffers: dict[Player, Tensors] = {
-            player: {name: t.expand(self.followers, *t.shape) for name, t in held.items()}
-            for player, held in ctx.buffers.items()
+            player: {name: t.expand(self.followers, *t.shape) for name, t in tensors.items()}
+            for player, tensors in ctx.buffers.items()
         }
         replay(stream(ctx.seed, ctx.step, "risk", substep), ctx.devices)
         try:
@@ -232,8 +232,8 @@ def _ascended(
     """Return the followers and their moments after one ascent step of each, made one after the other."""
     rows: list[Tensors] = []
     after: list[list[dict[str, Any]]] = []
-    for k, held in enumerate(moments):
-        _put(ctx, {name: t[k] for name, t in followers.items()}, held)
+    for k, moment in enumerate(moments):
+        _put(ctx, {name: t[k] for name, t in followers.items()}, moment)
         ctx.apply("v", {name: -slope[k] for name, slope in slopes.items()})
         made = ctx.snapshot(("v",))
         rows.append(made.parameters["v"])

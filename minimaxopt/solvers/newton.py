@@ -158,12 +158,12 @@ class CompleteNewton:
 def _climb(ctx: Context, solver: NewtonFollower | CompleteNewton) -> Record:
     """Move the follower by a damped Newton step from where the players are."""
     blocks = ctx.blocks(players=("v",))
-    found = blocks.gradients
+    gradients = blocks.gradients
 
     def curvature(w: Tensors) -> Tensors:
         return add(negated(blocks.product(w, row="v", column="v")), w, solver.damping)
 
-    solved = conjugate_gradient(curvature, found.v, tolerance=solver.cg_tolerance, max_steps=solver.cg_steps)
+    solved = conjugate_gradient(curvature, gradients.v, tolerance=solver.cg_tolerance, max_steps=solver.cg_steps)
     broke = solved.negative is not None
-    ctx.apply("v", found.v if broke else solved.x)
-    return {**sensitivity_of(found), **solve_record(solved.residual, broke)}
+    ctx.apply("v", gradients.v if broke else solved.x)
+    return {**sensitivity_of(gradients), **solve_record(solved.residual, broke)}

@@ -46,13 +46,13 @@ class Descent:
         """Make one step of ``u``."""
         if ctx.responding:
             z, risk = ctx.respond()
-            found = operator(risk, Point(ctx.point.u, z), ("u",))
+            gradients = operator(risk, Point(ctx.point.u, z), ("u",))
             ctx.gradient_evaluations += 1
             ctx.note_buffers(("u",))
         else:
-            found = ctx.gradients(players=("u",))
-        ctx.apply("u", found.u)
-        return None, sensitivity_of(found)
+            gradients = ctx.gradients(players=("u",))
+        ctx.apply("u", gradients.u)
+        return None, sensitivity_of(gradients)
 
 
 @final
@@ -90,6 +90,6 @@ class Ascent:
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of ``v``."""
-        found = ctx.gradients(players=("v",))
-        ctx.apply("v", found.v)
-        return None, sensitivity_of(found)
+        gradients = ctx.gradients(players=("v",))
+        ctx.apply("v", gradients.v)
+        return None, sensitivity_of(gradients)

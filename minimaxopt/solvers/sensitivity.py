@@ -38,11 +38,11 @@ class Sensitivity:
             risk that is the mean over the batch.
         alternate: move the follower first, and form everything anew at the point it has reached. Costs another
             evaluation.
-        projected: count only what the follower's constraint leaves free of its slope: with ``P`` the game's
+        projected: count only what the follower's constraint leaves free of its follower_gradient: with ``P`` the game's
             ``project_v``, the leader's gradient is ``grad_u f + gamma (d2f / du dv) P'(v + sigma grad_v f) grad_v f``.
             Where the follower can gain nothing by a move within its constraint, ``P(v + t grad_v f) = v`` for every
             ``t > 0``, so that this term vanishes: Alg. 1 ends at stationary points of the constrained game. As printed,
-            with the whole slope, it ends beside them wherever the follower is pressed against its constraint.
+            with the whole follower_gradient, it ends beside them wherever the follower is pressed against its constraint.
         split: estimate ``||grad_v f||^2`` as the inner product of two half-batches' gradients, which is unbiased; the
             square of one batch's gradient is larger by ``trace(Cov) / B`` on average.
 
@@ -83,7 +83,7 @@ class Sensitivity:
 
     @property
     def second_order(self) -> bool:
-        """Whether the risk is differentiated twice."""
+        """``True`` unless ``gamma`` is 0: the penalty differentiates the risk twice."""
         return self.gamma != 0
 
     def init(self, ctx: Context) -> None:
@@ -126,17 +126,17 @@ class Sensitivity:
         gamma = self._weight(ctx)
         if ctx.responding:
             z, risk = ctx.respond()
-            found = penalized_gradient(risk, Point(ctx.point.u, z), gamma)
+            penalized = penalized_gradient(risk, Point(ctx.point.u, z), gamma)
         elif self.alternate:
             ctx.apply("v", ctx.gradients(players=("v",)).v)
-            found = self._penalised(ctx, gamma)
+            penalized = self._penalized_gradient(ctx, gamma)
         else:
-            found = self._penalised(ctx, gamma)
-            ctx.apply("v", found.v)
+            penalized = self._penalized_gradient(ctx, gamma)
+            ctx.apply("v", penalized.v)
         ctx.gradient_evaluations += 1 if gamma == 0 else 2
         ctx.note_buffers(("u",))
-        ctx.apply("u", found.u)
-        return None, {"risk": found.risk, "sensitivity": found.sensitivity}
+        ctx.apply("u", penalized.u)
+        return None, {"risk": penalized.risk, "sensitivity": penalized.sensitivity}
 
     def _weight(self, ctx: Context) -> float:
         if self.gamma == "sigma":
@@ -147,30 +147,30 @@ class Sensitivity:
             gamma = float(self.gamma)
         return gamma * ctx.samples() if self.per_sample else gamma
 
-    def _penalised(self, ctx: Context, gamma: float) -> PenalizedGradient:
+    def _penalized_gradient(self, ctx: Context, gamma: float) -> PenalizedGradient:
         if not self.split and not self.projected:
             return penalized_gradient(ctx.risk(), ctx.point, gamma)
         parts = _halves(ctx.batch) if self.split else (ctx.batch,)
         at = track(ctx.point, ("u", "v"))
         values = [scalar(ctx.risk(batch=part)(at.u, at.v)) for part in parts]
-        slopes = [gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
-        slope = {name: torch.stack([g[name].detach() for g in slopes]).mean(0) for name in at.v}
-        counted = [self._counted(ctx, {n: g.detach() for n, g in part.items()}, slope) for part in slopes]
-        # Each half's slope against the other's; a constant factor leaves the derivative of the square's half.
-        products = [dot(g.values(), c.values()) for g, c in zip(slopes, reversed(counted), strict=True)]
+        halves = [gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
+        g_v = {name: torch.stack([half[name].detach() for half in halves]).mean(0) for name in at.v}
+        free = [self._unconstrained(ctx, {n: g.detach() for n, g in half.items()}, g_v) for half in halves]
+        # Each half's gradient against the other's; a constant factor leaves the derivative of the square's half.
+        products = [dot(half.values(), other.values()) for half, other in zip(halves, reversed(free), strict=True)]
         sensitivity, risk = torch.stack(products).mean(), torch.stack(values).mean()
         g_u = gradients(risk + gamma * sensitivity, {"u": at.u}, second=True)["u"]
-        return PenalizedGradient(risk.detach(), g_u, negated(slope), sensitivity.detach())
+        return PenalizedGradient(risk.detach(), g_u, negated(g_v), sensitivity.detach())
 
-    def _counted(self, ctx: Context, part: Tensors, slope: Tensors) -> Tensors:
-        """Return what counts of a part's slope; the whole ``slope`` is where the follower is about to go."""
+    def _unconstrained(self, ctx: Context, half: Tensors, g_v: Tensors) -> Tensors:
+        """Return the part of a half's gradient that the constraint leaves free, at the point that the follower moves to."""
         if not self.projected:
-            return part
+            return half
         # Adam's rate is no step along the gradient, but any positive one tells the blocked directions.
         rate = max(float(group["lr"]) for group in ctx.optimizers["v"].optimizer.param_groups)
-        ahead = {n: (t + rate * slope[n]).detach().requires_grad_() for n, t in ctx.point.v.items()}
+        ahead = {n: (t + rate * g_v[n]).detach().requires_grad_() for n, t in ctx.point.v.items()}
         landed = ctx.project("v", ahead)
-        along = dot([landed[name] for name in part], part.values())
+        along = dot([landed[name] for name in half], half.values())
         # The derivative of a projection on a convex set is symmetric, so that one backward pass is its product.
         return gradients(along, {"v": ahead})["v"]
 

@@ -1,4 +1,4 @@
-"""What solvers that wrap another one share."""
+"""Solvers that wrap another one: lookahead and iterate averaging."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Lookahead:
 
     @property
     def second_order(self) -> bool:
-        """Whether the inner solver differentiates the risk twice."""
+        """``True`` if the inner solver differentiates the risk twice."""
         return bool(getattr(inner_solver(self.inner), "second_order", False))
 
     def init(self, ctx: Context) -> dict[str, Any]:
@@ -120,8 +120,8 @@ class Lookahead:
 
     def _return(self, ctx: Context, slow: dict[Player, Tensors]) -> None:
         if self.moments == "reset":
-            held = ctx.snapshot()
-            ctx.restore(held._replace(moments={p: [{} for _ in states] for p, states in held.moments.items()}))
+            snapshot = ctx.snapshot()
+            ctx.restore(snapshot._replace(moments={p: [{} for _ in states] for p, states in snapshot.moments.items()}))
         with torch.no_grad():
             for player, mover in ctx.optimizers.items():
                 back = {name: (1 - self.alpha) * (slow[player][name] - t) for name, t in mover.tensors.items()}
@@ -185,7 +185,7 @@ class Averaged:
 
     @property
     def second_order(self) -> bool:
-        """Whether the inner solver differentiates the risk twice."""
+        """``True`` if the inner solver differentiates the risk twice."""
         return bool(getattr(inner_solver(self.inner), "second_order", False))
 
     def init(self, ctx: Context) -> dict[str, Any]:

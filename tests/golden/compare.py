@@ -82,7 +82,14 @@ def _played(tree: Path, parts: list[str]) -> Numbers:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "numbers.json"
         paths = [tree, *sorted(tree.glob("plugins/*/src")), ROOT / "tests"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
+        environment = (
+            os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join(map(str, paths)),
+                "OMP_NUM_THREADS": "1",
+                "MKL_CBWR": "COMPATIBLE",  # else MKL rounds according to how an array lies in memory, otherwise in each process
+            }
+        )
         # -P, so that this folder's modules do not stand before those of the tree and of Python.
         command = [
             sys.executable,
