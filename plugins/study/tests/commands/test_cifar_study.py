@@ -105,7 +105,7 @@ def test_two_profiles_have_a_folder_each(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert {path.parent.name for path in (tmp_path / "out").glob("*/report.html")} == {"tiny", "other"}
     twice = invoke("run", "--profile", f"{one},{one}", "--out", str(tmp_path / "out"))
-    assert "which would share a folder" in " ".join(twice.output.split())
+    assert "have the same name and would share a folder" in " ".join(twice.output.split())
 
 
 def test_claims_on_the_papers_own_numbers() -> None:
