@@ -40,10 +40,10 @@ class Study:
 
     Args:
         folder: the folder.
-        profile: what is done in it.
+        profile: its settings.
         data: description of the images, with their fingerprint.
         versions: for each seed, the version of each kind of task: seeds may be added after one has been raised.
-        runs: when it ran, and for how long.
+        runs: for each run its start, seconds, workers and number of computed tasks.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Study:
         return open_store(self.folder)
 
     def save(self) -> None:
-        """Write what determines the study, for whoever opens the folder."""
+        """Write run.json, from which the study is opened."""
         content = {
             "format": FORMAT,
             "profile": self.profile.model_dump(mode="json"),

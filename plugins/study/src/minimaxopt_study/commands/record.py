@@ -48,13 +48,13 @@ def record(folder: Path, dest: Path) -> Record:
         StoreError: a study is damaged or of another version, a run is active in ``dest``, or there is no room.
     """
     source = open_study(folder)
-    study = _together(source, dest)
+    study = _merged(source, dest)
     done = [task.key for task in study.plan.graph if task.key in source.store]
     # Read before anything is written: one may be damaged.
-    results = {key: _of_today(source.plan.graph[key], source.store.result(key)) for key in done}
+    results = {key: _of_today(study.plan.graph[key], source.store.result(key)) for key in done}
     with study.store.lock():
         try:
-            return _write(_together(source, dest), results)  # once more: another record may have just been made
+            return _write(_merged(source, dest), results)  # once more: another record may have just been made
         finally:
             (dest / "lock").unlink(missing_ok=True)  # it tells a reader nothing
 
@@ -64,7 +64,7 @@ def _of_today(task: Task, result: Mapping[str, Any]) -> dict[str, Any]:
     return {**result, "key": task.key, "version": task.version, "parents": dict(task.parents)}
 
 
-def _together(source: Study, dest: Path) -> Study:
+def _merged(source: Study, dest: Path) -> Study:
     before = _recorded(source.folder, dest)
     return replace(source, folder=dest) if before is None else merge(before, source)
 
@@ -117,8 +117,8 @@ def _autoattacked(profile: Profile) -> int:
 def _same_versions(record: Study, study: Study, seed: int) -> None:
     if seed not in record.profile.seeds or record.versions.get(seed) == study.versions.get(seed):
         return
-    there, here = record.versions.get(seed, {}), study.versions.get(seed, {})
-    kinds = [kind for kind in dict.fromkeys((*there, *here)) if there.get(kind) != here.get(kind)]
+    recorded, computed = record.versions.get(seed, {}), study.versions.get(seed, {})
+    kinds = [kind for kind in dict.fromkeys((*recorded, *computed)) if recorded.get(kind) != computed.get(kind)]
     raise ArgumentError(
         f"dest: {record.folder} records seed {seed} in other versions of {', '.join(kinds[:SHOWN])}; choose another "
         "folder, or record a study of new seeds alone (--seeds)"

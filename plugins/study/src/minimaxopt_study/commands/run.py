@@ -48,9 +48,9 @@ def run_study(
         reporter: is told how the run proceeds.
         workers: processes of one thread each.
         data_dir: folder of the data set's files; by default the profile's own images.
-        only: tables and figures, by the names in ``select.choices``: nothing is computed but what they need. Empty:
+        only: tables and figures, named as in ``selection.choices``: nothing is computed but what they need. Empty:
             all.
-        allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
+        allow_unverified: accept files of CIFAR-10 that cannot be verified; every result then says so.
         device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on
             elsewhere.
 

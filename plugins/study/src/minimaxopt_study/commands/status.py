@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindProgress:
     """Progress of one kind of task.
 
     Args:
@@ -61,16 +61,16 @@ class Status:
         running: what is being computed.
         seconds: spent on all that is done.
         seconds_left: about how many seconds of computing, of one worker, the rest takes.
-        active: whether a run holds the folder.
+        active: true while a run holds the folder.
         workers: of that run, 0 without one.
         only: the tables and figures that it was restricted to.
         finish: when it will about be done, in local time.
-        recorded: whether it is a record, which has no weights and is not going on: what it lacks was not recorded.
-        outdated: kinds of task that are here in another version than today's, so that a run would compute them anew:
-            the versions here and today's.
+        recorded: true for a record, which has no weights and is not going on: what it lacks was not recorded.
+        outdated: the stored versions and the current one of each kind of task where they differ: a run would compute
+            it anew.
     """
 
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, KindProgress]
     running: tuple[Running, ...]
     seconds: float
     seconds_left: float | None
@@ -169,12 +169,12 @@ def _total(seconds: Iterable[float | None]) -> float | None:
 
 
 def _kinds(graph: Graph, taken: Mapping[str, float], since: Mapping[str, float],
-           needed: Mapping[str, float | None]) -> dict[str, Kind]:  # fmt: skip
+           needed: Mapping[str, float | None]) -> dict[str, KindProgress]:  # fmt: skip
     by_kind: dict[str, list[str]] = {}
     for task in graph:
         by_kind.setdefault(task.kind, []).append(task.key)
     return {
-        kind: Kind(
+        kind: KindProgress(
             done=sum(key in taken for key in keys),
             running=sum(key in since for key in keys),
             left=sum(key not in taken and key not in since for key in keys),

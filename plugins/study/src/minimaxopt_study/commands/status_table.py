@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from minimaxopt_study.commands.status import Kind
+from minimaxopt_study.commands.status import KindProgress
 from minimaxopt_study.formatting import clock, plural
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def status_table(status: Status, title: str) -> Table:
     columns = ("recorded", "took") if status.recorded else ("done", "running", "left", "took", "about left")
     table = Table("task", *columns, title=title, title_justify="left")
     kinds = status.kinds.values()
-    total = Kind(
+    total = KindProgress(
         done=sum(kind.done for kind in kinds),
         running=sum(kind.running for kind in kinds),
         left=sum(kind.left for kind in kinds),

@@ -1,4 +1,4 @@
-"""The study as a graph: which trainings, attacks and evaluations a profile asks for.
+"""The study as a graph: the trainings, attacks and evaluations that a profile asks for.
 
 Nothing is computed here. A plan is a pure function of the profile, the seeds and the images' fingerprint, and so can be
 rebuilt by ``status`` and ``report`` without the images.

@@ -8,11 +8,12 @@ changes, and where one does, its kind of task is given another version.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from minimaxopt.plugins import content_key
 
 Settings = Mapping[str, Any]
 
@@ -22,13 +23,13 @@ class Task:
     """One node of the graph: a training, an attack or an evaluation.
 
     Args:
-        kind: which function of the study computes it.
-        title: what a person calls it; does not enter the key.
+        kind: its name in ``KINDS``, which holds the function that computes it.
+        title: name for people; does not enter the key.
         settings: its settings as canonical JSON.
         parents: pairs of a role and the key of the task that plays it.
         data: fingerprint of the images.
-        seed: seed of everything random in it.
-        version: that of its kind; another one computes other numbers.
+        seed: of everything random in it.
+        version: of its kind; results of another version have other numbers.
         steps: optimizer steps in it, 0 for an evaluation.
         weight: expected work in relative units, for the order of tasks and the time left; does not enter the key.
 
@@ -65,15 +66,9 @@ class Task:
 
 def key_of(kind: str, version: int, settings: Settings, parents: Mapping[str, str], data: str, seed: int) -> str:
     """Return the key of the result that these determine; ``parents`` holds keys by role."""
-    determined = {
-        "kind": kind,
-        "version": version,
-        "settings": settings,
-        "parents": parents,
-        "data": data,
-        "seed": seed,
-    }
-    return hashlib.sha256(canonical(determined).encode()).hexdigest()[:40]
+    return content_key(
+        {"kind": kind, "version": version, "settings": settings, "parents": parents, "data": data, "seed": seed}
+    )
 
 
 def canonical(value: Any) -> str:
@@ -86,7 +81,14 @@ def canonical(value: Any) -> str:
 
 
 class Graph:
-    """Tasks by key, parents always before those that build on them."""
+    """Tasks by key, parents before the tasks that build on them.
+
+    Args:
+        tasks: parents first; of several with one key the first is kept.
+
+    Raises:
+        ValueError: a task precedes one of its parents.
+    """
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._tasks: dict[str, Task] = {}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Protocol of what is told how a run proceeds."""
+    """Protocol of objects that are told how a run proceeds."""
 
     def note(self, line: str) -> None: ...
     def begin(self, graph: Graph, done: set[str]) -> None: ...
@@ -37,7 +37,15 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: keys of tasks computed now, stored before, failed or damaged (with the reason) and skipped."""
+    """The outcome of a run.
+
+    Args:
+        computed: keys of the tasks that were computed, with their seconds.
+        stored: keys of those that were stored before.
+        failed, damaged: keys of those that failed, and of those whose results are damaged, with the reason.
+        skipped: keys of those that build on failed or damaged ones.
+        seconds: that the run took.
+    """
 
     computed: dict[str, float]
     stored: set[str]
@@ -72,10 +80,10 @@ def compute(
         functions: for each kind of task, the function that computes it as ``"module:name"``.
         reporter: is told of each start and end.
         workers: processes, of one thread each.
-        images: how a worker opens the images.
+        images: arguments with which a worker opens the images.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.
-        device: where they compute, such as "cpu" or "cuda".
-        only: which tables and figures the graph is for, all if empty; ``status`` asks for it while the run goes on.
+        only: the tables and figures that the graph is for, all if empty; noted for ``status``.
+        device: where the workers compute, such as "cpu" or "cuda".
 
     Raises:
         DiskFullError: there is no room for results; what was stored stays.
@@ -89,8 +97,7 @@ def compute(
 def lacking(graph: Graph, store: ResultStore, stored: set[str]) -> set[str]:
     """Return the stored tasks whose weights are not kept though a task that is to be computed needs them.
 
-    In a record of a study no weights are stored. What must be computed again may in turn need weights that are not
-    there.
+    A record of a study stores no weights. A task that is computed again may in turn need weights that are not kept.
     """
     needed: set[str] = set()
     again: set[str] = set()
