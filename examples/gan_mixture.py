@@ -1,9 +1,9 @@
 """A GAN on eight Gaussians in a ring: does the generator find them all?
 
 The generator leads and the discriminator follows, f = E log D(x) + E log (1 - D(G(z))), both moved by Adam at rates at
-which plain alternation loses modes. Alg. 1 plays the same game at the same rates; only its generator anticipates how
-the discriminator will react. Every game that was played is shown. This says something about these rates and not about
-all: with Adam at 1e-3 and beta_1 = 0.5, alternation finds the eight as well, in 3,000 steps.
+which plain alternation loses modes. Alg. 1 plays the same game at the same rates; only its generator anticipates the
+discriminator's reaction. All games that were played are shown. The result holds for these rates and not for all: with
+Adam at 1e-3 and beta_1 = 0.5, alternation finds all eight as well, in 3,000 steps.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ CENTRES = 2 * torch.stack([ANGLES.cos(), ANGLES.sin()], 1)
 SOLVERS = {"alternating-gda": (AlternatingGDA(), "#D55E00"), "sensitivity": (Sensitivity(gamma=1.0), "#0072B2")}
 
 
-def net(inputs: int, outputs: int) -> nn.Module:
+def network(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, 48), nn.Tanh(), nn.Linear(48, 48), nn.Tanh(), nn.Linear(48, outputs))
 
 
 def risk(generator: nn.Module, discriminator: nn.Module, real: Tensor) -> Tensor:
-    """The log-likelihood of the discriminator's judgement, on noise that is drawn afresh at each step."""
+    """Return the log-likelihood of the discriminator, on noise that is drawn afresh at each step."""
     fake = generator(torch.randn(len(real), NOISE))
     return F.logsigmoid(discriminator(real)).mean() + F.logsigmoid(-discriminator(fake)).mean()
 
@@ -42,7 +42,7 @@ def samples(generator: nn.Module) -> Tensor:
 
 
 def coverage(generator: nn.Module) -> tuple[int, float]:
-    """Return the modes that get a tenth of an even share at least, and the share of samples near a mode."""
+    """Return the number of modes with at least a tenth of an even share, and the share of samples near a mode."""
     distance, nearest = torch.cdist(samples(generator), CENTRES).min(1)
     near = distance < 4 * SPREAD
     counts = torch.bincount(nearest[near], minlength=MODES)
@@ -58,10 +58,10 @@ def main() -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
 
-    draw = torch.Generator().manual_seed(0)
-    real = CENTRES[torch.randint(MODES, (4096,), generator=draw)] + SPREAD * torch.randn(4096, 2, generator=draw)
+    rng = torch.Generator().manual_seed(0)
+    real = CENTRES[torch.randint(MODES, (4096,), generator=rng)] + SPREAD * torch.randn(4096, 2, generator=rng)
     adam = {"u_optimizer": partial(torch.optim.Adam, lr=5e-3), "v_optimizer": partial(torch.optim.Adam, lr=2e-3)}
-    look = Evaluate({"modes": lambda u, v: coverage(u)[0], "near": lambda u, v: coverage(u)[1]}, every=100)
+    evaluate = Evaluate({"modes": lambda u, v: coverage(u)[0], "near": lambda u, v: coverage(u)[1]}, every=100)
 
     figure = plt.figure(figsize=(12, 6.2), layout="constrained")
     grid = figure.add_gridspec(2, options.seeds + 1, width_ratios=[1] * options.seeds + [1.35])
@@ -69,8 +69,8 @@ def main() -> None:
     for row, (name, (solver, colour)) in enumerate(SOLVERS.items()):
         for seed in range(options.seeds):
             torch.manual_seed(seed)
-            game, data = Game(risk, net(NOISE, 2), net(2, 1)), Batches(real, 64, seed)
-            solution = solve(game, solver, data=data, steps=options.steps, seed=seed, callbacks=[look], **adam)
+            game, data = Game(risk, network(NOISE, 2), network(2, 1)), Batches(real, 64, seed)
+            solution = solve(game, solver, data=data, steps=options.steps, seed=seed, callbacks=[evaluate], **adam)
             modes, near = coverage(solution.u)
             print(f"{name:16s} seed {seed}: {modes} of {MODES} modes, {near:4.0%} of the samples near one")
             axes = figure.add_subplot(grid[row, seed])

@@ -1,9 +1,9 @@
-"""Regression that is fair to the worst group: the follower weighs the groups, its weights kept on the simplex.
+"""Regression that is fair to the worst group: the follower weights the groups, on the simplex.
 
     min_w max_q  sum_g q_g L_g(w),    q >= 0,  sum q = 1,    L_g the mean squared error of group g
 
 equals min_w max_g L_g(w). Least squares serves the majority; the robust line levels the two worst groups. SciPy solves
-the same problem in another form (min t with L_g(w) <= t) and has to agree.
+the same problem in another form (min t with L_g(w) <= t) and must agree.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from torch import Tensor
 from minimaxopt import AlternatingGDA, Game, Simplex, solve
 
 GROUPS = {"majority": (160, 1.0, 0.0), "middle": (80, 0.3, 0.3), "minority": (20, -0.5, 0.9)}  # samples, slope, height
-COLOURS, WHERE = ["#3C9BD0", "#7F7F7F", "#D55E00"], [(-0.55, -1.0), (-1.0, 0.62), (-0.6, 1.55)]
+COLOURS, LABELS = ["#3C9BD0", "#7F7F7F", "#D55E00"], [(-0.55, -1.0), (-1.0, 0.62), (-0.6, 1.55)]
 HALO = [withStroke(linewidth=3, foreground="white")]
 SQUARES, ROBUST = "black", "#0072B2"
 
 
 def sample(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw (1, x) of every point, its y, and the number of its group."""
-    draw = torch.Generator().manual_seed(seed)
+    """Return the rows (1, x), (N, 2), the targets y, (N,), and the group numbers, (N,), of random points."""
+    rng = torch.Generator().manual_seed(seed)
     group = torch.repeat_interleave(torch.arange(3), torch.tensor([n for n, _, _ in GROUPS.values()]))
     slope, height = (torch.tensor([g[i] for g in GROUPS.values()], dtype=torch.float64)[group] for i in (1, 2))
-    x, noise = 2 * torch.rand(len(group), generator=draw) - 1, 0.25 * torch.randn(len(group), generator=draw)
+    x, noise = 2 * torch.rand(len(group), generator=rng) - 1, 0.25 * torch.randn(len(group), generator=rng)
     return torch.stack([torch.ones_like(x), x], 1).double(), slope * x + height + noise, group
 
 
@@ -43,7 +43,7 @@ def group_losses(w: Tensor, points: tuple[Tensor, Tensor, Tensor]) -> Tensor:
 
 
 def reference(points: tuple[Tensor, Tensor, Tensor]) -> float:
-    """Return the smallest possible loss of the worst group, by SciPy: minimise t subject to L_g(w) <= t."""
+    """Return the least loss of the worst group, by SciPy: minimise t subject to L_g(w) <= t."""
     slack = {"type": "ineq", "fun": lambda z: z[2] - group_losses(torch.tensor(z[:2]), points).numpy()}
     return float(minimize(lambda z: z[2], np.array([0.0, 0.0, 9.0]), constraints=slack, method="SLSQP", tol=1e-12).x[2])
 
@@ -71,9 +71,9 @@ def main() -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", width_ratios=[1.2, 1])
     for g, (name, colour) in enumerate(zip(GROUPS, COLOURS, strict=True)):
-        mine = points[2] == g
-        left.scatter(*(c[mine].numpy() for c in (points[0][:, 1], points[1])), s=22, color=colour, alpha=0.85)
-        left.text(*WHERE[g], f"{name}, n = {mine.sum()}", color=colour, weight="bold", path_effects=HALO)
+        in_group = points[2] == g
+        left.scatter(*(c[in_group].numpy() for c in (points[0][:, 1], points[1])), s=22, color=colour, alpha=0.85)
+        left.text(*LABELS[g], f"{name}, n = {in_group.sum()}", color=colour, weight="bold", path_effects=HALO)
     for w, colour, name in ((squares, SQUARES, "least squares"), (robust, ROBUST, "robust")):
         left.axline((0, float(w[0])), slope=float(w[1]), color=colour, linewidth=2.4)
         left.annotate(name, (1.02, float(w.sum())), color=colour, weight="bold", annotation_clip=False, va="center")

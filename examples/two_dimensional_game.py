@@ -1,7 +1,7 @@
-"""Two games in the plane, every solver from the same start: who runs away, who circles, who finds the minimax point.
+"""Two games in the plane, four solvers from the same start: which diverge, circle or find the minimax point?
 
-Left, f = 4uv - 3u^2 - v^2. The follower's best answer to u is v = 2u, and against it the leader's risk is u^2, so that
-(0, 0) is the minimax point, although f is concave in u. Descent-ascent sees only that slope and leaves; Alg. 1
+Left, f = 4uv - 3u^2 - v^2. The follower's best response to u is v = 2u, and against it the leader's risk is u^2, so that
+(0, 0) is the minimax point, although f is concave in u. Descent-ascent follows that concavity and leaves; Alg. 1
 converges where gamma > 1/4. Right, f = uv, the game in which descent-ascent chases its own tail.
 """
 
@@ -25,7 +25,7 @@ SOLVERS = {
     "unrolled": Unrolled(steps=5, inner_lr=0.1),
     "simultaneous-gda": SimultaneousGDA(),
 }
-WHERE = {  # the labels' places in the two panels
+LABELS = {  # positions of the labels in the two panels
     "sensitivity": [(0.56, -0.5, "right"), (0.02, -0.78, "center")],
     "alternating-gda": [(2.15, 0.05, "right"), (0.0, -1.17, "center")],
     "unrolled": [(0.66, 0.4, "left"), (-0.45, 0.55, "left")],
@@ -68,7 +68,7 @@ def main() -> None:
             print(f"  {name:17s} after {STEPS} steps {np.hypot(path.u[-1], path.v[-1]):.2g}")
         marks = {"minimax point": (0, 0)}
         phase_portrait(game, span, span, paths=paths, points=marks, ax=axes, shading=False, legend=False, title="")
-        for line, (x, y, side) in zip(axes.lines, (WHERE[name][i] for name in paths), strict=True):
+        for line, (x, y, side) in zip(axes.lines, (LABELS[name][i] for name in paths), strict=True):
             axes.text(
                 x, y, line.get_label(), color=line.get_color(), ha=side, weight="bold", path_effects=HALO, zorder=8
             )

@@ -12,10 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from minimaxopt._types import Tree
 
-
-def leaves_with_names(tree: Tree) -> list[tuple[str, object]]:
+def leaves_with_names(tree: Any) -> list[tuple[str, object]]:
     """Flatten a tree into ``(dotted path, leaf)`` pairs; a bare leaf has the empty path.
 
     >>> [name for name, _ in leaves_with_names({"a": [1, 2], "b": 3})]
@@ -54,7 +52,7 @@ def tensors_of(tree: object) -> list[Tensor]:
     return [leaf for leaf in optree.tree_leaves(tree) if isinstance(leaf, Tensor)]  # type: ignore[arg-type] - optree takes any object
 
 
-def to_device(tree: Tree, device: torch.device | None) -> Tree:
+def to_device(tree: Any, device: torch.device | None) -> Any:
     """Move every tensor of a batch to ``device``; ``None`` leaves it where it is."""
     if device is None:
         return tree

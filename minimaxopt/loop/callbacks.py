@@ -19,10 +19,15 @@ from minimaxopt.results.history import History
 
 
 class Progress(Protocol):
-    """What a callback sees of a running solve. All values up to ``step`` have been checked to be finite."""
+    """A running solve as a callback sees it. All values up to ``step`` have been checked to be finite."""
 
-    history: History
     steps: int
+    """The step budget."""
+
+    @property
+    def history(self) -> History:
+        """The records of the steps so far."""
+        ...
 
     @property
     def step(self) -> int:

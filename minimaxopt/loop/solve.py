@@ -1,8 +1,8 @@
-"""``solve``: what a solve is asked for, checked before any work is done."""
+"""``solve``: one game, from arguments to solution."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +11,18 @@ from typing import Any, Literal, final
 import torch
 
 from minimaxopt._types import OptimizerFactory, SchedulerFactory
-from minimaxopt.errors import ArgumentError, MinimaxoptError, ResumeError
+from minimaxopt.errors import MinimaxoptError, ResumeError
 from minimaxopt.execution.compile import default_for, prepare, rehearse
-from minimaxopt.game.batches import Batches
 from minimaxopt.game.devices import usable_device
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import preserve_rng_state
+from minimaxopt.loop.arguments import callbacks_of, check_arguments, description_of, solver_of
 from minimaxopt.loop.callbacks import Callback, Checkpoint
 from minimaxopt.loop.first_evaluation import probe
 from minimaxopt.loop.loop import SolveLoop
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.results.solution import Solution
-from minimaxopt.solvers import SOLVERS, Context
+from minimaxopt.solvers import Context
 
 
 @final
@@ -135,106 +135,95 @@ def solve(
 
     Source: Hamm and Mehra 2018, Alg. 1, for the default solver.
     """
-    prepared = Prepared(
-        Run(
-            game,
-            solver,
-            steps=steps,
-            data=data,
-            seed=seed,
-            u_optimizer=u_optimizer,
-            v_optimizer=v_optimizer,
-            u_scheduler=u_scheduler,
-            v_scheduler=v_scheduler,
-            order=order,
-            ascent_batches=ascent_batches,
-            tolerance=tolerance,
-            device=device,
-            callbacks=callbacks,
-            resume=resume,
-            compile=compile,
-        )
+    run = Run(
+        game,
+        solver,
+        steps=steps,
+        data=data,
+        seed=seed,
+        u_optimizer=u_optimizer,
+        v_optimizer=v_optimizer,
+        u_scheduler=u_scheduler,
+        v_scheduler=v_scheduler,
+        order=order,
+        ascent_batches=ascent_batches,
+        tolerance=tolerance,
+        device=device,
+        callbacks=callbacks,
+        resume=resume,
+        compile=compile,
     )
+    chosen, listed = solver_of(run.solver), callbacks_of(run.callbacks)
+    check_arguments(run.game, run.steps, run.seed, run.order, run.tolerance, run.compile)
+    ctx = _context(run, chosen)
+    if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in listed):
+        raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
     with ExitStack() as stack:
-        stack.enter_context(preserve_rng_state(prepared.ctx.devices))
-        stack.callback(prepared.break_reference_cycle)
-        playing = prepared.begin()
-        bar = stack.enter_context(Bar(prepared.solver.name, steps, done=playing.step, shown=progress))
-        return playing.play(bar)
+        stack.enter_context(preserve_rng_state(ctx.devices))
+        stack.callback(_break_reference_cycles, ctx)
+        loop = _begin(run, chosen, listed, ctx)
+        bar = stack.enter_context(Bar(chosen.name, steps, done=loop.step, shown=progress))
+        return loop.play(bar)
 
 
-@final
-class Prepared:
-    """A run whose arguments were found usable; nothing has been computed yet.
-
-    Attributes:
-        ctx: the context in which it will be played.
-        solver: the solver, where the run may name it.
-        flipped: whether ``ctx`` plays the flipped game.
-        callbacks: the run's callbacks, as a list.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self.solver = _solver(run.solver)
-        self.callbacks = _callbacks(run.callbacks)
-        _check(run.game, run.steps, run.seed, run.order, run.tolerance)
-        if not isinstance(run.compile, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
-            raise ArgumentError(f"compile: {run.compile!r} is neither True nor False; give one of them")
-        place = usable_device(run.device)
-        default = default_for(run.game, place) if run.compile else None
-        self.flipped = run.order == "maximin"
-        factories = (run.u_optimizer or default, run.v_optimizer or default)
-        optimizers = factories[::-1] if self.flipped else factories
-        schedulers = (run.v_scheduler, run.u_scheduler) if self.flipped else (run.u_scheduler, run.v_scheduler)
-        with _named_as_played(self.flipped):
-            self.ctx = Context(
-                run.game.flip() if self.flipped else run.game,
-                players=self.solver.players,
-                data=run.data,
-                seed=run.seed,
-                u_optimizer=optimizers[0],
-                v_optimizer=optimizers[1],
-                u_scheduler=schedulers[0],
-                v_scheduler=schedulers[1],
-                ascent_batches=run.ascent_batches,
-                device=place,
-            )
-            if run.compile:
-                prepare(self.ctx, self.solver)
-        if not self.ctx.source.exact and any(isinstance(c, Checkpoint) for c in self.callbacks):
-            raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {self.ctx.source.why_not}")
-
-    def begin(self) -> SolveLoop:
-        """Return the run as it begins or goes on; its risk has been evaluated once. Draws random numbers."""
-        run = self._run
-        playing = SolveLoop(
-            self.ctx,
-            self.solver,
-            run.steps,
-            flipped=self.flipped,
-            callbacks=self.callbacks,
-            tolerance=run.tolerance,
-            settings={"order": run.order, "ascent_batches": run.ascent_batches, "data": _described(run.data)},
+def _context(run: Run, solver: Any) -> Context:
+    """Return the context in which a run is played, which is that of the flipped game for a maximin solve."""
+    place = usable_device(run.device)
+    default = default_for(run.game, place) if run.compile else None
+    flipped = run.order == "maximin"
+    optimizers = (run.u_optimizer or default, run.v_optimizer or default)
+    schedulers = (run.u_scheduler, run.v_scheduler)
+    if flipped:
+        optimizers, schedulers = optimizers[::-1], schedulers[::-1]
+    with _named_as_played(flipped):
+        ctx = Context(
+            run.game.flip() if flipped else run.game,
+            players=solver.players,
+            data=run.data,
+            seed=run.seed,
+            u_optimizer=optimizers[0],
+            v_optimizer=optimizers[1],
+            u_scheduler=schedulers[0],
+            v_scheduler=schedulers[1],
+            ascent_batches=run.ascent_batches,
+            device=place,
         )
-        if run.resume is not None:
-            playing.resume(Path(run.resume))
-        elif run.steps:
-            with _named_as_played(self.flipped):
-                probe(self.ctx, second_order=bool(getattr(self.solver, "second_order", False)))
-        if run.compile and run.steps > self.ctx.step:
-            with _named_as_played(self.flipped):
-                rehearse(self.ctx, self.solver)
-        return playing
+        if run.compile:
+            prepare(ctx, solver)
+    return ctx
 
-    def break_reference_cycle(self) -> None:
-        """Open the ring of optimizer and schedule, so that moments and parameters are freed at once, not at some time.
 
-        A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.
-        """
-        for mover in self.ctx.optimizers.values():
-            if mover.scheduler is not None:
-                vars(mover.optimizer).pop("step", None)
+def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -> SolveLoop:
+    """Return the loop of a run as it begins or goes on; its risk has been evaluated once. Draws random numbers."""
+    flipped = run.order == "maximin"
+    loop = SolveLoop(
+        ctx,
+        solver,
+        run.steps,
+        flipped=flipped,
+        callbacks=callbacks,
+        tolerance=run.tolerance,
+        settings={"order": run.order, "ascent_batches": run.ascent_batches, "data": description_of(run.data)},
+    )
+    if run.resume is not None:
+        loop.resume(Path(run.resume))
+    elif run.steps:
+        with _named_as_played(flipped):
+            probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
+    if run.compile and run.steps > ctx.step:
+        with _named_as_played(flipped):
+            rehearse(ctx, solver)
+    return loop
+
+
+def _break_reference_cycles(ctx: Context) -> None:
+    """Break the optimizer-scheduler reference cycles so that memory is freed immediately.
+
+    A schedule replaces its optimizer's ``step`` by a wrapper that holds the optimizer.
+    """
+    for moving in ctx.optimizers.values():
+        if moving.scheduler is not None:
+            vars(moving.optimizer).pop("step", None)
 
 
 @contextmanager
@@ -246,59 +235,3 @@ def _named_as_played(flipped: bool) -> Generator[None]:
         if flipped:
             error.add_note("order='maximin' plays the flipped game: here u is the game's v, and v its u.")
         raise
-
-
-def _solver(solver: Any) -> Any:
-    if isinstance(solver, str):
-        if solver in SOLVERS:
-            return SOLVERS[solver]()
-        from minimaxopt.plugins.host import load_solver
-
-        return load_solver(solver)
-    if isinstance(solver, type):
-        raise ArgumentError(f"solver: {solver.__name__} is a class; give an instance, {solver.__name__}()")
-    if not all(hasattr(solver, part) for part in ("name", "players", "init", "step")):
-        raise ArgumentError(
-            f"solver: {type(solver).__name__} is no solver; give one such as Sensitivity(), or a name among "
-            f"{sorted(SOLVERS)}"
-        )
-    return solver
-
-
-def _callbacks(callbacks: Any) -> list[Callback]:
-    if not isinstance(callbacks, Iterable):
-        raise ArgumentError(f"callbacks: {type(callbacks).__name__} is no list of callbacks; give [...] around it")
-    found = list(callbacks)
-    for callback in found:
-        if isinstance(callback, type):
-            raise ArgumentError(
-                f"callbacks: {callback.__name__} is a class; give an instance, {callback.__name__}(...)"
-            )
-        if not callable(callback) or not hasattr(callback, "every"):
-            raise ArgumentError(
-                f"callbacks: {type(callback).__name__} is no callback; give objects with 'every' that can be called"
-            )
-        every: Any = getattr(callback, "every")  # noqa: B009 - of an object that may be anything
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ArgumentError(
-                f"callbacks: {type(callback).__name__} has every={every!r}; give it a positive number of steps"
-            )
-    return found
-
-
-def _check(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any) -> None:
-    if not isinstance(game, Game):
-        raise ArgumentError(f"game: {type(game).__name__} is not a Game; give Game(f, u, v)")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise ArgumentError(f"steps: {steps!r} is not a number of steps; give a non-negative integer")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
-    if order not in ("minimax", "maximin"):
-        raise ArgumentError(f"order: {order!r} is neither 'minimax' nor 'maximin'; say who leads")
-    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
-    if tolerance is not None and not (number and tolerance >= 0):
-        raise ArgumentError(f"tolerance: {tolerance!r} can never be met; give a non-negative number")
-
-
-def _described(data: Any) -> str:
-    return repr(data) if isinstance(data, Batches) else type(data).__name__

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from minimaxopt.execution.processes import Outcome, WorkerDiedError, WorkerPool, map_in_processes
 from minimaxopt.game.devices import usable_device
+from minimaxopt.plugins.checks import argument_error, check_choice, check_count, check_number, finite_number
 from minimaxopt.plugins.commands import (
     DIVERGED,
     FAILED,
@@ -37,10 +38,15 @@ __all__ = [
     "ResultStore",
     "WorkerDiedError",
     "WorkerPool",
+    "argument_error",
+    "check_choice",
+    "check_count",
+    "check_number",
     "comma_separated",
     "content_key",
     "describe_options",
     "environment",
+    "finite_number",
     "hookimpl",
     "load_callback",
     "load_problem",

@@ -61,7 +61,7 @@ def known(classes: int, bounds: tuple[float, float], eta: float, count: int = 80
 
 @pytest.fixture(
     params=[(2, (-1.0, 1.0), 0.2), (5, (-1.0, 1.0), 0.1), (5, (0.0, 1.0), 0.05), (4, (0.0, 255.0), 20.0)],
-    ids=lambda given: "{} classes on {}".format(*given),
+    ids=lambda case: "{} classes on {}".format(*case),
 )
 def linear(request: pytest.FixtureRequest) -> Known:
     return known(*request.param)

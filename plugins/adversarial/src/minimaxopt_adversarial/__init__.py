@@ -1,28 +1,26 @@
 """Attacks and minimax defences for classifiers: a plugin of minimaxopt."""
 
-from minimaxopt_adversarial._box import feasible_box
-from minimaxopt_adversarial._check import Bounds, check_images
-from minimaxopt_adversarial._gradient import Classifier
-from minimaxopt_adversarial.attacks import fgsm, gradient_step, ifgsm, momentum_pgd, pgd
-from minimaxopt_adversarial.autoattack import autoattack, autoattack_available
-from minimaxopt_adversarial.cifar_classifier import CifarCNN
-from minimaxopt_adversarial.cifar_data import Cifar10, load_cifar10
-from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
-from minimaxopt_adversarial.data import Dataset, fingerprint, load_mnist
-from minimaxopt_adversarial.defences import (
-    Round,
-    adversarial_training_rounds,
-    attnet_game,
-    classifier_game,
-    gradient_game,
-    mixture,
-)
-from minimaxopt_adversarial.evaluate import Attack, attack_in_batches, error_rate, misclassified, worst_of
-from minimaxopt_adversarial.intervals import Errors, wilson
+from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches, worst_of
+from minimaxopt_adversarial.attacks.autoattack import autoattack, autoattack_available
+from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.pgd import ifgsm, momentum_pgd, pgd
+from minimaxopt_adversarial.attacks.projections import feasible_box
+from minimaxopt_adversarial.attacks.single_step import fgsm, gradient_step
+from minimaxopt_adversarial.checks import Bounds, check_images
+from minimaxopt_adversarial.datasets.cifar10 import Cifar10, load_cifar10
+from minimaxopt_adversarial.datasets.dataset import Dataset, fingerprint
+from minimaxopt_adversarial.datasets.mnist import load_mnist
+from minimaxopt_adversarial.defences.adversarial_training import Round, adversarial_training_rounds, mixture
+from minimaxopt_adversarial.defences.games import attnet_game, classifier_game, gradient_game
+from minimaxopt_adversarial.evaluation.error_rates import Errors, error_rate, misclassified, wilson
+from minimaxopt_adversarial.evaluation.eta_sweep import EtaSweep, eta_sweep
+from minimaxopt_adversarial.evaluation.gradient_masking import MaskingFlag, masking_flags
+from minimaxopt_adversarial.evaluation.robustness import evaluate_robustness
+from minimaxopt_adversarial.evaluation.robustness_evaluation import RobustnessEvaluation
+from minimaxopt_adversarial.evaluation.strong_attacks import StrongAttack, strong_attacks
 from minimaxopt_adversarial.losses import LOSSES, Loss, cross_entropy, loss_by_name, margin_loss
-from minimaxopt_adversarial.masking import EtaSweep, MaskingFlag, eta_sweep, masking_flags
-from minimaxopt_adversarial.network import AttackNetwork
-from minimaxopt_adversarial.robustness import RobustnessEvaluation, StrongAttack, evaluate_robustness, strong_attacks
+from minimaxopt_adversarial.networks.attack_network import AttackNetwork
+from minimaxopt_adversarial.networks.classifiers import CifarCNN, MnistCNN, small_cnn
 
 __all__ = [
     "LOSSES",

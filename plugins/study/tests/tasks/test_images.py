@@ -26,7 +26,9 @@ def test_held_out_images_are_not_trained_on() -> None:
 def test_mnist_files_that_cannot_be_used_stop_the_run_before_it_begins(fault: str, tmp_path: Path,
                                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("minimaxopt_adversarial._idx.MIRRORS", ("http://127.0.0.1:9/",))  # where nothing listens
+    monkeypatch.setattr(
+        "minimaxopt_adversarial.datasets.idx.MIRRORS", ("http://127.0.0.1:9/",)
+    )  # where nothing listens
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):

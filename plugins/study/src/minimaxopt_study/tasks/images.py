@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt_adversarial.cifar_data import load_cifar10
-from minimaxopt_adversarial.data import Dataset, fingerprint, load_mnist
+from minimaxopt_adversarial import Dataset, fingerprint, load_cifar10, load_mnist
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

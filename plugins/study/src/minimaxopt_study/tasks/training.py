@@ -28,9 +28,16 @@ from minimaxopt import (
     solve,
 )
 from minimaxopt.errors import MinimaxoptError
-from minimaxopt_adversarial import attack_in_batches, error_rate, fgsm, loss_by_name
-from minimaxopt_adversarial.defences import attnet_game as play_attnet
-from minimaxopt_adversarial.defences import classifier_game, gradient_game, mixture
+from minimaxopt_adversarial import (
+    attack_in_batches,
+    classifier_game,
+    error_rate,
+    fgsm,
+    gradient_game,
+    loss_by_name,
+    mixture,
+)
+from minimaxopt_adversarial import attnet_game as play_attnet
 from minimaxopt_study.paper.names import ALTERNATING, MAXIMIN
 from minimaxopt_study.tasks.images import BOUNDS
 from minimaxopt_study.tasks.networks import ATTACKER, CLASSIFIER, load, new_attacker, new_classifier, pack

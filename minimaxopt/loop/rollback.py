@@ -1,0 +1,161 @@
+"""Blocks of steps: made without waiting for the device, then checked, and replayed where one breaks off.
+
+A block that is broken off, by a value that is not finite, an exception or an interrupt, is played again from the
+snapshot before it, one checked step at a time, up to the step that fails. Where blocks end has no influence on the
+values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, final
+
+import optree
+import torch
+from torch import Tensor
+
+from minimaxopt._types import Player, Record
+from minimaxopt.calculus.vectors import finite
+from minimaxopt.results.history import History
+from minimaxopt.solvers.context import Context
+
+Columns: TypeAlias = dict[str, tuple[list[int], Tensor]]
+"""A block's records by name: the places in the block that have the value, and the values."""
+
+
+class Snapshot(NamedTuple):
+    """Snapshot for rolling back: the context, the solver's state, and where the data stood."""
+
+    context: Mapping[str, Any]
+    state: Any
+    position: int
+
+
+@final
+class NotFiniteError(Exception):
+    """A value ceased to be finite; the message is the solution's."""
+
+
+@final
+class StepBlocks:
+    """A solver's steps, block by block, with their history.
+
+    Args:
+        ctx: where the steps are made.
+        solver: makes them.
+        names: what the user calls each player of the context; a maximin solve plays the flipped game.
+
+    Attributes:
+        state: the solver's state after the last step.
+        history: the records of the steps so far.
+        recorded: the columns that the solver itself records.
+    """
+
+    def __init__(self, ctx: Context, solver: Any, names: Mapping[Player, Player]) -> None:
+        self.state = solver.init(ctx)
+        self.history = History()
+        self.recorded: set[str] = set()
+        self._ctx, self._solver, self._names = ctx, solver, names
+
+    def snapshot(self) -> Snapshot:
+        """Return a copy of everything that the next steps depend on."""
+        return Snapshot(self._ctx.state_dict(), copied_to(self.state, None), self._ctx.source.position)
+
+    def make(self, size: int) -> Snapshot:
+        """Make steps without waiting for the device, check and record them; return the snapshot before the last.
+
+        Raises:
+            NotFiniteError: a value is not finite.
+        """
+        first = self._ctx.step
+        records: list[Record] = []
+        for _ in range(size - 1):
+            records.append(self._step())
+        before_the_last = self.snapshot()
+        records.append(self._step())
+        columns = _columns(records)
+        if self.first_nonfinite(columns):
+            raise NotFiniteError(
+                f"a value ceased to be finite before step {self._ctx.step}, but not when the steps were repeated: f or "
+                "the device is not deterministic."
+            )
+        self._record(first, columns)
+        return before_the_last
+
+    def replay_block(self, snapshot: Snapshot, first: int) -> None:
+        """Play the block that began at step ``first`` again from ``snapshot``, up to the step at which it broke off.
+
+        Raises:
+            NotFiniteError: at the last point where all was finite, if a value ceases to be finite in the replay: that is
+                then the cause, whatever it led to afterwards.
+        """
+        end, culprit, at = self._ctx.step, "", first
+        self.history = self.history.until(first)
+        before = here = snapshot
+        whole = False
+        try:
+            self._roll_back(snapshot)
+            while self._ctx.step < end and not culprit:
+                before, here, at = here, self.snapshot(), self._ctx.step
+                record = self._step()
+                columns = _columns([record])
+                culprit = self.first_nonfinite(columns)
+                if (
+                    culprit in record
+                ):  # formed at the step's opening point, which is then not a good place to end either
+                    here = before
+                elif not culprit and at >= first:
+                    self._record(at, columns)
+            whole = not culprit
+        except (Exception, KeyboardInterrupt):  # noqa: BLE001 - what broke the block off is already being raised
+            culprit = ""
+        if not whole:
+            self._roll_back(here)
+        self.history = self.history.until(self._ctx.step)
+        if culprit:
+            raise NotFiniteError(
+                f"{culprit!r} ceased to be finite at step {at}; the result is the point after step {self._ctx.step}."
+            )
+
+    def first_nonfinite(self, columns: Columns) -> str:
+        """Return the name of a value that is not finite, or the empty string; waits for the device once."""
+        players = self._ctx.checked_tensors()
+        tensors = [(f"{self._names['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in players]
+        named = [(name, values) for name, (_, values) in columns.items()] + tensors
+        if bool(finite(tensor for _, tensor in named)):
+            return ""
+        return next((name for name, tensor in named if not bool(finite([tensor]))), "")
+
+    def _step(self) -> Record:
+        self.state, record = self._ctx.advance(self._solver, self.state)
+        return record
+
+    def _record(self, first: int, columns: Columns) -> None:
+        for name, (places, values) in columns.items():
+            sign = -1.0 if self._names["u"] == "v" and name.endswith("risk") else 1.0
+            self.recorded.add(name)
+            self.history.extend(name, [first + i for i in places], [sign * x for x in values.tolist()])
+
+    def _roll_back(self, snapshot: Snapshot) -> None:
+        self._ctx.source.rewind(snapshot.position)
+        self._ctx.load_state_dict(snapshot.context, source=False)
+        self.state = copied_to(snapshot.state, None)
+
+
+def copied_to(state: Any, devices: Sequence[torch.device] | None) -> Any:
+    """Return a copy of a solver's state, on the first of ``devices`` or where it is."""
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.clone() if not devices else leaf.to(devices[0], copy=True)
+
+    return optree.tree_map(one, state, none_is_leaf=True)
+
+
+def _columns(records: Sequence[Record]) -> Columns:
+    columns: Columns = {}
+    for name in dict.fromkeys(name for record in records for name in record):
+        places = [i for i, record in enumerate(records) if name in record]
+        columns[name] = (places, torch.stack([records[i][name].detach() for i in places]))
+    return columns

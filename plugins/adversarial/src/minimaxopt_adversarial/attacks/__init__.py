@@ -1,0 +1,1 @@
+"""Attacks by the gradient of a classifier's loss, and AutoAttack."""

@@ -1,0 +1,92 @@
+"""Attacks as functions: applied to whole data sets, and the worst of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from minimaxopt.plugins import argument_error, check_count
+from minimaxopt_adversarial.attacks.input_gradient import Classifier, errors_and_losses
+from minimaxopt_adversarial.attacks.projections import per_sample_view
+from minimaxopt_adversarial.checks import check_batch, check_labels, check_same_shape
+from minimaxopt_adversarial.losses import Loss, cross_entropy
+
+Attack = Callable[[Classifier, Tensor, Tensor], Tensor]
+"""``attack(classifier, x, y) -> z``; ``functools.partial(fgsm, eta=0.2)`` is one."""
+
+
+def attack_in_batches(attack: Attack, classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 500) -> Tensor:
+    """Attack a whole data set, some images at a time.
+
+    Args:
+        attack: ``attack(classifier, x, y) -> z``, for instance ``functools.partial(fgsm, eta=0.2)``.
+        classifier: images (N, ...) to logits (N, classes).
+        x: (N, ...) images.
+        y: (N,) true classes, int64.
+        batch_size: images in one call of ``attack``.
+
+    Returns:
+        Detached images of the shape of ``x``.
+
+    Raises:
+        ArgumentError: there is no image, shapes do not fit, or the attack changes the shape.
+
+    Examples:
+        >>> from functools import partial
+        >>> from minimaxopt_adversarial import fgsm
+        >>> x, y = torch.zeros(3, 2), torch.tensor([0, 1, 0])
+        >>> attack_in_batches(partial(fgsm, eta=0.25), lambda x: x, x, y, batch_size=2)
+        tensor([[-0.2500,  0.2500],
+                [ 0.2500, -0.2500],
+                [-0.2500,  0.2500]])
+    """
+    check_batch(x)
+    check_labels(y, len(x))
+    check_count("batch_size", batch_size)
+    attacked_batches: list[Tensor] = []
+    for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        attacked = attack(classifier, images, labels)
+        if attacked.shape != images.shape:
+            reason = f"it turned {tuple(images.shape)} into {tuple(attacked.shape)}"
+            raise argument_error("attack", reason, "return images like x")
+        attacked_batches.append(attacked.detach())
+    return torch.cat(attacked_batches)
+
+
+def worst_of(classifier: Classifier, candidates: Sequence[Tensor], y: Tensor, *, loss: Loss = cross_entropy) -> Tensor:
+    """Choose each sample's worst candidate: misclassified first, then the larger loss, then the earlier.
+
+    The error rate on the chosen images is the per-sample worst case over the attacks that made the candidates. It is at
+    least the largest of their own error rates.
+
+    Args:
+        classifier: images (N, ...) to logits (N, classes).
+        candidates: one or more attacked copies of the same images, each (N, ...).
+        y: (N,) true classes, int64.
+        loss: ``loss(logits, y)``, the mean over the samples or one value each.
+
+    Returns:
+        Detached images, (N, ...).
+
+    Raises:
+        ArgumentError: there is no candidate, or their shapes differ.
+
+    Examples:
+        >>> weak, strong = torch.tensor([[0.1, 0.0]]), torch.tensor([[0.0, 0.1]])
+        >>> worst_of(lambda x: x, [weak, strong], torch.tensor([0]))
+        tensor([[0.0000, 0.1000]])
+    """
+    if not candidates:
+        raise argument_error("candidates", "there is none", "give at least one attacked copy of the images")
+    worst = check_batch(candidates[0], argument="candidates[0]").detach()
+    check_labels(y, len(worst))
+    wrong, losses = errors_and_losses(classifier, worst, y, loss)
+    for index, candidate in enumerate(candidates[1:], start=1):
+        check_same_shape(candidate, worst, argument=f"candidates[{index}]")
+        candidate_wrong, candidate_losses = errors_and_losses(classifier, candidate, y, loss)
+        worse = (candidate_wrong & ~wrong) | ((candidate_wrong == wrong) & (candidate_losses > losses))
+        worst = torch.where(per_sample_view(worse, worst), candidate.detach(), worst)
+        wrong, losses = wrong | candidate_wrong, torch.where(worse, candidate_losses, losses)
+    return worst

@@ -1,0 +1,1 @@
+"""MNIST and CIFAR-10: found on disk, verified, read and preprocessed."""

@@ -1,0 +1,1 @@
+"""Defences as games, and adversarial training in rounds."""

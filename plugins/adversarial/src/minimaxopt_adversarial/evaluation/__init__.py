@@ -1,0 +1,1 @@
+"""Error rates under attack, strong attacks, and signs of masked gradients."""

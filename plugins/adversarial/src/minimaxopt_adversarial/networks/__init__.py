@@ -1,0 +1,1 @@
+"""Networks: the paper's classifiers, and the attack network."""
