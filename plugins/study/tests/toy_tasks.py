@@ -55,7 +55,7 @@ def full(task: Task, workspace: Workspace) -> Outcome:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def note(task: Task, workspace: Workspace) -> Outcome:
+def noted(task: Task, workspace: Workspace) -> Outcome:
     error = ValueError("eta: is cursed; choose another")
     error.add_note("The solve got to step 3.")
     raise error
