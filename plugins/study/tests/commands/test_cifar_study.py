@@ -18,7 +18,8 @@ from minimaxopt_study.paper.names import ALTERNATING, KINDS_OF_TABLE, LWA, MINIM
 from minimaxopt_study.profiles.profile import CifarClassifier, load_profile, parse_profile
 from minimaxopt_study.report.comparison import Side, compare
 from minimaxopt_study.report.differences_from_paper import differences_from_paper
-from minimaxopt_study.report.figures.curves_and_samples import draw_samples, figures_of, samples_figure
+from minimaxopt_study.report.figures.all_figures import figures_of
+from minimaxopt_study.report.figures.samples import draw_samples, samples_figure
 from minimaxopt_study.results import tables
 from minimaxopt_study.results.claims_cifar10 import CLAIMS, gate
 from minimaxopt_study.results.evidence import evidence, paper_evidence

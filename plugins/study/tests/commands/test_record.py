@@ -177,6 +177,16 @@ def test_a_seed_recorded_in_another_version_is_not_added_again(studies: Path, tm
     assert open_study(dest).versions == {0: VERSIONS | {"lwa": 7}, 1: VERSIONS}
 
 
+def test_a_folder_that_also_holds_another_seed_is_recorded(studies: Path, tmp_path: Path) -> None:
+    both, dest = tmp_path / "both", tmp_path / "dest"
+    shutil.copytree(studies / "1", both)
+    shutil.copytree(studies / "0" / "store", both / "store", dirs_exist_ok=True)  # of seed 0, which it does not name
+    record(studies / "0", dest)
+    shutil.rmtree(next(iter((dest / "store").iterdir())))
+    assert record(both, dest).seeds == (0, 1)
+    assert {number["n"] for number in means(dest, 3)} == {2}
+
+
 def test_seeds_run_without_autoattack_are_added(studies: Path, tmp_path: Path) -> None:
     profile = open_study(studies / "0").profile
     assert profile.modern is not None

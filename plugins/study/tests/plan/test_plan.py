@@ -138,7 +138,11 @@ def test_trainings_are_the_tasks_with_steps() -> None:
 
 def test_sources_leave_out_the_report() -> None:
     found = source_hash.closure("minimaxopt_study.tasks.training")
-    assert {"minimaxopt.loop.solve", "minimaxopt.calculus.gradients", "minimaxopt_adversarial.attacks.single_step"} <= found
+    assert {
+        "minimaxopt.loop.solve",
+        "minimaxopt.calculus.gradients",
+        "minimaxopt_adversarial.attacks.single_step",
+    } <= found
     assert not found & {"minimaxopt_study.report.write", "minimaxopt_study.results.tables", "minimaxopt.cli"}
     assert "minimaxopt.loop.solve" not in source_hash.closure("minimaxopt_study.tasks.evaluation")
 

@@ -27,16 +27,10 @@ from minimaxopt_study.paper.names import (
 from minimaxopt_study.profiles.profile import load_profile
 from minimaxopt_study.report.content import number
 from minimaxopt_study.report.differences_from_paper import differences_from_paper
-from minimaxopt_study.report.figures.curves_and_samples import (
-    draw_games,
-    draw_samples,
-    draw_training,
-    figures_of,
-    games_figure,
-    samples_figure,
-    training_figure,
-)
+from minimaxopt_study.report.figures.all_figures import figures_of
+from minimaxopt_study.report.figures.curves import draw_games, draw_training, games_figure, training_figure
 from minimaxopt_study.report.figures.matrix import draw_matrix, matrix
+from minimaxopt_study.report.figures.samples import draw_samples, samples_figure
 from minimaxopt_study.report.figures.style import png
 from minimaxopt_study.report.write import write_results
 from minimaxopt_study.results import tables

@@ -19,10 +19,10 @@ from minimaxopt_study.paper.names import ANOTHER, LWA, MINIMAX, MINIMAX_GRAD, NO
 from minimaxopt_study.plan.plan import derive
 from minimaxopt_study.plan.selection import wanted
 from minimaxopt_study.profiles.profile import load_profile
-from minimaxopt_study.report.content import modern as modern_page
 from minimaxopt_study.report.content import tables as table_page
 from minimaxopt_study.report.figures.style import png
 from minimaxopt_study.report.figures.worst_case import draw_worst, worst_figure
+from minimaxopt_study.report.modern_content import modern as modern_page
 from minimaxopt_study.results import modern_worst_case as beyond
 from minimaxopt_study.results.gather import Attacked
 from minimaxopt_study.results.tables import build

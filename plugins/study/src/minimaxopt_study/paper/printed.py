@@ -12,6 +12,13 @@ TEST_IMAGES = 10_000  # test images of either data set, on which its errors were
 TABLES = 5  # tables of each data set: those of CIFAR-10 repeat those of MNIST in the same order
 REFERENCE = "https://arxiv.org/abs/1711.04368"
 DataName = Literal["mnist", "cifar10"]
+FigureKind = Literal["training", "games", "samples", "matrix"]
+FIGURE_KINDS: tuple[FigureKind, ...] = (
+    "training",
+    "games",
+    "samples",
+    "matrix",
+)  # in the order of ``Experiment.figures``
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,10 @@ class Experiment:
         """
         number = self.figures[picture]
         return picture.capitalize() if number is None else f"Figure {number}"
+
+    def figure_title(self, kind: FigureKind) -> str:
+        """Return the title of a kind of picture on this data set."""
+        return self.called(list(self.figures)[FIGURE_KINDS.index(kind)])
 
     def printed(self, kind: int) -> int:
         """Return the number under which the paper prints a table of one of the five kinds."""

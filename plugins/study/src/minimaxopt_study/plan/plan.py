@@ -131,7 +131,7 @@ class _Builder:
             self._panel(eta, seed, undefended, attacks, games)
 
     def _games_at(self, eta: float, seed: int) -> tuple[str, ...]:
-        # Tables 4 and 5 have no row of Maximin-AttNet: it is only in the figures, at their etas. Figure 3 shows one seed.
+        # Tables 4 and 5 have no row of Maximin-AttNet: it is only in figures, at their etas. Figure 3 shows one seed.
         drawn = eta == self.profile.games_eta or (eta == self.profile.samples_eta and seed == self.profile.seeds[0])
         return (MINIMAX, ALTERNATING, MAXIMIN) if drawn else (MINIMAX, ALTERNATING)
 

@@ -11,9 +11,9 @@ import jinja2
 from minimaxopt.plugins import write_atomically, write_json
 from minimaxopt_study.formatting import abbreviated, clock
 from minimaxopt_study.paper import printed as paper
-from minimaxopt_study.report import content
+from minimaxopt_study.report import content, modern_content, summary
 from minimaxopt_study.report.differences_from_paper import differences_from_paper, settings
-from minimaxopt_study.report.figures.curves_and_samples import Picture, figures_of
+from minimaxopt_study.report.figures.all_figures import Picture, figures_of
 from minimaxopt_study.report.figures.style import png
 from minimaxopt_study.report.figures.worst_case import draw_worst, worst_figure
 from minimaxopt_study.results import modern_worst_case, tables
@@ -76,16 +76,16 @@ def write_results(study: Study, store: ResultStore, results: Results) -> Path:
         "experiment": profile.experiment,
         "source": paper.source(profile.experiment),
         "reference": paper.REFERENCE,
-        "summary": content.summary(profile, data, results, judgements, numbers, cases),
+        "summary": summary.summary(profile, data, results, judgements, numbers, cases),
         "claims": content.claims(judgements),
         "tables": content.tables(results, built, cases),
-        "modern": content.modern(cases, results),
+        "modern": modern_content.modern(cases, results),
         "worst": worst,
         "figures": pictures,
         "attackers": content.attackers(results),
         "smaller": differences_from_paper(profile, data),
         "settings": settings(profile),
-        "of_255": content.of_255(profile, data),
+        "of_255": summary.of_255(profile, data),
         "clock": clock,
         **_spent(study.plan, store),
     }

@@ -89,7 +89,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("undefended fails", "FGSM fools an undefended network (Table 6).",
           f"FGSM raises its error by more than {FAILS_BY} at each eta", undefended),
     Claim("adversarial training helps", "Adversarial training significantly lowers the errors of the attack that it "
-          "was trained on (Table 7).", f"FGSM1 errs more than {RETURNS_BY} less on Adv FGSM1 than without defence", _helps),
+          "was trained on (Table 7).",
+          f"FGSM1 errs more than {RETURNS_BY} less on Adv FGSM1 than without defence", _helps),
     Claim("helps less than on MNIST", "It does not lower them as far as on MNIST (Table 7).",
           f"Adv FGSM1's error on FGSM1 stays more than {CURED_WITHIN} above the undefended clean error, which it comes "
           "within on MNIST", _not_cured),

@@ -1,9 +1,4 @@
-"""The figures: the plotted data as plain dictionaries, and the pictures drawn from them alone.
-
-The paper's Figures 1 and 2, of MNIST, are of the same kinds as its Figures 4 and 5, of CIFAR-10; samples it shows of
-MNIST only, as Figure 3. ``figures_of`` names the file of every picture of a report, with what makes its data and what
-draws them.
-"""
+"""Curves over trainings: Figures 1 and 2 of MNIST, 4 and 5 of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -13,12 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from minimaxopt_study.paper.names import ALTERNATING, MAXIMIN, MINIMAX
-from minimaxopt_study.paper.printed import MNIST, Experiment
-from minimaxopt_study.report.figures.matrix import draw_matrix, matrix
-from minimaxopt_study.report.figures.style import BLUE, GREEN, GREY, INK, VERMILION, headline
+from minimaxopt_study.paper.printed import MNIST
+from minimaxopt_study.report.figures.style import BLUE, GREEN, INK, VERMILION, headline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -27,7 +21,6 @@ if TYPE_CHECKING:
 GAME_COLOURS = {MINIMAX: BLUE, ALTERNATING: GREEN, MAXIMIN: VERMILION}  # the paper's blue, green and red
 GRAD_STYLE = {"clean": (BLUE, "-"), "FGSM-curr": (VERMILION, "-")}
 NONE_SEEN = 5e-4  # where an error of zero is drawn on a logarithmic axis
-HEAD = 0.66  # inches above the panels of Figure 3
 READS_THE_LABEL = 0.1  # share of images put into whatever class the attack network was told; by chance far less
 
 
@@ -42,10 +35,10 @@ def training_figure(results: Results) -> dict[str, Any]:
     return {
         "title": "Minimax-Grad learns to withstand the attack that is made against it",
         "caption": (
-            f"{_called(results, 'training')}. Test error of Minimax-Grad during its training, on clean images and on "
-            "images that FGSM perturbs against the classifier of that moment (FGSM-curr), for each bound eta on the "
-            "perturbation. At step 0 it is the classifier that the training starts from. The scale is logarithmic."
-            + _counted(results)
+            f"{results.experiment.figure_title('training')}. Test error of Minimax-Grad during its training, on clean "
+            "images and on images that FGSM perturbs against the classifier of that moment (FGSM-curr), for each "
+            "bound eta on the perturbation. At step 0 it is the classifier that the training starts from. The scale "
+            "is logarithmic." + _counted(results)
         ),
         "curves": curves,
     }
@@ -67,10 +60,10 @@ def games_figure(results: Results) -> dict[str, Any]:
     return {
         "title": "Three ways to play the same game, and where each ends",
         "caption": (
-            f"{_called(results, 'games')}. Test error of the classifier u_i on the images that the attack network v_i "
-            f"of the same moment perturbs, over the games at eta {results.games_eta:g}, each from {_starts(curves)}. "
-            f"{_shown_on_mnist(results)}here, from top to bottom: {order or 'not there yet'} (mean of the last five "
-            f"evaluations). The scale is logarithmic, with no error at all drawn as {NONE_SEEN:.2%}."
+            f"{results.experiment.figure_title('games')}. Test error of the classifier u_i on the images that the "
+            f"attack network v_i of the same moment perturbs, over the games at eta {results.games_eta:g}, each from "
+            f"{_starts(curves)}. {_shown_on_mnist(results)}here, from top to bottom: {order or 'not there yet'} (mean "
+            f"of the last five evaluations). The scale is logarithmic, with no error at all drawn as {NONE_SEEN:.2%}."
             f"{_counted(results)}{_reading(results)}"
         ),
         "eta": results.games_eta,
@@ -83,12 +76,6 @@ def _starts(curves: Sequence[Mapping[str, Any]]) -> str:
     """Return how many starts each game was played from, in words."""
     count = len({(curve["seed"], curve["start"]) for curve in curves})
     return f"{count} random start{'' if count == 1 else 's'}"
-
-
-def _called(results: Results, kind: str) -> str:
-    """Return the title of a kind of figure on this data set."""
-    names = dict(zip(_KINDS, results.experiment.figures, strict=True))
-    return results.experiment.called(names[kind])
 
 
 def _shown_on_mnist(results: Results) -> str:
@@ -113,33 +100,6 @@ def _reading(results: Results) -> str:
         "classifier reads it there: told a wrong label, the pair answers with that label on "
         f"{float(np.mean(shares)):.0%} of the images."
     )
-
-
-def samples_figure(results: Results) -> dict[str, Any]:
-    """Return the data of Figure 3 and its CIFAR-10 counterpart: the same images under each attack."""
-    panel = results.panel or {"labels": [], "images": {}}
-    return {
-        "title": "What each attack does to the same images",
-        "caption": (
-            f"{_called(results, 'samples')}. Test images and their perturbed versions at eta {results.samples_eta:g}; "
-            f"under each its perturbation, magnified to the full range of the colour scale: {_scale(results)}. "
-            "FGSM and IFGSM follow gradients pixel by pixel; attack networks "
-            "draw their own patterns."
-        ),
-        "eta": results.samples_eta,
-        "labels": list(panel["labels"]),
-        "names": [results.experiment.classes[label] for label in panel["labels"]],
-        "panels": [
-            {"letter": letter, "name": name, "images": images}
-            for letter, (name, images) in zip("abcdefg", panel["images"].items(), strict=False)
-        ],
-    }
-
-
-def _scale(results: Results) -> str:
-    if results.experiment is MNIST:
-        return "orange is brighter, purple is darker, white unchanged"
-    return "grey is unchanged, a colour is what was added"
 
 
 def draw_training(data: Mapping[str, Any]) -> Figure:
@@ -181,49 +141,6 @@ def draw_games(data: Mapping[str, Any]) -> Figure:
     _clean(axis)
     axis.set_title(f"η = {data['eta']:g}, {_starts(data['curves'])} each", loc="left", fontsize=10, color=INK)
     headline(figure, data["title"])
-    return figure
-
-
-def draw_samples(data: Mapping[str, Any]) -> Figure:
-    """Draw Figure 3 or its CIFAR-10 counterpart from its data."""
-    panels, count = data["panels"], len(data["labels"])
-    figure = Figure(figsize=(1.28 * max(len(panels), 1) + 0.2, 2.36 * max(count, 1) + HEAD))
-    if not panels:
-        return figure
-    outer = figure.add_gridspec(count, len(panels), left=0.01, right=0.99, bottom=0.01,
-                                top=1 - HEAD / figure.get_figheight(), wspace=0.05, hspace=0.07)  # fmt: skip
-    original = np.asarray(panels[0]["images"], dtype=float)
-    strongest = max(float(np.abs(np.asarray(panel["images"], dtype=float) - original).max()) for panel in panels) or 1.0
-    coloured = original.ndim == 4
-    for column, panel in enumerate(panels):
-        images = np.asarray(panel["images"], dtype=float)
-        for row in range(count):
-            inner = outer[row, column].subgridspec(2, 1, hspace=0.03)
-            top, bottom = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
-            change = images[row] - original[row]
-            if coloured:  # pixels of red, green and blue in [0, 1]
-                top.imshow((images[row] + 1) / 2, gid="image")
-            else:
-                top.imshow(images[row], cmap="gray", vmin=-1, vmax=1, gid="image")
-            if column and coloured:
-                bottom.imshow((change / strongest + 1) / 2, gid="image")
-            elif column:
-                bottom.imshow(change, cmap="PuOr_r", vmin=-strongest, vmax=strongest, gid="image")
-            for axis in (top, bottom):
-                axis.set_xticks([])
-                axis.set_yticks([])
-                for side in axis.spines.values():
-                    side.set_visible(bool(column) or axis is top)
-                    side.set_color("#c8c8c8")
-            if row == 0:
-                top.set_title(f"({panel['letter']}) {panel['name']}", fontsize=8.2, color=INK, pad=4)
-            if column == 0:
-                label = data["names"][row] + ("\n\nperturbations\nto the right,\nmagnified" if row == 0 else "")
-                bottom.text(
-                    0.5, 0.85, label, ha="center", va="top", fontsize=7.5, color=GREY, transform=bottom.transAxes
-                )
-    figure.suptitle(f"{data['title']}, η = {data['eta']:g}", x=0.012, y=1 - 0.16 / figure.get_figheight(), ha="left",
-                    va="top", fontsize=12, fontweight="bold", color=INK)  # fmt: skip
     return figure
 
 
@@ -280,22 +197,3 @@ def _clean(axis: Axes) -> None:
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
     axis.spines["bottom"].set_color("#bbbbbb")
-
-
-Picture = tuple["Callable[[Results], dict[str, Any]]", "Callable[[Mapping[str, Any]], Figure]"]
-_KINDS: dict[str, Picture] = {
-    "training": (training_figure, draw_training),
-    "games": (games_figure, draw_games),
-    "samples": (samples_figure, draw_samples),
-    "matrix": (matrix, draw_matrix),
-}
-
-
-def figures_of(experiment: Experiment) -> dict[str, Picture]:
-    """Return the file name of each figure of a data set, with the functions for its data and its drawing.
-
-    >>> from minimaxopt_study.paper.printed import CIFAR10
-    >>> list(figures_of(MNIST)), list(figures_of(CIFAR10))
-    (['fig1', 'fig2', 'fig3', 'matrix'], ['fig4', 'fig5', 'samples', 'matrix'])
-    """
-    return dict(zip(experiment.figures, _KINDS.values(), strict=True))
