@@ -14,8 +14,9 @@ DASH = "\u2013"
 def clock(seconds: float) -> str:
     """Return seconds as a person reads them.
 
-    >>> clock(7.31), clock(75), clock(7509)
-    ('7.3 s', '1:15', '2:05:09')
+    Examples:
+        >>> clock(7.31), clock(75), clock(7509)
+        ('7.3 s', '1:15', '2:05:09')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -26,8 +27,9 @@ def clock(seconds: float) -> str:
 def last_line(reason: str) -> str:
     """Return the line of a traceback that names the error.
 
-    >>> last_line("Traceback:\\n  File x\\nValueError: eta: is negative\\n")
-    'ValueError: eta: is negative'
+    Examples:
+        >>> last_line("Traceback:\\n  File x\\nValueError: eta: is negative\\n")
+        'ValueError: eta: is negative'
     """
     return reason.strip().splitlines()[-1] if reason.strip() else "no reason given"
 
@@ -35,8 +37,9 @@ def last_line(reason: str) -> str:
 def abbreviated(digest: str) -> str:
     """Return enough of a hash to tell it from others.
 
-    >>> abbreviated("0123456789abcdef")
-    '0123456789ab'
+    Examples:
+        >>> abbreviated("0123456789abcdef")
+        '0123456789ab'
     """
     return digest[:12]
 
@@ -44,8 +47,9 @@ def abbreviated(digest: str) -> str:
 def listed(values: Sequence[float]) -> str:
     """Return numbers as a sentence lists them.
 
-    >>> listed([0.2]), listed([0.1, 0.2, 0.4])
-    ('0.2', '0.1, 0.2 and 0.4')
+    Examples:
+        >>> listed([0.2]), listed([0.1, 0.2, 0.4])
+        ('0.2', '0.1, 0.2 and 0.4')
     """
     *most, last = (f"{value:g}" for value in values)
     return f"{', '.join(most)} and {last}" if most else last
@@ -54,7 +58,8 @@ def listed(values: Sequence[float]) -> str:
 def plural(word: str, count: int) -> str:
     """Return a noun in the number that a count asks for.
 
-    >>> plural("seed", 1), plural("seed", 3)
-    ('seed', 'seeds')
+    Examples:
+        >>> plural("seed", 1), plural("seed", 3)
+        ('seed', 'seeds')
     """
     return word if count == 1 else word + "s"

@@ -82,8 +82,9 @@ def named(text: str) -> tuple[Choice, ...]:
     Raises:
         ArgumentError: there is none of a name.
 
-    >>> [choice.name for choice in named("gamma 0, cold rounds")]
-    ['cold rounds', 'gamma 0']
+    Examples:
+        >>> [choice.name for choice in named("gamma 0, cold rounds")]
+        ['cold rounds', 'gamma 0']
     """
     wanted = set(comma_separated(text))
     known = [choice.name for choice in CHOICES]

@@ -85,11 +85,12 @@ class Status:
 class Pace:
     """Estimate of seconds from the weights of tasks.
 
-    >>> from minimaxopt_study.plan.task import Task
-    >>> a, b = Task("a", "a", "{}", weight=10.0), Task("b", "b", "{}", weight=30.0)
-    >>> pace = Pace([(a, 5.0)])
-    >>> pace.seconds(a), pace.seconds(b), Pace([]).seconds(a)
-    (5.0, 15.0, None)
+    Examples:
+        >>> from minimaxopt_study.plan.task import Task
+        >>> a, b = Task("a", "a", "{}", weight=10.0), Task("b", "b", "{}", weight=30.0)
+        >>> pace = Pace([(a, 5.0)])
+        >>> pace.seconds(a), pace.seconds(b), Pace([]).seconds(a)
+        (5.0, 15.0, None)
     """
 
     def __init__(self, done: Iterable[tuple[Task, float]]) -> None:

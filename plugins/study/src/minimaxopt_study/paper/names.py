@@ -15,8 +15,9 @@ KINDS_OF_TABLE = (1, 2, 3, 4, 5)  # the paper prints each kind once for each dat
 def adv(number: int) -> str:
     """Return the name of the classifier of a cat-and-mouse round.
 
-    >>> adv(2)
-    'Adv FGSM2'
+    Examples:
+        >>> adv(2)
+        'Adv FGSM2'
     """
     return f"Adv FGSM{number}"
 
@@ -24,7 +25,8 @@ def adv(number: int) -> str:
 def in_tables(rounds: int) -> tuple[str, ...]:
     """Return the defences that are rows of the tables of a study with some rounds.
 
-    >>> in_tables(80)[3]
-    'Adv FGSM80'
+    Examples:
+        >>> in_tables(80)[3]
+        'Adv FGSM80'
     """
     return (NO_DEFENSE, adv(1), adv(2), adv(rounds), LWA, MINIMAX_GRAD, MINIMAX, ALTERNATING)

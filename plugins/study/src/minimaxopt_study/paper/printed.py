@@ -38,8 +38,9 @@ class Experiment:
         classes: what the classes are called.
         figures: file name of each of the study's pictures to the number of the paper's figure, None where it has none.
 
-    >>> CIFAR10.printed(3), MNIST.printed(3), CIFAR10.last
-    (8, 3, 'FGSM40')
+    Examples:
+        >>> CIFAR10.printed(3), MNIST.printed(3), CIFAR10.last
+        (8, 3, 'FGSM40')
     """
 
     data: DataName
@@ -63,8 +64,9 @@ class Experiment:
     def called(self, picture: str) -> str:
         """Return the title of a picture: its number in the paper, or its name.
 
-        >>> CIFAR10.called("fig4"), CIFAR10.called("samples")
-        ('Figure 4', 'Samples')
+        Examples:
+            >>> CIFAR10.called("fig4"), CIFAR10.called("samples")
+            ('Figure 4', 'Samples')
         """
         number = self.figures[picture]
         return picture.capitalize() if number is None else f"Figure {number}"
@@ -106,8 +108,9 @@ def _of(number: int) -> dict[str, Any]:
 def table(number: int) -> dict[str, Any]:
     """Return one of the ten tables as printed.
 
-    >>> table(3)["eta"]["0.2"]["LWA"]["FGSM1"], table(8)["eta"]["0.05"]["LWA"]["FGSM1"]
-    (0.157, 0.422)
+    Examples:
+        >>> table(3)["eta"]["0.2"]["LWA"]["FGSM1"], table(8)["eta"]["0.05"]["LWA"]["FGSM1"]
+        (0.157, 0.422)
     """
     return json.loads(json.dumps(_of(number)))
 
@@ -115,8 +118,9 @@ def table(number: int) -> dict[str, Any]:
 def notes(number: int) -> list[str]:
     """Return the misprints and inconsistencies of a table.
 
-    >>> len(notes(4)), len(notes(9))
-    (2, 2)
+    Examples:
+        >>> len(notes(4)), len(notes(9))
+        (2, 2)
     """
     return list(_of(number).get("notes", []))
 

@@ -67,10 +67,11 @@ def derive(profile: Profile, fingerprint: str, versions: Mapping[int, Mapping[st
         versions: for each seed the version of each kind of task, where a study was run with others than today's, so
             that its report can still be written.
 
-    >>> from minimaxopt_study.profiles.profile import load_profile
-    >>> plan = derive(load_profile("quick"), "images")
-    >>> plan.graph[plan.evaluations["LWA", 0.4, 0]].title
-    'evaluation of LWA, eta 0.4, seed 0'
+    Examples:
+        >>> from minimaxopt_study.profiles.profile import load_profile
+        >>> plan = derive(load_profile("quick"), "images")
+        >>> plan.graph[plan.evaluations["LWA", 0.4, 0]].title
+        'evaluation of LWA, eta 0.4, seed 0'
     """
     builder = _Builder(profile, fingerprint, VERSIONS)
     for seed in profile.seeds:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 def choices(experiment: Experiment) -> tuple[str, ...]:
     """Return the names that can be selected on a data set: its tables, then its figures.
 
-    >>> from minimaxopt_study.paper.printed import CIFAR10
-    >>> choices(CIFAR10)
-    ('table6', 'table7', 'table8', 'table9', 'table10', 'fig4', 'fig5', 'samples', 'matrix')
+    Examples:
+        >>> from minimaxopt_study.paper.printed import CIFAR10
+        >>> choices(CIFAR10)
+        ('table6', 'table7', 'table8', 'table9', 'table10', 'fig4', 'fig5', 'samples', 'matrix')
     """
     return (*(f"table{experiment.printed(kind)}" for kind in KINDS_OF_TABLE), *experiment.figures)
 
@@ -34,8 +35,9 @@ def parse(text: str, experiments: Iterable[Experiment] = (MNIST,)) -> tuple[str,
     Raises:
         ArgumentError: one of them does not exist on these data sets, or none is named.
 
-    >>> parse("figure2,table3, table3")
-    ('table3', 'fig2')
+    Examples:
+        >>> parse("figure2,table3, table3")
+        ('table3', 'fig2')
     """
     known = tuple(dict.fromkeys(name for experiment in experiments for name in choices(experiment)))
     named = [part.lower() for part in comma_separated(text)]
@@ -60,12 +62,13 @@ def wanted(plan: Plan, profile: Profile, names: Iterable[str]) -> Graph:
         names: among the ``choices`` of its data set; "matrix" is the undefended classifier and those of all rounds,
             under every attack.
 
-    >>> from minimaxopt_study.plan.plan import derive
-    >>> from minimaxopt_study.profiles.profile import load_profile
-    >>> quick = load_profile("quick")
-    >>> plan = derive(quick, "images")
-    >>> len(wanted(plan, quick, ["fig1"])), len(wanted(plan, quick, ["table3"])) < len(plan.graph)
-    (3, True)
+    Examples:
+        >>> from minimaxopt_study.plan.plan import derive
+        >>> from minimaxopt_study.profiles.profile import load_profile
+        >>> quick = load_profile("quick")
+        >>> plan = derive(quick, "images")
+        >>> len(wanted(plan, quick, ["fig1"])), len(wanted(plan, quick, ["table3"])) < len(plan.graph)
+        (3, True)
     """
     keys = [key for name in names for key in _keys(plan, profile, name)]
     return Graph(plan.graph.ancestry(*keys))

@@ -33,11 +33,12 @@ class Task:
         steps: optimizer steps in it, 0 for an evaluation.
         weight: expected work in relative units, for the order of tasks and the time left; does not enter the key.
 
-    >>> first = Task("train", "a", canonical({"steps": 3}), data="d", seed=0)
-    >>> first.key == Task("train", "another title", canonical({"steps": 3}), data="d", seed=0).key
-    True
-    >>> first.key == Task("train", "a", canonical({"steps": 4}), data="d", seed=0).key
-    False
+    Examples:
+        >>> first = Task("train", "a", canonical({"steps": 3}), data="d", seed=0)
+        >>> first.key == Task("train", "another title", canonical({"steps": 3}), data="d", seed=0).key
+        True
+        >>> first.key == Task("train", "a", canonical({"steps": 4}), data="d", seed=0).key
+        False
     """
 
     kind: str
@@ -74,8 +75,9 @@ def key_of(kind: str, version: int, settings: Settings, parents: Mapping[str, st
 def canonical(value: Any) -> str:
     """Return a value as JSON, equal values always as the same text.
 
-    >>> canonical({"b": 1, "a": 2.0})
-    '{"a":2.0,"b":1}'
+    Examples:
+        >>> canonical({"b": 1, "a": 2.0})
+        '{"a":2.0,"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -16,9 +16,10 @@ WITHOUT_EFFECT = ("name", *PROSE, "checkpoint_every")  # on any result
 def differences(before: Profile, after: Profile, ignoring: Collection[str] = PROSE) -> list[tuple[str, Any, Any]]:
     """Return each setting that differs: its dotted name, its value before and after, in the profile's order.
 
-    >>> from minimaxopt_study.profiles.profile import load_profile
-    >>> differences(load_profile("quick"), load_profile("quick", rounds=4, about="words"))
-    [('rounds', 3, 4)]
+    Examples:
+        >>> from minimaxopt_study.profiles.profile import load_profile
+        >>> differences(load_profile("quick"), load_profile("quick", rounds=4, about="words"))
+        [('rounds', 3, 4)]
     """
     old, new = (dict(_flat(profile.model_dump(mode="json"))) for profile in (before, after))
     names = [name for name in dict.fromkeys((*old, *new)) if name.partition(".")[0] not in ignoring]

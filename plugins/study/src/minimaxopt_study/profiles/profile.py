@@ -43,8 +43,9 @@ class Profile(Section):
     Raises:
         ArgumentError: from ``load_profile``, for an unknown key, a value out of range or settings that contradict.
 
-    >>> load_profile("quick").eta
-    (0.2, 0.4)
+    Examples:
+        >>> load_profile("quick").eta
+        (0.2, 0.4)
     """
 
     name: str
@@ -135,8 +136,9 @@ class Profile(Section):
     def radius(self, eta: float) -> float:
         """Return the bound on the change of a pixel in [-1, 1] at ``eta``.
 
-        >>> load_profile("quick").radius(0.2), load_profile("quick", eta_reading="unit interval").radius(0.2)
-        (0.2, 0.4)
+        Examples:
+            >>> load_profile("quick").radius(0.2), load_profile("quick", eta_reading="unit interval").radius(0.2)
+            (0.2, 0.4)
         """
         return eta if self.eta_reading == "pixels" else 2 * eta
 
@@ -172,8 +174,9 @@ def load_profile(name: str, **changes: Any) -> Profile:
     Raises:
         ArgumentError: there is no such profile, or its settings have a fault.
 
-    >>> load_profile("quick", rounds=4).rounds
-    4
+    Examples:
+        >>> load_profile("quick", rounds=4).rounds
+        4
     """
     if name in available():
         text = (resources.files("minimaxopt_study") / "profiles" / f"{name}.toml").read_bytes()

@@ -243,8 +243,9 @@ def _code(study: Study) -> dict[str, tuple[str, ...]]:
 def _shown(value: Any) -> str:
     """Return a setting as a person reads it; a dash where a study has none.
 
-    >>> _shown([0.2, 0.4]), _shown(None)
-    ('0.2, 0.4', '–')
+    Examples:
+        >>> _shown([0.2, 0.4]), _shown(None)
+        ('0.2, 0.4', '–')
     """
     if isinstance(value, list):
         return ", ".join(map(str, value))

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def number(cell: Cell) -> str:
     """Return a cell as it is printed: the mean, and the deviation over seeds if there are several.
 
-    >>> number(Cell({0: 0.25}, 0.3)), number(Cell({0: 0.2, 1: 0.4}, None)), number(Cell({}, 0.1))
-    ('0.250', '0.300 ± 0.141', '–')
+    Examples:
+        >>> number(Cell({0: 0.25}, 0.3)), number(Cell({0: 0.2, 1: 0.4}, None)), number(Cell({}, 0.1))
+        ('0.250', '0.300 ± 0.141', '–')
     """
     content = cell.as_json()
     if content["mean"] is None:

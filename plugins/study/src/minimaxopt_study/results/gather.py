@@ -29,9 +29,10 @@ class Row:
         attnet: test errors under its attack networks, by "fresh", "co-trained" and "tuned".
         attnet_train: the same on training images.
 
-    >>> row = Row(0.03, (0.9, 0.2), 0.9, {"fresh": 0.5, "co-trained": 0.6}, {"fresh": 0.55, "co-trained": 0.52})
-    >>> row.chosen, row.attnet_curr
-    ('fresh', 0.5)
+    Examples:
+        >>> row = Row(0.03, (0.9, 0.2), 0.9, {"fresh": 0.5, "co-trained": 0.6}, {"fresh": 0.55, "co-trained": 0.52})
+        >>> row.chosen, row.attnet_curr
+        ('fresh', 0.5)
     """
 
     clean: float

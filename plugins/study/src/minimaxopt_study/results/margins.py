@@ -39,9 +39,10 @@ class Verdict(StrEnum):
 class Quantity:
     """A number known from each seed, with the variance that counting on finitely many images gives it.
 
-    >>> difference = measured({0: 0.9}, 1000, "FGSM") - measured({0: 0.1}, 1000, "clean") - 0.3
-    >>> round(difference.mean, 3), difference.numbers
-    (0.5, (('FGSM', 0.9), ('clean', 0.1)))
+    Examples:
+        >>> difference = measured({0: 0.9}, 1000, "FGSM") - measured({0: 0.1}, 1000, "clean") - 0.3
+        >>> round(difference.mean, 3), difference.numbers
+        (0.5, (('FGSM', 0.9), ('clean', 0.1)))
     """
 
     by_seed: Mapping[int, float]

@@ -28,10 +28,11 @@ WORST, COVERED = "worst", "worst on AutoAttack's"
 class ErrorRate:
     """An error rate under one of these attacks, from each seed.
 
-    >>> from minimaxopt_adversarial import Errors
-    >>> import torch
-    >>> ErrorRate({0: Errors(torch.arange(100) < 20)}).as_json()["mean"]
-    0.2
+    Examples:
+        >>> from minimaxopt_adversarial import Errors
+        >>> import torch
+        >>> ErrorRate({0: Errors(torch.arange(100) < 20)}).as_json()["mean"]
+        0.2
     """
 
     by_seed: Mapping[int, Errors]

@@ -26,8 +26,9 @@ BEYOND = "AttNet-tuned"  # a column of our own
 class Cell:
     """One number of a table: its value from each seed, and the paper's.
 
-    >>> Cell({0: 0.5, 1: 0.7}, 0.6).as_json()["mean"]
-    0.6
+    Examples:
+        >>> Cell({0: 0.5, 1: 0.7}, 0.6).as_json()["mean"]
+        0.6
     """
 
     by_seed: Mapping[int, float]

@@ -19,8 +19,9 @@ FAMILY = "minimaxopt"  # packages whose names start so are ours; all else is cov
 def source_hash(module: str) -> str:
     """Return the SHA-256 of the meaning of a module and of every module of ours that it imports.
 
-    >>> source_hash("minimaxopt_study.plan.task")[:12] == source_hash("minimaxopt_study.plan.plan")[:12]
-    False
+    Examples:
+        >>> source_hash("minimaxopt_study.plan.task")[:12] == source_hash("minimaxopt_study.plan.plan")[:12]
+        False
     """
     total = hashlib.sha256()
     for name in sorted(closure(module)):
@@ -43,8 +44,9 @@ def closure(module: str) -> set[str]:
 def meaning(tree: ast.Module) -> str:
     """Return the tree as text, without docstrings and positions.
 
-    >>> meaning(ast.parse("x = 1  # why")) == meaning(ast.parse("'''Doc.'''\\nx = 1"))
-    True
+    Examples:
+        >>> meaning(ast.parse("x = 1  # why")) == meaning(ast.parse("'''Doc.'''\\nx = 1"))
+        True
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -34,8 +34,9 @@ Answer = tuple[Literal["done", "failed", "full"], Any]
 def resolve(path: str) -> Callable[..., Any]:
     """Return the function that ``"module:name"`` names.
 
-    >>> resolve("minimaxopt_study.plan.task:canonical")([1])
-    '[1]'
+    Examples:
+        >>> resolve("minimaxopt_study.plan.task:canonical")([1])
+        '[1]'
     """
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)

@@ -80,11 +80,12 @@ def open_images(
 ) -> Images:
     """Open the images; with ``held_out``, that many training images are not trained on and stand in for the test set.
 
-    >>> images = open_images(held_out=800)
-    >>> tuple(images.x_train.shape), tuple(images.x_test.shape)
-    ((3200, 1, 28, 28), (800, 1, 28, 28))
-    >>> len(open_images(train=500, evaluated=100).y_train)
-    500
+    Examples:
+        >>> images = open_images(held_out=800)
+        >>> tuple(images.x_train.shape), tuple(images.x_test.shape)
+        ((3200, 1, 28, 28), (800, 1, 28, 28))
+        >>> len(open_images(train=500, evaluated=100).y_train)
+        500
     """
     if data == "cifar10":
         cifar = load_cifar10(data_dir, source="download", allow_unverified=allow_unverified)

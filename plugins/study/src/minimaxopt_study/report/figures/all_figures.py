@@ -28,8 +28,9 @@ PICTURES: dict[FigureKind, Picture] = {
 def figures_of(experiment: Experiment) -> dict[str, Picture]:
     """Return the file name of each figure of a data set, with the functions for its data and its drawing.
 
-    >>> from minimaxopt_study.paper.printed import CIFAR10, MNIST
-    >>> list(figures_of(MNIST)), list(figures_of(CIFAR10))
-    (['fig1', 'fig2', 'fig3', 'matrix'], ['fig4', 'fig5', 'samples', 'matrix'])
+    Examples:
+        >>> from minimaxopt_study.paper.printed import CIFAR10, MNIST
+        >>> list(figures_of(MNIST)), list(figures_of(CIFAR10))
+        (['fig1', 'fig2', 'fig3', 'matrix'], ['fig4', 'fig5', 'samples', 'matrix'])
     """
     return dict(zip(experiment.figures, (PICTURES[kind] for kind in FIGURE_KINDS), strict=True))

@@ -102,8 +102,9 @@ def draw_matrix(data: Mapping[str, Any]) -> Figure:
 class _Side:
     """Positions of rows or columns in units of one round; those of no round stand apart and are wide enough for a name.
 
-    >>> _Side.of(["FGSM1", "FGSM2", "FGSM-curr"], 2).begins
-    (0.0, 1.0, 2.25)
+    Examples:
+        >>> _Side.of(["FGSM1", "FGSM2", "FGSM-curr"], 2).begins
+        (0.0, 1.0, 2.25)
     """
 
     names: tuple[str, ...]
@@ -144,8 +145,9 @@ class _Side:
 def _round(name: str) -> int | None:
     """Return the round that a row or column belongs to.
 
-    >>> _round("Adv FGSM12"), _round("No defense"), _round("FGSM-curr")
-    (12, 0, None)
+    Examples:
+        >>> _round("Adv FGSM12"), _round("No defense"), _round("FGSM-curr")
+        (12, 0, None)
     """
     if name == NO_DEFENSE:
         return 0
