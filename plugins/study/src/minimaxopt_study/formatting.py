@@ -25,10 +25,10 @@ def clock(seconds: float) -> str:
 
 
 def last_line(reason: str) -> str:
-    """Return the line of a traceback that names the error.
+    r"""Return the line of a traceback that names the error.
 
     Examples:
-        >>> last_line("Traceback:\\n  File x\\nValueError: eta: is negative\\n")
+        >>> last_line("Traceback:\n  File x\nValueError: eta: is negative\n")
         'ValueError: eta: is negative'
     """
     return reason.strip().splitlines()[-1] if reason.strip() else "no reason given"

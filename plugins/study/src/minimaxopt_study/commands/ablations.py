@@ -105,6 +105,7 @@ class ComparedCell:
 
     @property
     def name(self) -> str:
+        """Row and column, as headings show them."""
         return f"{self.row}, {self.column}"
 
 

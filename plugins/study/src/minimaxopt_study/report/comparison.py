@@ -103,6 +103,7 @@ class Verdicts:
 
     @property
     def differs(self) -> bool:
+        """True if a verdict of A and B differs."""
         return self.here[0] is not self.here[1] or self.over_seeds[0] is not self.over_seeds[1]
 
 
@@ -131,6 +132,7 @@ class Comparison:
 
     @property
     def rounds_differ(self) -> bool:
+        """True if the studies end at different rounds."""
         return self.sides[0].results.rounds != self.sides[1].results.rounds
 
     @property

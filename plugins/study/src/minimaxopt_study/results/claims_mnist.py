@@ -48,6 +48,7 @@ class Claim:
 
 
 def undefended(e: Evidence) -> list[Margin]:
+    """Return the conditions that FGSM fools an undefended classifier."""
     return [
         Margin(f"eta {eta:g}: FGSM adds more than {FAILS_BY} to the error",
                e.error(3, NO_DEFENSE, "FGSM-curr", eta) - e.error(3, NO_DEFENSE, "No attack", eta) - FAILS_BY)
@@ -88,6 +89,7 @@ def _last_moderate(e: Evidence) -> list[Margin]:
 
 
 def grad_lowest(e: Evidence) -> list[Margin]:
+    """Return the conditions that Minimax-Grad has the lowest worst error."""
     return [
         Margin(f"eta {eta:g}: {MINIMAX_GRAD}'s worst error is below {row}'s",
                e.error(3, row, "worst", eta) - e.error(3, MINIMAX_GRAD, "worst", eta))

@@ -54,10 +54,12 @@ class Evidence:
 
     @property
     def small(self) -> tuple[float, ...]:
+        """The small perturbations, at most ``SMALL_ETA``."""
         return tuple(eta for eta in self.eta if eta <= SMALL_ETA)
 
     @property
     def large(self) -> tuple[float, ...]:
+        """The large perturbations, at least ``LARGE_ETA``."""
         return tuple(eta for eta in self.eta if eta >= LARGE_ETA)
 
 

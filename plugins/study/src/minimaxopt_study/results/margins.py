@@ -51,10 +51,12 @@ class Quantity:
 
     @property
     def mean(self) -> float:
+        """Mean over seeds."""
         return fmean(self.by_seed.values())
 
     @property
     def standard_error(self) -> float:
+        """Standard error of counting, or of the mean over seeds if that is larger."""
         values = list(self.by_seed.values())
         between = stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
         return max(sqrt(self.variance), between)
@@ -114,10 +116,12 @@ class Margin:
 
     @property
     def known(self) -> bool:
+        """True if there is a number from any seed."""
         return bool(self.quantity.by_seed)
 
     @property
     def verdict(self) -> Verdict:
+        """Verdict on this condition alone."""
         if not self.known:
             return Verdict.UNDECIDED
         if self.quantity.mean > STANDARD_ERRORS * self.quantity.standard_error:

@@ -39,6 +39,7 @@ class ErrorRate:
 
     @property
     def mean(self) -> float:
+        """Mean over seeds."""
         return fmean(errors.rate for errors in self.by_seed.values())
 
     @property
@@ -85,6 +86,7 @@ class WorstCase:
 
     @property
     def worst(self) -> ErrorRate:
+        """Error under the strongest attack on each image."""
         return self.columns[WORST]
 
     @property

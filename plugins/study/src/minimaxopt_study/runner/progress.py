@@ -56,30 +56,36 @@ class Lines:
         self.console, self.tally = console, _Tally()
 
     def note(self, line: str) -> None:
+        """Show a line about the run."""
         self._say(line)
 
     def begin(self, graph: Graph, done: set[str]) -> None:
+        """Begin a run of a graph, of which some tasks are done."""
         self.tally.begin(graph, done)
         self._say(f"{len(graph)} tasks, {len(done)} of them done before")
 
     def started(self, task: Task) -> None:
-        """Nothing: a line for each end is enough."""
+        """Print nothing: a line at the end of each task is enough."""
 
     def finished(self, task: Task, seconds: float) -> None:
+        """Show that a task has finished."""
         self.tally.account(task, computed=True)
         steps = f"{task.steps} steps in " if task.steps else ""
         left = f", about {clock(self.tally.left)} left" if self.tally.left else ""
         self._say(f"[{self.tally.done}/{self.tally.total}] {task.title}: {steps}{clock(seconds)}{left}")
 
     def failed(self, task: Task, reason: str) -> None:
+        """Show that a task has failed, with its traceback."""
         self.tally.account(task, computed=False)
         self._say(f"[{self.tally.done}/{self.tally.total}] FAILED {task.title}: {last_line(reason)}")
 
     def skipped(self, task: Task, because: Task) -> None:
+        """Show that a task is skipped because of one that it needs."""
         self.tally.account(task, computed=False)
         self._say(f"[{self.tally.done}/{self.tally.total}] skipped {task.title}, which needs {because.title}")
 
     def end(self) -> None:
+        """End the display."""
         self._say(f"ended after {clock(self.tally.elapsed)}")
 
     def _say(self, line: str) -> None:
@@ -100,28 +106,35 @@ class Display:
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
     def note(self, line: str) -> None:
+        """Show a line about the run."""
         self.console.print(Text(line))
 
     def begin(self, graph: Graph, done: set[str]) -> None:
+        """Begin a run of a graph, of which some tasks are done."""
         self.tally.begin(graph, done)
         self.bar.update(self.overall, total=len(graph), completed=len(done))
         self.live.start()
 
     def started(self, task: Task) -> None:
+        """Show that a task has started."""
         self.running[task.key] = (task, time.perf_counter())
 
     def finished(self, task: Task, seconds: float) -> None:
+        """Show that a task has finished."""
         self._ended(task, computed=True)
 
     def failed(self, task: Task, reason: str) -> None:
+        """Show that a task has failed, with its traceback."""
         self._ended(task, computed=False)
         self.console.print(Text(f"failed: {task.title}: {last_line(reason)}", style="red"))
 
     def skipped(self, task: Task, because: Task) -> None:
+        """Show that a task is skipped because of one that it needs."""
         self._ended(task, computed=False)
         self.console.print(Text(f"skipped: {task.title}, which needs {because.title}", style="yellow"))
 
     def end(self) -> None:
+        """End the display."""
         self.live.stop()
         self.console.print(
             f"{self.tally.done} of {self.tally.total} tasks, {clock(self.tally.elapsed)}", highlight=False

@@ -42,10 +42,10 @@ def closure(module: str) -> set[str]:
 
 
 def meaning(tree: ast.Module) -> str:
-    """Return the tree as text, without docstrings and positions.
+    r"""Return the tree as text, without docstrings and positions.
 
     Examples:
-        >>> meaning(ast.parse("x = 1  # why")) == meaning(ast.parse("'''Doc.'''\\nx = 1"))
+        >>> meaning(ast.parse("x = 1  # why")) == meaning(ast.parse("'''Doc.'''\nx = 1"))
         True
     """
     for node in ast.walk(tree):
