@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
@@ -18,15 +19,15 @@ from minimaxopt._types import OptimizerFactory, Player, Point, Tensors, Tree
 from minimaxopt.calculus.vectors import add, of, squared_norm
 from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.certificates.fresh_players import can_be_fresh, fresh
-from minimaxopt.certificates.given_players import allowed, require_form, same_architecture
+from minimaxopt.certificates.given_players import allowed, flat_parameters, require_form, same_architecture
 from minimaxopt.errors import ArgumentError, DivergenceWarning
-from minimaxopt.game.functional import Functional
-from minimaxopt.game.game import Game
+from minimaxopt.game.game import Game, with_players
 from minimaxopt.game.players import is_responding
-from minimaxopt.loop.solve import solve
+from minimaxopt.game.trees import to_device
+from minimaxopt.loop.solve import Run, play
 from minimaxopt.results.certificate import Accuracy, Quantity
 from minimaxopt.results.solution import Status
-from minimaxopt.solvers import Ascent, Descent
+from minimaxopt.solvers import Ascent, Context, Descent
 
 OWN = "the solution's follower"
 
@@ -65,9 +66,10 @@ class Search:
         optimizers: Mapping[Player, OptimizerFactory | None],
         tolerance: float,
     ) -> None:
-        self._given = game
+        self._original = game
         # One copy in evaluation mode, for all trainings: the opponent is the player as it is used, not as it learned.
-        self._game = replace(game, u=_in_mode(game.u, training=False), v=_in_mode(game.v, training=False))
+        self._game = with_players(game, u=_in_evaluation(game.u), v=_in_evaluation(game.v))
+        self._own: DatasetRisk | None = None
         self._data, self._fit_data = data, fit_data
         self._steps, self._seed, self._device, self._optimizers = steps, seed, device, optimizers
         self._accuracy: Accuracy = "exact" if data is None else "estimate"
@@ -75,9 +77,16 @@ class Search:
         self.foreign: set[str] = set()
         self.gradients = self.evaluations = 0
 
+    @property
+    def own(self) -> DatasetRisk:
+        """The risk of the point itself."""
+        if self._own is None:
+            self._own = DatasetRisk(self._game, self._data, self._seed, self._device)
+        return self._own
+
     def followers(self, restarts: int, make: Callable[[], Tree] | None) -> dict[str, Quantity]:
         """Return what the solution's own follower and fresh ones reach against the leader."""
-        found = {OWN: _numbered(self._score(self._game)[0], 1.0)}
+        found = {OWN: _numbered(self._score(self.own), 1.0)}
         if self._game.responding:
             return found
         for i in range(restarts):
@@ -88,7 +97,7 @@ class Search:
 
     def leaders(self, restarts: int) -> dict[str, Quantity]:
         """Return what the solution's leader, trained on, and fresh ones reach against the follower."""
-        found = {"the solution's leader": _numbered(self._score(self._game)[0], -1.0)}
+        found = {"the solution's leader": _numbered(self._score(self.own), -1.0)}
         if not restarts:
             return found
         found["the solution's leader, trained on"] = self._reach("u", self._game.u, self._seed)
@@ -106,15 +115,16 @@ class Search:
                 self.foreign.add(name)
                 require_form(f"followers: {name!r}: its u", self._game.u, follower.u)
                 game = replace(follower, u=self._game.u, project_u=self._game.project_u)
-                if not game.responding:
-                    game = replace(game, v=self._train(game, "v", self._seed)[1])
-            elif is_responding(follower):
+                trained = None if game.responding else self._train(game, "v", self._seed)[1]
+                found[name] = _numbered(self._score(self._risk_of(game, trained)), 1.0)
+                continue
+            if is_responding(follower):
                 if self._data is not None and not self._game.responding:
                     self.foreign.add(name)
-                game = replace(self._game, v=follower, project_v=None)
+                game = replace(self._game, v=follower, project_v=None)  # a function of the user's: checked
             else:
                 game = self._valued(f"followers: {name!r}", name, follower)
-            found[name] = _numbered(self._score(game)[0], 1.0)
+            found[name] = _numbered(self._score(self._risk_of(game)), 1.0)
         return found
 
     def _valued(self, what: str, name: str, follower: Tree) -> Game:
@@ -127,7 +137,7 @@ class Search:
         else:
             self.foreign.add(name)
             game = replace(self._game, v=follower, project_v=None)
-        return replace(game, v=_in_mode(game.v, training=False))
+        return with_players(game, v=_in_evaluation(game.v))
 
     def exactly(self, player: Player, answer: Callable[[Tree], Tree]) -> Quantity:
         """Return the risk at the best response that the user knows."""
@@ -135,14 +145,14 @@ class Search:
         response = answer(_detached(other))
         what = f"exact: the response of {player}"  # the other player has been looked at
         require_form(what, response, mine)
-        game = allowed(what, _with(self._game, player, response), self._tolerance, self._device)
-        found = replace(self._score(game)[0], note="exact response")
+        game = allowed(what, replace(self._game, **{player: response}), self._tolerance, self._device)
+        found = replace(self._score(self._risk_of(game)), note="exact response")
         return _numbered(found, 1.0 if player == "v" else -1.0)
 
     def _made(self, make: Callable[[], Tree]) -> Tree:
         made = make()
         require_form("fresh_follower: what it returned", made, self._game.v)
-        held = {id(leaf) for leaf in optree.tree_leaves(self._given.v, none_is_leaf=True)}
+        held = {id(leaf) for leaf in optree.tree_leaves(self._original.v, none_is_leaf=True)}
         if any(id(leaf) in held for leaf in optree.tree_leaves(made, none_is_leaf=True)):
             raise ArgumentError(
                 "fresh_follower: returned the solution's own follower; return a new one, initialised anew"
@@ -154,44 +164,41 @@ class Search:
     def _reach(self, player: Player, start: Tree, seed: int) -> Quantity:
         """Train a player from ``start`` against the other, frozen one, and score it."""
         sign = 1.0 if player == "v" else -1.0
-        status, end = self._train(_with(self._game, player, start), player, seed)
-        begun = Functional(_with(self._game, player, start), self._device).parameters[player]
-        first = {n: t.detach() for n, t in begun.items()}
-        found, measured = self._score(_with(self._game, player, end))
+        first = {n: to_device(t, self._device) for n, t in flat_parameters(start).items()}
+        status, ctx = self._train(with_players(self._game, **{player: start}), player, seed)
+        measured = self._risk_of(ctx.game, ctx)
+        found = self._score(measured)
         if math.isnan(found.value):
             return _numbered(found, sign)
         if self._endless(measured, player, first, found.value, sign):
             return Quantity(sign * math.inf, found.accuracy, None, "grows without end along a ray")
         return replace(found, note="its training diverged" if status is Status.DIVERGED else "")
 
-    def _train(self, game: Game, player: Player, seed: int) -> tuple[Status, Tree]:
+    def _train(self, game: Game, player: Player, seed: int) -> tuple[Status, Context]:
         """Train one player against the other, who stays in evaluation mode; return how it ended and where."""
-        chosen = self._optimizers[player] or _default_for(game.v if player == "v" else game.u)
+        learning = game.v if player == "v" else game.u
         lowered = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(self._steps, 1))
-        moves: dict[str, Any] = {f"{player}_optimizer": chosen, f"{player}_scheduler": lowered}
-        learning = _in_mode(game.v if player == "v" else game.u, training=True)
-        with warnings.catch_warnings():
+        moves: dict[str, Any] = {
+            f"{player}_optimizer": self._optimizers[player] or _default_for(learning),
+            f"{player}_scheduler": lowered,
+        }
+        solver = Ascent() if player == "v" else Descent()
+        run = Run(game, solver, self._steps, self._fit_data, seed, device=self._device, **moves)
+        with warnings.catch_warnings(), _in_training(learning):
             warnings.simplefilter("ignore", DivergenceWarning)  # the certificate says it
-            solution = solve(
-                _with(game, player, learning),
-                Ascent() if player == "v" else Descent(),
-                steps=self._steps,
-                data=self._fit_data,
-                seed=seed,
-                device=self._device,
-                progress=False,
-                **moves,
-            )
-        if solution.status is Status.INTERRUPTED:  # a solve ends in order; a certificate of half its parts is none
+            loop, status, _ = play(run, progress=False)
+        if status is Status.INTERRUPTED:  # a solve ends in order; a certificate of half its parts is none
             raise KeyboardInterrupt
-        self.gradients += solution.gradient_evaluations
-        return solution.status, solution.v if player == "v" else solution.u
+        self.gradients += loop.ctx.gradient_evaluations
+        return status, loop.ctx
 
-    def _score(self, game: Game) -> tuple[Quantity, DatasetRisk]:
-        measured = DatasetRisk(game, self._data, self._seed, self._device)
+    def _risk_of(self, game: Game, trained: Context | None = None) -> DatasetRisk:
+        return DatasetRisk(game, self._data, self._seed, self._device, trained)
+
+    def _score(self, measured: DatasetRisk) -> Quantity:
         mean = measured.risk()
         self.evaluations += 1
-        return Quantity(mean.value, self._accuracy, mean.error), measured
+        return Quantity(mean.value, self._accuracy, mean.error)
 
     def _endless(self, measured: DatasetRisk, player: Player, first: Tensors, reached: float, sign: float) -> bool:
         """Whether the risk keeps growing on a ray from where the training ended: onwards, or along the gradient."""
@@ -237,24 +244,34 @@ def _numbered(found: Quantity, sign: float) -> Quantity:
     )
 
 
-def _with(game: Game, player: Player, tree: Tree) -> Game:
-    return replace(game, v=tree) if player == "v" else replace(game, u=tree)
-
-
 def _default_for(tree: Tree) -> OptimizerFactory:
     modules = any(isinstance(leaf, nn.Module) for leaf in optree.tree_leaves(tree, none_is_leaf=True))
     return partial(torch.optim.Adam, lr=1e-3 if modules else 0.05)
 
 
-def _in_mode(tree: Tree, *, training: bool) -> Tree:
-    """Return copies of the tree's modules in training or evaluation mode."""
+def _in_evaluation(tree: Tree) -> Tree:
+    """Return the tree with copies of its modules, in evaluation mode."""
     if tree is None or is_responding(tree):
         return tree
 
     def one(leaf: Any) -> Any:
-        return copy.deepcopy(leaf).train(training) if isinstance(leaf, nn.Module) else leaf
+        return copy.deepcopy(leaf).eval() if isinstance(leaf, nn.Module) else leaf
 
     return optree.tree_map(one, tree, none_is_leaf=True)
+
+
+@contextmanager
+def _in_training(tree: Tree) -> Generator[None]:
+    """Have the tree's modules in training mode while a solve copies and trains them; each part gets its mode back."""
+    modules = [leaf for leaf in optree.tree_leaves(tree, none_is_leaf=True) if isinstance(leaf, nn.Module)]
+    modes = {part: part.training for module in modules for part in module.modules()}
+    for module in modules:
+        module.train()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def _detached(tree: Tree) -> Tree:

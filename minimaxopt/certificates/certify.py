@@ -113,7 +113,7 @@ def certify(
         # What others wrote comes first, so that its errors do.
         answers = {player: search.exactly(player, answer) for player, answer in _exact(exact)}
         reached = search.named(named)
-        measured = DatasetRisk(at, data, seed, place)
+        measured = search.own
         risk = measured.risk()
         local = _local_type(measured, limit)
         spent = measured.gradients, measured.evaluations

@@ -22,6 +22,7 @@ from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.trees import tensors_of
+from minimaxopt.solvers.context import Context
 
 
 class Mean(NamedTuple):
@@ -37,16 +38,31 @@ class DatasetRisk:
 
     Every evaluation of a batch replays one random draw, so that the risk is a function and not a random variable.
 
+    Args:
+        game: the game; its players are copied.
+        data: all batches, or ``None``.
+        seed: of every random draw.
+        device: where to compute; ``None`` leaves the players where they are.
+        trained: the game as it was played, in the place of a copy; it is put into evaluation mode.
+
     Attributes:
         gradients: evaluations of a gradient so far; a product with a block of the Hessian counts one.
         evaluations: evaluations of the risk alone.
     """
 
-    def __init__(self, game: Game, data: Any, seed: int, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        game: Game,
+        data: Any,
+        seed: int,
+        device: torch.device | None = None,
+        trained: Context | None = None,
+    ) -> None:
         self.game = game
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
-        self.functional = Functional(game, device)
+        self.functional = Functional(game, device) if trained is None else trained.functional
         self.functional.evaluating()
+        self._buffers = self.functional.buffers if trained is None else trained.buffers
         self.point = Point(
             *({n: t.detach() for n, t in self.functional.parameters[p].items()} for p in ("u", "v")),
         )
@@ -167,13 +183,13 @@ class DatasetRisk:
 
         def f(u: Tensors, v: Any) -> Tensor:
             replay(draw, self._devices)
-            return self.functional.evaluate(u, v, batch, self.functional.buffers)[0]
+            return self.functional.evaluate(u, v, batch, self._buffers)[0]
 
         return f
 
     def _answer(self, u: Tensors, batch: tuple[Any, ...]) -> Any:
         replay(stream(self._seed, 0, "respond"), self._devices)
-        return self.functional.respond(u, batch, self.functional.buffers)
+        return self.functional.respond(u, batch, self._buffers)
 
     def project(self, player: Player, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from minimaxopt._types import Player, Projection, Tree
+from minimaxopt._types import Player, Projection, Tensors, Tree
 from minimaxopt.calculus.vectors import add, squared_norm
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.functional import Functional
-from minimaxopt.game.game import Game
+from minimaxopt.game.game import Game, with_players
 from minimaxopt.game.players import is_responding
 from minimaxopt.game.trees import leaves_with_names
 
@@ -35,7 +34,7 @@ def require_form(what: str, given: Tree, like: Tree) -> None:
 
 def same_architecture(given: Tree, like: Tree) -> bool:
     """Whether the modules of both have the same parameters, so that one projection fits both."""
-    return _parameters(given) == _parameters(like)
+    return _shapes(given) == _shapes(like)
 
 
 def allowed(what: str, game: Game, tolerance: float, device: torch.device | None = None) -> Game:
@@ -64,7 +63,7 @@ def allowed(what: str, game: Game, tolerance: float, device: torch.device | None
         for name, tensor in x.items():
             tensor.copy_(there[name])
     u, v = functional.players(functional.buffers)
-    return replace(game, u=u, v=v)
+    return with_players(game, u=u, v=v)
 
 
 def _forms(tree: Tree) -> dict[str, Any]:
@@ -85,11 +84,17 @@ def _described(tree: Tree) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _parameters(tree: Tree) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+def flat_parameters(tree: Tree) -> Tensors:
+    """Return the tensors of a player that can move, by the names that they have in a solve."""
+    parameters: Tensors = {}
     for path, leaf in leaves_with_names(tree):
         if isinstance(leaf, nn.Module):
-            found |= {f"{path}.{name}": tuple(p.shape) for name, p in leaf.named_parameters() if p.requires_grad}
+            named = ((f"{path}.{name}" if path else name, p) for name, p in leaf.named_parameters())
+            parameters |= {name: p.detach() for name, p in named if p.requires_grad}
         elif isinstance(leaf, Tensor):
-            found[path] = tuple(leaf.shape)
-    return found
+            parameters[path or "value"] = leaf.detach()
+    return parameters
+
+
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in flat_parameters(tree).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
@@ -108,6 +109,21 @@ class Game:
             )
         f = self.f.f if isinstance(self.f, Flipped) else Flipped(self.f)
         return Game(f, self.v, self.u, project_u=self.project_v, project_v=self.project_u)
+
+
+def with_players(game: Game, **changes: Any) -> Game:
+    """Return a game with other players, or projections, that need no check: copies, or of a form that was checked.
+
+    Examples:
+        >>> import torch
+        >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(2.0))
+        >>> with_players(game, v=torch.tensor(3.0)).v
+        tensor(3.)
+    """
+    twin = copy.copy(game)
+    for name, value in changes.items():
+        object.__setattr__(twin, name, value)
+    return twin
 
 
 @final

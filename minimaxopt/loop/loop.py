@@ -47,6 +47,9 @@ class SolveLoop:
         callbacks: called when they are due; those that write come last.
         tolerance: the length of the projected gradient at which the solve has converged; ``None`` never checks.
         settings: what a checkpoint must have been made with, beside solver, seed and optimizers.
+
+    Attributes:
+        ctx: the context, with the players as they move.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class SolveLoop:
         settings: Mapping[str, Any],
     ) -> None:
         self.steps = steps
-        self._ctx, self._tolerance = ctx, tolerance
+        self.ctx, self._tolerance = ctx, tolerance
         self._names: dict[Player, Player] = {"u": "v", "v": "u"} if flipped else {"u": "u", "v": "v"}
         self._callbacks = sorted(callbacks, key=lambda c: 2 if isinstance(c, Checkpoint) else isinstance(c, JSONLLog))
         self._called = [-1] * len(self._callbacks)
@@ -84,7 +87,7 @@ class SolveLoop:
     @property
     def step(self) -> int:
         """The number of steps made so far."""
-        return self._ctx.step
+        return self.ctx.step
 
     @property
     def history(self) -> History:
@@ -93,12 +96,12 @@ class SolveLoop:
 
     def players(self) -> tuple[Tree, Tree]:
         """Return copies of both players as they are now, as the user's ``(u, v)``."""
-        u, v = self._ctx.functional.players(self._ctx.buffers)
+        u, v = self.ctx.functional.players(self.ctx.buffers)
         return (v, u) if self._names["u"] == "v" else (u, v)
 
     def rates(self) -> dict[str, float]:
         """Return the present learning rates by player, of each optimizer's first parameter group."""
-        optimizers = {self._names[player]: moving.optimizer for player, moving in self._ctx.optimizers.items()}
+        optimizers = {self._names[player]: moving.optimizer for player, moving in self.ctx.optimizers.items()}
         return {player: float(optimizers[player].param_groups[0]["lr"]) for player in sorted(optimizers)}
 
     def log(self, name: str, value: float) -> None:
@@ -117,9 +120,9 @@ class SolveLoop:
 
     def checkpoint(self) -> dict[str, Any]:
         """Return everything that the solve needs to go on."""
-        self._frozen = self._frozen or digest_of_frozen(self._ctx, self._names)
+        self._frozen = self._frozen or digest_of_frozen(self.ctx, self._names)
         return checkpoint(
-            self._ctx,
+            self.ctx,
             self._blocks,
             self._callbacks,
             frozen=self._frozen,
@@ -139,7 +142,7 @@ class SolveLoop:
         """
         self._seconds_before = load_checkpoint(
             folder,
-            self._ctx,
+            self.ctx,
             self._blocks,
             self._callbacks,
             names=self._names,
@@ -151,8 +154,8 @@ class SolveLoop:
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
-    def play(self, bar: Bar) -> Solution:
-        """Make all steps and return where they led."""
+    def play(self, bar: Bar) -> tuple[Status, str]:
+        """Make all steps; return how they ended, with a sentence."""
         after: tuple[type, ...] = ()
         try:
             self._make_steps(bar)
@@ -170,14 +173,14 @@ class SolveLoop:
                     "'solution'."
                 )
                 reason = f"ended by {type(error).__name__}: {error}"
-                error.solution = self._finish(Status.FAILED, reason)  # type: ignore[attr-defined] - the attribute is ours
+                error.solution = self.solution(Status.FAILED, reason)  # type: ignore[attr-defined] - the attribute is ours
             raise
         for callback in self._callbacks:
             if isinstance(callback, after):
                 callback(self)
         if status is Status.DIVERGED:
-            warnings.warn(f"solve: {message} {_REMEDY}", DivergenceWarning, stacklevel=3)
-        return self._finish(status, message)
+            warnings.warn(f"solve: {message} {_REMEDY}", DivergenceWarning, stacklevel=4)  # of the caller of solve
+        return status, message
 
     def _make_steps(self, bar: Bar) -> None:
         size = 1
@@ -197,12 +200,12 @@ class SolveLoop:
                 self._stopped = (Status.DATA_ENDED, reason)
                 return
             safe = safe_next
-            self._ctx.source.forget(safe.position)
+            self.ctx.source.forget(safe.position)
             bar.update(self.step, self.history.last("risk") if "risk" in self.history else math.nan, self.rates())
             pace = max((time.perf_counter() - clock) / size, 1e-9)
             if self.step == due:
                 self._call_callbacks()
-            size = max(1, min(int(_BLOCK_SECONDS / pace), 2 * size, _BLOCK_STEPS, self._ctx.source.limit))
+            size = max(1, min(int(_BLOCK_SECONDS / pace), 2 * size, _BLOCK_STEPS, self.ctx.source.limit))
 
     def _next_due(self) -> int:
         periods = [c.every for c in self._callbacks] + ([_TOLERANCE_EVERY] if self._tolerance is not None else [])
@@ -236,7 +239,7 @@ class SolveLoop:
 
     def _stationarity(self) -> float:
         """Return the norm of ``x - P(x - F(x))`` over the moving players; without projections the gradient's norm."""
-        ctx = self._ctx
+        ctx = self.ctx
         if ctx.responding:
             z, risk = ctx.respond()
             gradients = operator(risk, Point(ctx.point.u, z), ("u",))
@@ -250,7 +253,8 @@ class SolveLoop:
             total += float(squared_norm(moving.tensors[n].detach() - x for n, x in projected.items()))
         return math.sqrt(total)
 
-    def _finish(self, status: Status, message: str) -> Solution:
+    def solution(self, status: Status, message: str) -> Solution:
+        """Return where the steps led, with copies of the players."""
         u, v = self.players()
         return Solution(
             u=u,
@@ -260,6 +264,6 @@ class SolveLoop:
             history=self.history,
             steps=self.step,
             seconds=self._seconds,
-            gradient_evaluations=self._ctx.gradient_evaluations,
+            gradient_evaluations=self.ctx.gradient_evaluations,
             manifest=self._manifest,
         )

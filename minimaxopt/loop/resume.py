@@ -102,7 +102,7 @@ def load_checkpoint(
     ]
     if differing:
         text = f"resume: the values will not be those of an uninterrupted run to the bit: {'; '.join(differing)}"
-        warnings.warn(text, stacklevel=5)  # of the caller of solve
+        warnings.warn(text, stacklevel=6)  # of the caller of solve
     ctx.load_state_dict(run)
     blocks.state = copied_to(saved["state"], ctx.devices)
     blocks.history = History(saved["history"])

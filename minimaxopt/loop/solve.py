@@ -21,7 +21,7 @@ from minimaxopt.loop.callbacks import Callback, Checkpoint
 from minimaxopt.loop.first_evaluation import probe
 from minimaxopt.loop.loop import SolveLoop
 from minimaxopt.loop.progress_bar import Bar
-from minimaxopt.results.solution import Solution
+from minimaxopt.results.solution import Solution, Status
 from minimaxopt.solvers import Context
 
 
@@ -153,17 +153,27 @@ def solve(
         resume=resume,
         compile=compile,
     )
-    chosen, listed = solver_of(run.solver), callbacks_of(run.callbacks)
+    loop, status, message = play(run, progress)
+    return loop.solution(status, message)
+
+
+def play(run: Run, progress: bool | None) -> tuple[SolveLoop, Status, str]:
+    """Check the arguments of a run and play it; return the loop, and how it ended.
+
+    Raises:
+        Exception: as ``solve`` does.
+    """
+    solver, callbacks = solver_of(run.solver), callbacks_of(run.callbacks)
     check_arguments(run.game, run.steps, run.seed, run.order, run.tolerance, run.compile)
-    ctx = _context(run, chosen)
-    if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in listed):
+    ctx = _context(run, solver)
+    if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in callbacks):
         raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
     with ExitStack() as stack:
         stack.enter_context(preserve_rng_state(ctx.devices))
         stack.callback(_break_reference_cycles, ctx)
-        loop = _begin(run, chosen, listed, ctx)
-        bar = stack.enter_context(Bar(chosen.name, steps, done=loop.step, shown=progress))
-        return loop.play(bar)
+        loop = _begin(run, solver, callbacks, ctx)
+        bar = stack.enter_context(Bar(solver.name, run.steps, done=loop.step, shown=progress))
+        return loop, *loop.play(bar)
 
 
 def _context(run: Run, solver: Any) -> Context:
