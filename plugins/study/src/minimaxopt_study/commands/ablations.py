@@ -156,7 +156,7 @@ def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Seque
     Args:
         profile: the base.
         folder: of the studies; what is done is found again.
-        reporter: is told how each goes on.
+        reporter: is told how each run proceeds.
         chosen: which choices.
         options: as of ``run_study``: workers, data_dir, and so on.
     """

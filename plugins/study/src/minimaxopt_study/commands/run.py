@@ -78,7 +78,7 @@ def run_study(
             summary = compute(graph, study.store, FUNCTIONS, reporter, workers=workers, images=opening,
                               checkpoint_every=profile.checkpoint_every, only=only, device=device)  # fmt: skip
         except BaseException:
-            with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
+            with suppress(StoreError):  # a full disk may be full for this too; the first error is raised
                 entry.append(None)
             raise
         entry.append(len(summary.computed))

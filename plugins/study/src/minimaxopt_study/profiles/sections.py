@@ -99,7 +99,7 @@ class Attacker(Section):
         default=2.0, description="slope before the tanh at the start of 'layernorm-tanh', which then learns it"
     )
     label_gain: Rate = Field(
-        default=10.0, description="factor of the one-hot label, which beside 784 pixels would be drowned"
+        default=10.0, description="factor of the one-hot label, which would otherwise be drowned out by 784 pixels"
     )
     label_layers: Literal["all", "first"] = Field(
         default="all", description="which layers see the label; the paper has it at the input, where dropout hides it"
@@ -154,7 +154,7 @@ class Attack(Training):
 
 
 class TunedAttack(Attack):
-    """A further attack network, with whatever settings attack best; it has a column of its own."""
+    """A further attack network with settings of its own, in a column of its own."""
 
     attacker: Attacker = Attacker()
 
@@ -184,13 +184,12 @@ class Figures(Section):
 class Modern(Section):
     """Attacks of today on the classifiers of the tables, beside the paper's own."""
 
-    images: PositiveInt = Field(default=500, description="of the test images, the first so many are attacked")
+    images: PositiveInt = Field(default=500, description="how many of the test images are attacked, from the first on")
     steps: PositiveInt = Field(default=40, description="steps of each iterated attack")
     restarts: PositiveInt = Field(default=5, description="random starts of each iterated attack")
     sweep_images: PositiveInt = Field(default=200, description="images on which eta is raised to the pixels' range")
     sweep_steps: PositiveInt = Field(default=10, description="steps of PGD at each eta of that sweep")
     autoattack_images: Annotated[int, Field(ge=0)] = Field(
         default=200,
-        description="of the test images, the first so many meet AutoAttack; 0 for none. It needs the extra "
-        "'autoattack'",
+        description="how many of the test images AutoAttack attacks; 0 for none. It needs the extra 'autoattack'",
     )

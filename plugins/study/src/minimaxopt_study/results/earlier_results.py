@@ -31,7 +31,7 @@ def names_by_key(store: ResultStore) -> dict[str, str]:
     for path in sorted(store.results.glob("*/result.json")):
         try:
             result = store.result(path.parent.name)
-        except StoreError:  # whoever needs it is told
+        except StoreError:  # its readers report it
             continue
         if "version" not in result:
             results[path.parent.name] = result

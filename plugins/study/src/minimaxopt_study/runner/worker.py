@@ -85,7 +85,7 @@ def compute(task: Task, function: str, workspace: Workspace) -> Answer:
         workspace.store.put(task.key, _result(task, outcome, sources, seconds, workspace.device), outcome.tensors)
     except DiskFullError as error:
         return "full", str(error)
-    except Exception as error:  # noqa: BLE001 - it is told to the scheduler, and the other tasks go on
+    except Exception as error:  # noqa: BLE001 - the scheduler reports it, and the other tasks are computed
         return "failed", _reason(error)
     return "done", seconds
 

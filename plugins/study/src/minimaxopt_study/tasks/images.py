@@ -118,7 +118,7 @@ def _some(dataset: Dataset, train: int | None, evaluated: int | None) -> Dataset
     for name, count, x, y in (("train", train, dataset.x_train, dataset.y_train),
                               ("evaluated", evaluated, dataset.x_test, dataset.y_test)):  # fmt: skip
         if count is not None and count > len(y):
-            raise ArgumentError(f"data.{name}: it asks for {count} of {len(y)} images; ask for at most so many")
+            raise ArgumentError(f"data.{name}: it asks for {count} of {len(y)} images; ask for fewer")
         chosen = slice(None) if count is None else _order(len(y))[:count].sort().values
         parts += [x[chosen], y[chosen]]
     return _of(tuple(parts), dataset.name, dataset.note)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GAME_COLOURS = {MINIMAX: BLUE, ALTERNATING: GREEN, MAXIMIN: VERMILION}  # the paper's blue, green and red
 GRAD_STYLE = {"clean": (BLUE, "-"), "FGSM-curr": (VERMILION, "-")}
 NONE_SEEN = 5e-4  # where an error of zero is drawn on a logarithmic axis
-READS_THE_LABEL = 0.1  # share of images put into whatever class the attack network was told; by chance far less
+READS_THE_LABEL = 0.1  # share of images classified as the wrong class given to the attack network; by chance far less
 
 
 def training_figure(results: Results) -> dict[str, Any]:
