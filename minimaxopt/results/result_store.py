@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, final
 
@@ -57,6 +57,7 @@ class ResultStore:
     Args:
         folder: where; made when the first result is put.
         passed_over: keys that readers take for absent, such as those of damaged results.
+        names: by key, the folders of results that are stored under another name, such as the key of an earlier rule.
 
     Raises:
         StoreError: by most methods, where a result is damaged or the folder cannot be written to.
@@ -72,11 +73,16 @@ class ResultStore:
 
     folder: Path
     passed_over: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def results(self) -> Path:
         """Folder of the finished results."""
         return self.folder / "store"
+
+    def path(self, key: str) -> Path:
+        """Return the folder of a result."""
+        return self.results / self.names.get(key, key)
 
     def __contains__(self, key: object) -> bool:
         return key not in self.passed_over and self._holds(str(key))
@@ -111,7 +117,7 @@ class ResultStore:
         Raises:
             StoreError: it is damaged, or of another format.
         """
-        path = self.results / key / _RESULT
+        path = self.path(key) / _RESULT
         content = read_json(path)
         if not isinstance(content, dict):
             raise StoreError(_damaged(path, "it holds no result"))
@@ -124,7 +130,7 @@ class ResultStore:
 
     def lacks_weights(self, key: str) -> bool:
         """Return whether a result's tensors are not kept here, as in a record without weights."""
-        return not (self.results / key / _TENSORS).exists() and "tensors_sha256" in self.result(key)
+        return not (self.path(key) / _TENSORS).exists() and "tensors_sha256" in self.result(key)
 
     def tensors(self, key: str) -> dict[str, Tensor]:
         """Return the tensors of a result, checked against the hash that was recorded with them.
@@ -132,7 +138,7 @@ class ResultStore:
         Raises:
             StoreError: they are not kept here, or damaged.
         """
-        path = self.results / key / _TENSORS
+        path = self.path(key) / _TENSORS
         if self.lacks_weights(key):
             raise StoreError(
                 f"store: {path} is not there, since {self.folder} is a record without weights; run in another folder, or "
@@ -170,13 +176,13 @@ class ResultStore:
             draft.chmod(0o755)  # mkdtemp makes folders that only their owner can enter
             flush_folder(draft)
             if not self._holds(key):
-                shutil.rmtree(self.results / key, ignore_errors=True)  # a folder whose result.json was lost
-                draft.replace(self.results / key)
+                shutil.rmtree(self.path(key), ignore_errors=True)  # a folder whose result.json was lost
+                draft.replace(self.path(key))
                 flush_folder(self.results)
             elif tensors and self.lacks_weights(key):
                 self._add_weights(key, draft / _TENSORS, content["tensors_sha256"])
         except OSError as error:
-            raise unwritable(self.results / key, error) from error
+            raise unwritable(self.path(key), error) from error
         finally:
             if draft is not None:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -223,10 +229,10 @@ class ResultStore:
         return False
 
     def _holds(self, key: str) -> bool:
-        return (self.results / key / _RESULT).is_file()
+        return (self.path(key) / _RESULT).is_file()
 
     def _add_weights(self, key: str, draft: Path, digest: str) -> None:
-        folder = self.results / key
+        folder = self.path(key)
         recorded = self.result(key)["tensors_sha256"]
         if digest != recorded:
             raise StoreError(

@@ -36,18 +36,18 @@ class _Study:
     """The study's parts; imported when asked for, since the core's numbers need none of them."""
 
     _PLACES = {  # noqa: RUF012 - never changed
-        "Store": (f"{_S}.store:Store",),
+        "Store": (f"{_S}.store:Store", "minimaxopt.plugins:ResultStore"),
         "Workspace": (f"{_S}._desk:Desk", f"{_S}.tasks.workspace:Workspace", f"{_S}.tasks.workspace:Desk"),
         "load_profile": (f"{_S}.profile:load_profile", f"{_S}.profiles.profile:load_profile"),
         "open_images": (f"{_S}._images:open_images", f"{_S}.tasks.images:open_images"),
         "derive": (f"{_S}.plan:derive", f"{_S}.plan.plan:derive"),
-        "FUNCTIONS": (f"{_S}.plan:FUNCTIONS", f"{_S}.plan.plan:FUNCTIONS"),
-        "gather": (f"{_S}.results:gather", f"{_S}.results.gather:gather"),
+        "FUNCTIONS": (f"{_S}.plan:FUNCTIONS", f"{_S}.plan.kinds:FUNCTIONS"),
+        "gather": (f"{_S}.results.gather:gather", f"{_S}.results:gather"),
         "build_tables": (f"{_S}.tables:build", f"{_S}.results.tables:build"),
         "cells": (f"{_S}.tables:cells", f"{_S}.results.tables:cells"),
         "evidence": (f"{_S}.evidence:evidence", f"{_S}.results.evidence:evidence"),
         "judge": (f"{_S}.judgement:judge", f"{_S}.results.verdicts:judge"),
-        "modern_lines": (f"{_S}.beyond:lines", f"{_S}.results.modern_worst_case:lines"),
+        "modern_lines": (f"{_S}.beyond:lines", f"{_S}.results.modern_worst_case:worst_cases"),
         "modern_json": (f"{_S}.beyond:as_json", f"{_S}.results.modern_worst_case:as_json"),
     }
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minimaxopt_study import paper
-from minimaxopt_study.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
-from minimaxopt_study.results import Cost, Results, Row
+from minimaxopt_study.paper import printed as paper
+from minimaxopt_study.paper.names import ALTERNATING, LWA, MAXIMIN, MINIMAX, MINIMAX_GRAD, NO_DEFENSE, adv
+from minimaxopt_study.results.gather import Cost, Results, Row
 
 sys.path.insert(0, str(Path(__file__).parent))  # spawned workers find the toy tasks by their module's name
 
@@ -38,7 +38,7 @@ def curve(end: float, *names: str) -> dict[str, list[float]]:
 
 @pytest.fixture
 def made_up() -> Make:
-    """`made_up(seeds=..., eta=..., changes={(defence, eta): Row})`: the paper's own results, but for the changes."""
+    """``made_up(seeds=..., eta=..., changes={(defence, eta): Row})``: the paper's own results, but for the changes."""
 
     def make(
         seeds: tuple[int, ...] = (0,),

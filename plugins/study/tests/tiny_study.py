@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
-from minimaxopt import solve_many
 from minimaxopt.cli.app import application
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from minimaxopt_study._desk import Outcome, Training
 
 TINY = """
 name = "tiny"
@@ -71,7 +68,7 @@ autoattack_images = 0
 
 
 def write_profile(folder: Path, **changes: str) -> Path:
-    """A file with the profile; each change replaces all lines of a setting, such as `eta="[0.4]"`."""
+    """A file with the profile; each change replaces all lines of a setting, such as ``eta="[0.4]"``."""
     text = TINY
     for name, value in changes.items():
         lines = text.splitlines(keepends=True)
@@ -83,11 +80,6 @@ def write_profile(folder: Path, **changes: str) -> Path:
     return path
 
 
-def trained(training: Training) -> Outcome:
-    """What a training alone finds."""
-    return training.finish(solve_many([training.run])[0])
-
-
 def invoke(*arguments: str) -> Any:
-    """Run `minimaxopt study ...` in this process."""
+    """Run ``minimaxopt study ...`` in this process."""
     return CliRunner().invoke(application(), ["study", *arguments])

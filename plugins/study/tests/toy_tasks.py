@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from minimaxopt.errors import ResumeError
-from minimaxopt_study._desk import Desk, Outcome
-from minimaxopt_study.runner import Summary, compute
-from minimaxopt_study.store import Store
-from minimaxopt_study.tasks import Graph, Task, canonical
+from minimaxopt.plugins import ResultStore
+from minimaxopt_study.plan.task import Graph, Task, canonical
+from minimaxopt_study.results.earlier_results import open_store
+from minimaxopt_study.runner.scheduler import Summary, compute
+from minimaxopt_study.tasks.workspace import Outcome, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,47 +26,47 @@ FUNCTIONS = {kind: f"toy_tasks:{kind}" for kind in ("add", "fail", "die", "slow"
 
 def run_graph(graph: Graph, folder: Path, *arguments: Any, **options: Any) -> Summary:
     """Compute a graph as a study does: holding its folder."""
-    with Store(folder).lock():
-        return compute(graph, folder, *arguments, **options)
+    with ResultStore(folder).lock():
+        return compute(graph, open_store(folder), *arguments, **options)
 
 
-def add(task: Task, desk: Desk) -> Outcome:
-    total = task.setting("value") + sum(desk.store.result(key)["values"]["total"] for _, key in task.parents)
+def add(task: Task, workspace: Workspace) -> Outcome:
+    total = task.setting("value") + sum(workspace.store.result(key)["values"]["total"] for _, key in task.parents)
     return Outcome({"total": total, "threads": torch.get_num_threads()}, {"total": torch.tensor([float(total)])})
 
 
-def slow(task: Task, desk: Desk) -> Outcome:
-    desk.scratch.mkdir(parents=True, exist_ok=True)
-    (desk.scratch / "begun").touch()
+def slow(task: Task, workspace: Workspace) -> Outcome:
+    workspace.scratch.mkdir(parents=True, exist_ok=True)
+    (workspace.scratch / "begun").touch()
     time.sleep(task.setting("seconds"))
-    return add(task, desk)
+    return add(task, workspace)
 
 
-def fail(task: Task, desk: Desk) -> Outcome:
+def fail(task: Task, workspace: Workspace) -> Outcome:
     raise ValueError("eta: is cursed; choose another")
 
 
-def die(task: Task, desk: Desk) -> Outcome:
+def die(task: Task, workspace: Workspace) -> Outcome:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("is dead")
 
 
-def full(task: Task, desk: Desk) -> Outcome:
+def full(task: Task, workspace: Workspace) -> Outcome:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def noted(task: Task, desk: Desk) -> Outcome:
+def noted(task: Task, workspace: Workspace) -> Outcome:
     error = ValueError("eta: is cursed; choose another")
     error.add_note("The solve got to step 3.")
     raise error
 
 
-def stale(task: Task, desk: Desk) -> Outcome:
+def stale(task: Task, workspace: Workspace) -> Outcome:
     raise ResumeError("path: it was changed")
 
 
-def images(task: Task, desk: Desk) -> Outcome:
-    return Outcome({"images": desk.images["greeting"]})
+def images(task: Task, workspace: Workspace) -> Outcome:
+    return Outcome({"images": workspace.images["greeting"]})
 
 
 def chain(length: int, kind: str = "add", **settings: float) -> Graph:

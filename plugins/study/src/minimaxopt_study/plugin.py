@@ -1,4 +1,4 @@
-"""What minimaxopt calls to learn of the study: it brings a command."""
+"""The plugin's hook: the command ``minimaxopt study``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_commands(cli: typer.Typer) -> None:
-    """Add `minimaxopt study`."""
-    from minimaxopt_study.commands import app
+    """Add ``minimaxopt study``."""
+    from minimaxopt_study.commands.cli import app
 
     cli.add_typer(app, name="study")

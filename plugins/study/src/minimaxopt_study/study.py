@@ -1,88 +1,81 @@
-"""A study's folder: running it, and rebuilding its report.
+"""The folder of a study: what determines it, and where its results are.
 
-DIR/run.json        the profile, the fingerprint of the images and, for each seed, the hashes of the sources: they give
-                    the graph of tasks
-DIR/running.json    while a run is active: its workers, and what they compute
-DIR/store/KEY/      one finished task each
-DIR/unfinished/KEY/ checkpoints of trainings that were interrupted
-DIR/failures/KEY.txt why a task failed
-DIR/tables/, figures/, claims.json, costs.json, report.md, report.html
+==================== ===========================================================================================
+``run.json``         the profile, the fingerprint of the images and, for each seed, the version of each kind of
+                     task: they give the graph of tasks
+``running.json``     while a run is active: its workers, and what they compute
+``store/KEY/``       one finished task each
+``unfinished/KEY/``  checkpoints of trainings that were interrupted
+``failures/KEY.txt`` why a task failed
+``tables/`` etc.     the report: tables, figures, claims.json, costs.json, report.md, report.html
+==================== ===========================================================================================
 """
 
 from __future__ import annotations
 
 import json
-import os
-import time
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from minimaxopt_adversarial import autoattack_available
-from minimaxopt_study import report
-from minimaxopt_study._images import describe, how_to_open, open_images
-from minimaxopt_study._settings import differences
-from minimaxopt_study.plan import FUNCTIONS, Plan, current_sources, derive
-from minimaxopt_study.profile import Profile, parse_profile
-from minimaxopt_study.results import gather
-from minimaxopt_study.runner import Reporter, Summary, compute
-from minimaxopt_study.select import wanted
-from minimaxopt_study.store import FORMAT, Store, StoreError, write_atomically, write_json
+from minimaxopt.errors import StoreError
+from minimaxopt.plugins import write_json
+from minimaxopt_study.plan.kinds import VERSIONS
+from minimaxopt_study.plan.plan import Plan, derive
+from minimaxopt_study.profiles.profile import Profile, parse_profile
+from minimaxopt_study.results.earlier_results import BEFORE_VERSIONS, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-SHOWN = 4  # differing settings that one line names
+    from minimaxopt.plugins import ResultStore
+
+FORMAT = 1  # of run.json
 
 
 @dataclass(frozen=True)
 class Study:
-    """A folder with what determines its study.
+    """The study in a folder.
 
     Args:
         folder: the folder.
-        profile: what is done in it.
+        profile: its settings.
         data: description of the images, with their fingerprint.
-        sources: for each seed, the hash of the sources for each kind of task: seeds may be added after these have changed.
-        runs: when it ran, and for how long.
+        versions: for each seed, the version of each kind of task: seeds may be added after one has been raised.
+        runs: for each run its start, seconds, workers and number of computed tasks.
     """
 
     folder: Path
     profile: Profile
     data: dict[str, Any]
-    sources: Mapping[int, Mapping[str, str]]
+    versions: Mapping[int, Mapping[str, int]]
     runs: list[dict[str, Any]]
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
-        return derive(self.profile, self.data["fingerprint"], self.sources)
+        """The tasks of the study."""
+        return derive(self.profile, self.data["fingerprint"], self.versions)
 
-    @property
-    def store(self) -> Store:
-        return Store(self.folder)
+    @cached_property
+    def store(self) -> ResultStore:
+        """The results of the study."""
+        return open_store(self.folder)
 
     def save(self) -> None:
-        """Write what determines the study, for whoever opens the folder."""
+        """Write run.json, from which the study is opened."""
         content = {
             "format": FORMAT,
             "profile": self.profile.model_dump(mode="json"),
             "data": self.data,
-            "sources": {str(seed): dict(hashes) for seed, hashes in self.sources.items()},
+            "versions": {str(seed): dict(versions) for seed, versions in self.versions.items()},
             "runs": self.runs,
         }
         write_json(self.folder / "run.json", content)
 
-    def report(self, without: Collection[str] = ()) -> Path:
-        """Write tables, figures, claims and report; results under the keys `without` are taken for absent."""
-        plan, store = self.plan, self.store.without(without)
-        results = gather(plan, store, self.profile)
-        return report.write(self.folder, self.profile, self.data, self.runs, plan, store, results)
-
 
 def open_study(folder: Path) -> Study:
-    """The study in a folder.
+    """Open the study in a folder.
 
     Raises:
         StoreError: there is none, it is damaged, or another version of this plugin made it.
@@ -97,177 +90,30 @@ def open_study(folder: Path) -> Study:
             "use the version that made it, or choose another folder"
         )
     profile = parse_profile(content["profile"])
-    return Study(folder, profile, content["data"], _by_seed(content["sources"], profile.seeds), content["runs"])
+    return Study(folder, profile, content["data"], _versions(content, profile.seeds), content["runs"])
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"format", "profile", "data", "sources", "runs"} - content.keys()
+        missing = {"format", "profile", "data", "runs"} - content.keys()
         if "format" in missing or (missing and content["format"] == FORMAT):
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         if not missing and not (
             isinstance(content["data"], dict) and {"name", "fingerprint"} <= content["data"].keys()
-            and isinstance(content["sources"], dict) and isinstance(content["runs"], list)
+            and isinstance(content.get("versions", {}), dict) and isinstance(content["runs"], list)
         ):  # fmt: skip
-            raise ValueError("its data, sources or runs are not what a study writes")
+            raise ValueError("its data, versions or runs are not what a study writes")
     except (OSError, ValueError, AttributeError) as error:
         raise StoreError(
-            f"dir: {path} cannot be read ({error}); delete this one file and run the study into the folder again: what is "
-            "stored there is found"
+            f"dir: {path} cannot be read ({error}); delete this one file and run the study into the folder again: "
+            "what is stored there is used again"
         ) from error
     return content
 
 
-def _by_seed(sources: Mapping[str, Any], seeds: Sequence[int]) -> dict[int, dict[str, str]]:
-    """The hashes for each seed; studies written before seeds could be added later have one mapping for all."""
-    if all(isinstance(found, str) for found in sources.values()):
-        return {seed: dict(sources) for seed in seeds}
-    return {int(seed): dict(hashes) for seed, hashes in sources.items()}
-
-
-def run(
-    profile: Profile,
-    folder: Path,
-    reporter: Reporter,
-    *,
-    workers: int = 2,
-    data_dir: str | None = None,
-    only: Sequence[str] = (),
-    allow_unverified: bool = False,
-    keep: bool = False,
-    device: str = "cpu",
-    together: int = 1,
-) -> Summary:
-    """Compute whatever the folder lacks of a profile, then write tables, figures and report.
-
-    Args:
-        profile: what is to be done.
-        folder: where; a folder that holds results already is continued.
-        reporter: is told how it goes on.
-        workers: processes of one thread each.
-        data_dir: folder of the data set's files; by default the profile's own images.
-        only: tables and figures, by the names in `select.choices`: nothing is computed but what they need. Empty: all.
-        allow_unverified: take files of CIFAR-10 whose content cannot be verified; every result then says so.
-        keep: keep what older sources computed, as far as every task of its kind is there, instead of computing it anew.
-        together: how many trainings of one kind, those of several eta and seeds, a worker is handed at once, for one
-            `solve_many`, which plays them one after another: no faster, as far as it is measured.
-        device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on elsewhere.
-
-    Raises:
-        DataError, ArgumentError: the images or a name cannot be used; nothing has been written then.
-        StoreError: the folder holds a study of another version or a damaged one, another run holds it, or the disk is
-            full; what is stored stays.
-    """
-    opening = how_to_open(
-        profile.data, data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None, allow_unverified=allow_unverified
-    )
-    profile = _without_autoattack(profile, reporter)
-    images = open_images(**{name: value for name, value in opening.items() if name != "open"})
-    before = open_study(folder) if (folder / "run.json").is_file() else None
-    data = dict(describe(images))
-    sources = _kept(profile, data, before) if keep and before else dict.fromkeys(profile.seeds, current_sources())
-    study = Study(folder, profile, data, sources, before.runs if before else [])
-    plan = study.plan
-    graph = wanted(plan, profile, only) if only else plan.graph
-    with study.store.lock():
-        if before is not None and (line := _changes(before, study)):
-            reporter.noted(line)
-        study.save()
-        noted = _RunNote(study, workers, tuple(only))
-        try:
-            summary = compute(graph, folder, FUNCTIONS, reporter, workers=workers, images=opening,
-                              checkpoint_every=profile.checkpoint_every, only=only, device=device,
-                              together=together)  # fmt: skip
-        except BaseException:
-            with suppress(StoreError):  # a disk that is full for results may be so for this; the first error is told
-                noted.append(None)
-            raise
-        noted.append(len(summary.computed))
-        _write_failures(folder, summary)
-        study.report(without=summary.damaged)
-    return summary
-
-
-def _without_autoattack(profile: Profile, reporter: Reporter) -> Profile:
-    """The profile without AutoAttack where the package is not installed, which is said, and not found out in hours."""
-    modern = profile.modern
-    if modern is None or not modern.autoattack_images or autoattack_available():
-        return profile
-    reporter.noted(
-        "AutoAttack is left out, since torchattacks is not installed; install minimaxopt-adversarial[autoattack] and run "
-        "again, and only that is added"
-    )
-    return profile.model_copy(update={"modern": modern.model_copy(update={"autoattack_images": 0})})
-
-
-def _kept(profile: Profile, data: Mapping[str, Any], before: Study) -> dict[int, dict[str, str]]:
-    """For each seed the sources with which the folder's results were computed, where they are complete, else those of now.
-
-    A kind of task of which one is missing must be computed by the sources of now, and then all of that kind are: two
-    sources for one kind would be two studies in one table.
-    """
-    now = current_sources()
-    found: dict[int, dict[str, str]] = {}
-    for seed in profile.seeds:
-        old = dict(before.sources.get(seed, {}))
-        one = profile.model_copy(update={"seeds": (seed,)})
-        kept = now | old
-        while True:  # what is given up renames the tasks that build on it, so the rest is looked at again
-            graph = derive(one, data["fingerprint"], kept).graph
-            lost = {task.kind for task in graph if task.key not in before.store and kept[task.kind] != now[task.kind]}
-            if not lost:
-                break
-            kept |= {kind: now[kind] for kind in lost}
-        found[seed] = kept
-    return found
-
-
-def rebuild(folder: Path) -> Path:
-    """Write tables, figures and report again from what is stored; no images are needed."""
-    return open_study(folder).report()
-
-
-def _changes(before: Study, after: Study) -> str:
-    """One line on what differs from the folder's last run, so that nobody mixes two studies unawares."""
-    found = [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in differences(before.profile, after.profile)]
-    if before.data["fingerprint"] != after.data["fingerprint"]:
-        found.insert(0, f"images {before.data['name']} -> {after.data['name']}")
-    if not found:
-        return ""
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return (
-        f"settings changed since the last run in {after.folder}: {', '.join(found[:SHOWN])}{more}; "
-        "only what depends on them is computed anew"
-    )
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-@dataclass
-class _RunNote:
-    """The line that a run adds to run.json when it ends."""
-
-    study: Study
-    workers: int
-    only: tuple[str, ...]
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    clock: float = field(default_factory=time.perf_counter)
-
-    def append(self, computed: int | None) -> None:
-        """Add the line; `computed` counts tasks, None if the run was broken off."""
-        if computed == 0:
-            return
-        seconds = round(time.perf_counter() - self.clock, 1)
-        line = {"started": self.started, "seconds": seconds, "workers": self.workers, "computed": computed}
-        self.study.runs.append(line | ({"only": list(self.only)} if self.only else {}))
-        self.study.save()
-
-
-def _write_failures(folder: Path, summary: Summary) -> None:
-    for key in summary.computed:
-        (folder / "failures" / f"{key}.txt").unlink(missing_ok=True)  # of an earlier run
-    for key, reason in (summary.failed | summary.damaged).items():
-        write_atomically(folder / "failures" / f"{key}.txt", reason.encode())
+def _versions(content: Mapping[str, Any], seeds: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Return the version of each kind of task by seed, in studies that name none the one from before versions."""
+    if "versions" in content:
+        return {int(seed): dict(versions) for seed, versions in content["versions"].items()}
+    return {seed: dict.fromkeys(VERSIONS, BEFORE_VERSIONS) for seed in seeds}

@@ -1,0 +1,1 @@
+"""The paper: its printed numbers, and its names for defences and attacks."""

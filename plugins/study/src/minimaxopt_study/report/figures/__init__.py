@@ -1,0 +1,1 @@
+"""The figures: their data and their drawing."""

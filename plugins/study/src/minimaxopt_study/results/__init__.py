@@ -1,0 +1,1 @@
+"""The results of a study, gathered from its store: tables, claims and verdicts."""

@@ -1,0 +1,1 @@
+"""The computation of tasks in worker processes, and its display."""
