@@ -30,7 +30,7 @@ Projection: TypeAlias = Callable[[Tree], Tree]
 """Maps a player's tensors (a module stands as the dictionary of its parameters) to the nearest allowed ones."""
 
 Record: TypeAlias = Mapping[str, Tensor]
-"""What one step reports: 0-d tensors by name, left on their device."""
+"""The report of one step: 0-d tensors by name, left on their device."""
 
 
 class Point(NamedTuple):

@@ -1,4 +1,4 @@
-"""What can go wrong, each with a type of its own. A message names the argument, the reason and the remedy."""
+"""Errors, one type for each kind of failure. A message names the argument, the reason and the remedy."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Operator: TypeAlias = Callable[[Tensors], Tensors]
 
 
 class CGResult(NamedTuple):
-    """What conjugate gradients solution."""
+    """Result of conjugate gradients."""
 
     x: Tensors
     residual: Tensor

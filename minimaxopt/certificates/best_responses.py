@@ -86,37 +86,37 @@ class Search:
 
     def followers(self, restarts: int, make: Callable[[], Tree] | None) -> dict[str, Quantity]:
         """Return what the solution's own follower and fresh ones reach against the leader."""
-        found = {OWN: _numbered(self._score(self.own), 1.0)}
+        reached = {OWN: _numbered(self._score(self.own), 1.0)}
         if self._game.responding:
-            return found
+            return reached
         for i in range(restarts):
             seed = self._seed + i
             v = fresh("v", self._game.v, self._game.project_v, seed) if make is None else self._made(make)
-            found[f"fresh follower {i + 1}"] = self._reach("v", v, seed)
-        return found
+            reached[f"fresh follower {i + 1}"] = self._reach("v", v, seed)
+        return reached
 
     def leaders(self, restarts: int) -> dict[str, Quantity]:
         """Return what the solution's leader, trained on, and fresh ones reach against the follower."""
-        found = {"the solution's leader": _numbered(self._score(self.own), -1.0)}
+        reached = {"the solution's leader": _numbered(self._score(self.own), -1.0)}
         if not restarts:
-            return found
-        found["the solution's leader, trained on"] = self._reach("u", self._game.u, self._seed)
+            return reached
+        reached["the solution's leader, trained on"] = self._reach("u", self._game.u, self._seed)
         if can_be_fresh(self._game.u):
             for i in range(restarts):
                 u = fresh("u", self._game.u, self._game.project_u, self._seed + i)
-                found[f"fresh leader {i + 1}"] = self._reach("u", u, self._seed + i)
-        return found
+                reached[f"fresh leader {i + 1}"] = self._reach("u", u, self._seed + i)
+        return reached
 
     def named(self, followers: Mapping[str, Any]) -> dict[str, Quantity]:
         """Return what the user's own followers reach: values, functions, or games with a risk of their own."""
-        found: dict[str, Quantity] = {}
+        reached: dict[str, Quantity] = {}
         for name, follower in followers.items():
             if isinstance(follower, Game):
                 self.foreign.add(name)
                 require_form(f"followers: {name!r}: its u", self._game.u, follower.u)
                 game = replace(follower, u=self._game.u, project_u=self._game.project_u)
                 trained = None if game.responding else self._train(game, "v", self._seed)[1]
-                found[name] = _numbered(self._score(self._risk_of(game, trained)), 1.0)
+                reached[name] = _numbered(self._score(self._risk_of(game, trained)), 1.0)
                 continue
             if is_responding(follower):
                 if self._data is not None and not self._game.responding:
@@ -124,8 +124,8 @@ class Search:
                 game = replace(self._game, v=follower, project_v=None)  # a function of the user's: checked
             else:
                 game = self._valued(f"followers: {name!r}", name, follower)
-            found[name] = _numbered(self._score(self._risk_of(game)), 1.0)
-        return found
+            reached[name] = _numbered(self._score(self._risk_of(game)), 1.0)
+        return reached
 
     def _valued(self, what: str, name: str, follower: Tree) -> Game:
         """Return the game against a value of ``v``."""
@@ -146,14 +146,14 @@ class Search:
         what = f"exact: the response of {player}"  # the other player has been looked at
         require_form(what, response, mine)
         game = allowed(what, replace(self._game, **{player: response}), self._tolerance, self._device)
-        found = replace(self._score(self._risk_of(game)), note="exact response")
-        return _numbered(found, 1.0 if player == "v" else -1.0)
+        quantity = replace(self._score(self._risk_of(game)), note="exact response")
+        return _numbered(quantity, 1.0 if player == "v" else -1.0)
 
     def _made(self, make: Callable[[], Tree]) -> Tree:
         made = make()
         require_form("fresh_follower: what it returned", made, self._game.v)
-        held = {id(leaf) for leaf in optree.tree_leaves(self._original.v, none_is_leaf=True)}
-        if any(id(leaf) in held for leaf in optree.tree_leaves(made, none_is_leaf=True)):
+        own = {id(leaf) for leaf in optree.tree_leaves(self._original.v, none_is_leaf=True)}
+        if any(id(leaf) in own for leaf in optree.tree_leaves(made, none_is_leaf=True)):
             raise ArgumentError(
                 "fresh_follower: returned the solution's own follower; return a new one, initialised anew"
             )
@@ -167,12 +167,12 @@ class Search:
         first = {n: to_device(t, self._device) for n, t in flat_parameters(start).items()}
         status, ctx = self._train(with_players(self._game, **{player: start}), player, seed)
         measured = self._risk_of(ctx.game, ctx)
-        found = self._score(measured)
-        if math.isnan(found.value):
-            return _numbered(found, sign)
-        if self._endless(measured, player, first, found.value, sign):
-            return Quantity(sign * math.inf, found.accuracy, None, "grows without end along a ray")
-        return replace(found, note="its training diverged" if status is Status.DIVERGED else "")
+        quantity = self._score(measured)
+        if math.isnan(quantity.value):
+            return _numbered(quantity, sign)
+        if self._endless(measured, player, first, quantity.value, sign):
+            return Quantity(sign * math.inf, quantity.accuracy, None, "grows without end along a ray")
+        return replace(quantity, note="its training diverged" if status is Status.DIVERGED else "")
 
     def _train(self, game: Game, player: Player, seed: int) -> tuple[Status, Context]:
         """Train one player against the other, who stays in evaluation mode; return how it ended and where."""
@@ -201,29 +201,29 @@ class Search:
         return Quantity(mean.value, self._accuracy, mean.error)
 
     def _endless(self, measured: DatasetRisk, player: Player, first: Tensors, reached: float, sign: float) -> bool:
-        """Whether the risk keeps growing on a ray from where the training ended: onwards, or along the gradient."""
+        """Return whether the risk keeps growing on a ray from the end of the training: onwards, or along the gradient."""
         if math.isinf(reached):
             return sign * reached > 0
         last = of(measured.point, player)
         onwards = {n: t.detach() for n, t in add(last, first, -1.0).items()}
         if self._grows(measured, player, onwards, reached, sign):
             return True
-        slope = of(measured.slopes(measured.point, (player,)), player)
+        gradient = of(measured.slopes(measured.point, (player,)), player)
         self.gradients += 1
-        steep = float(squared_norm([t.detach() for t in slope.values()]).sqrt())
-        if not 0 < steep < math.inf:
+        gradient_norm = float(squared_norm([t.detach() for t in gradient.values()]).sqrt())
+        if not 0 < gradient_norm < math.inf:
             return False
         # Where the start was far off in directions that the training then settled, the way onwards unsettles them.
         far = max(1.0, float(squared_norm(onwards.values()).sqrt()))
-        uphill = {n: -far / steep * t for n, t in slope.items()}
+        uphill = {n: -far / gradient_norm * t for n, t in gradient.items()}
         return self._grows(measured, player, uphill, reached, sign)
 
-    def _grows(self, measured: DatasetRisk, player: Player, way: Tensors, reached: float, sign: float) -> bool:
+    def _grows(self, measured: DatasetRisk, player: Player, direction: Tensors, reached: float, sign: float) -> bool:
         last = of(measured.point, player)
         before = 0.0
         for k in range(_DOUBLINGS):
-            there = measured.project(player, add(last, way, 2.0**k))
-            point = Point(measured.point.u, there) if player == "v" else Point(there, measured.point.v)
+            ahead = measured.project(player, add(last, direction, 2.0**k))
+            point = Point(measured.point.u, ahead) if player == "v" else Point(ahead, measured.point.v)
             value = measured.value(point)
             self.evaluations += 1
             gain = sign * (value - reached)
@@ -235,10 +235,10 @@ class Search:
         return False
 
 
-def _numbered(found: Quantity, sign: float) -> Quantity:
+def _numbered(quantity: Quantity, sign: float) -> Quantity:
     """Return a risk that is not a number as the bound that bounds nothing."""
-    if not math.isnan(found.value):
-        return found
+    if not math.isnan(quantity.value):
+        return quantity
     return Quantity(
         -sign * math.inf, "lower bound" if sign > 0 else "upper bound", None, "the risk is not a number there"
     )

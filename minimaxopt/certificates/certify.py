@@ -120,9 +120,9 @@ def certify(
         measured.forget()
         followers_reached = search.followers(restarts, fresh_follower) | reached
         leaders_reached = search.leaders(restarts)
-    bounding = {name: found for name, found in followers_reached.items() if name not in search.foreign}
+    bounding = {name: quantity for name, quantity in followers_reached.items() if name not in search.foreign}
     highest = _extreme(bounding, answers.get("v"), 1.0)
-    above = {name: found for name, found in followers_reached.items() if found.value > highest.value}
+    above = {name: quantity for name, quantity in followers_reached.items() if quantity.value > highest.value}
     worst = _extreme(above, None, 1.0) if above else highest
     best = _extreme(leaders_reached, answers.get("u"), -1.0)
     both = highest.accuracy == best.accuracy == "exact"
@@ -200,32 +200,32 @@ def _exact(exact: Mapping[str, Callable[[Tree], Tree]] | None) -> list[tuple[Pla
     return [("v" if player == "v" else "u", answer) for player, answer in (exact or {}).items()]
 
 
-def _tolerance(game: Game, given: float | None) -> float:
+def _tolerance(game: Game, chosen: float | None) -> float:
     dtypes: set[torch.dtype] = set()
     for player, tree in (("u", game.u), ("v", game.v)):
         if is_responding(tree):
             continue
         leaves: list[Any] = optree.tree_leaves(tree, none_is_leaf=True)
         modules = [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
-        held = {leaf.dtype for leaf in leaves if isinstance(leaf, torch.Tensor)}
-        held |= {p.dtype for module in modules for p in module.parameters() if p.requires_grad}
-        if not held:
+        types = {leaf.dtype for leaf in leaves if isinstance(leaf, torch.Tensor)}
+        types |= {p.dtype for module in modules for p in module.parameters() if p.requires_grad}
+        if not types:
             raise ArgumentError(
                 f"solution: its {player} has no tensor that requires gradients, and a certificate asks what {player} "
                 "would gain by moving; unfreeze it (requires_grad_(True)), certify leaves it as it is"
             )
-        dtypes |= held
-    if given is not None:
-        return float(given)
+        dtypes |= types
+    if chosen is not None:
+        return float(chosen)
     return 1e-5 if dtypes == {torch.float64} else 1e-3
 
 
 def _local_type(measured: DatasetRisk, tolerance: float) -> Local:
     if not measured.game.responding:
         return classify(measured, tolerance)
-    slopes = measured.slopes(measured.point, ("u",))
-    there = measured.project("u", add(measured.point.u, slopes.u, -1.0))
-    length = float(squared_norm(add(measured.point.u, there, -1.0).values()).sqrt())
+    gradients = measured.slopes(measured.point, ("u",))
+    projected = measured.project("u", add(measured.point.u, gradients.u, -1.0))
+    length = float(squared_norm(add(measured.point.u, projected, -1.0).values()).sqrt())
     return Local(
         "undecided",
         "the follower responds by a function, so that the risk has no derivatives in a v of its own; certify a game with "
@@ -236,34 +236,34 @@ def _local_type(measured: DatasetRisk, tolerance: float) -> Local:
 
 def _named(followers: Any) -> dict[str, Any]:
     if isinstance(followers, Mapping):
-        given = dict(cast("Mapping[str, Any]", followers))
-        for name in given:
+        named = dict(cast("Mapping[str, Any]", followers))
+        for name in named:
             if not isinstance(name, str) or name == OWN or name.startswith("fresh follower "):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
                 raise ArgumentError(
                     f"followers: {name!r} is no name, or one of the certificate's own; call the follower otherwise"
                 )
-        return given
+        return named
     if isinstance(followers, (str, torch.Tensor, nn.Module, Game)) or not isinstance(followers, Iterable):
         raise ArgumentError(
             f"followers: {type(followers).__name__} is neither a mapping of names nor a list; give {{'name': follower}}"
         )
-    held = list(cast("Iterable[Any]", followers))
-    names = [getattr(follower, "__name__", f"follower {i + 1}") for i, follower in enumerate(held)]
+    listed = list(cast("Iterable[Any]", followers))
+    names = [getattr(follower, "__name__", f"follower {i + 1}") for i, follower in enumerate(listed)]
     return {
         name if names.count(name) == 1 else f"{name} {i + 1}": follower
-        for i, (name, follower) in enumerate(zip(names, held, strict=True))
+        for i, (name, follower) in enumerate(zip(names, listed, strict=True))
     }
 
 
 def _extreme(reached: Mapping[str, Quantity], exactly: Quantity | None, sign: float) -> Quantity:
     """Return the largest (``sign`` 1) or smallest risk that was reached, or the exact one where it is known."""
-    name, found = max(reached.items(), key=lambda item: sign * item[1].value)
-    near = 1e-9 * max(1.0, abs(found.value))
-    if exactly is not None and math.isfinite(exactly.value) and sign * exactly.value >= sign * found.value - near:
+    name, quantity = max(reached.items(), key=lambda item: sign * item[1].value)
+    near = 1e-9 * max(1.0, abs(quantity.value))
+    if exactly is not None and math.isfinite(exactly.value) and sign * exactly.value >= sign * quantity.value - near:
         return exactly
     accuracy: Accuracy = "lower bound" if sign > 0 else "upper bound"
     wrong = "; the exact response given is worse" if exactly is not None else ""
-    return Quantity(found.value, accuracy, found.error, f"{name}{wrong}")
+    return Quantity(quantity.value, accuracy, quantity.error, f"{name}{wrong}")
 
 
 def _gap(highest: Quantity, lowest: Quantity, both: bool, without: list[str]) -> Quantity:

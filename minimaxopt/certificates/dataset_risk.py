@@ -112,13 +112,13 @@ class DatasetRisk:
         for f, weight, batch in self._each():
             if self.game.responding:
                 answer = self._answer(point.u, batch)
-                found = operator(lambda u, _, f=f, z=answer: f(u, z), Point(point.u, {}), ("u",))
+                gradients = operator(lambda u, _, f=f, z=answer: f(u, z), Point(point.u, {}), ("u",))
             else:
-                found = operator(f, point, players)
+                gradients = operator(f, point, players)
             samples += weight
             for player in players:
-                _accumulate(of(total, player), of(Point(found.u, found.v), player), weight)
-        return Point(*({n: t / samples for n, t in held.items()} for held in total))
+                _accumulate(of(total, player), of(Point(gradients.u, gradients.v), player), weight)
+        return Point(*({n: t / samples for n, t in tensors.items()} for tensors in total))
 
     def block(self, point: Point, row: Player, column: Player) -> Operator:
         """Return the map ``x -> (d2f / d row d column) x`` at ``point``."""
@@ -164,15 +164,15 @@ class DatasetRisk:
 
     def _each(self) -> Iterator[tuple[FlatRisk, float, tuple[Any, ...]]]:
         """Yield each batch's risk, its number of samples and the batch."""
-        held: Any = [None] if self._batches is None else self._batches
+        batches: Any = [None] if self._batches is None else self._batches
         if isinstance(self._batches, Seekable) and hasattr(self._batches, "__len__"):
-            sized: Any = held
-            held = (sized.at(i) for i in range(len(sized)))
+            sized: Any = batches
+            batches = (sized.at(i) for i in range(len(sized)))
         any_at_all = False
         replay(stream(self._seed, 0, "data"), self._devices)
-        for index, given in enumerate(held):
+        for index, item in enumerate(batches):
             any_at_all = True
-            source = source_of(None if self._batches is None else [given], self._seed, self._device)
+            source = source_of(None if self._batches is None else [item], self._seed, self._device)
             batch = source.take()
             yield self._of_batch(batch, index), _samples(batch), batch
         if not any_at_all:
@@ -196,7 +196,7 @@ class DatasetRisk:
         return self.functional.project(player, self._projections[player], tensors)
 
     def constrained(self, player: Player) -> bool:
-        """Whether the player has a projection."""
+        """Return whether the player has a projection."""
         return self._projections[player] is not None
 
 

@@ -65,7 +65,7 @@ def require_fresh(player: Player, tree: Tree) -> None:
 
 
 def can_be_fresh(tree: Tree) -> bool:
-    """Whether ``fresh`` knows how to initialise everything in the tree."""
+    """Return whether ``fresh`` can initialise everything in the tree."""
     leaves = [leaf for leaf in optree.tree_leaves(tree, none_is_leaf=True) if isinstance(leaf, nn.Module)]
     return all(_missing(leaf) is None for leaf in leaves)
 
@@ -78,8 +78,8 @@ def _drawn(tree: Tree, domain: Projection | None, generator: torch.Generator) ->
     def normal(like: Tensor) -> Tensor:
         return _normal(like, generator)
 
-    found = optree.tree_map(normal, tree)
-    return found if domain is None else optree.tree_map(_settled, domain(found))
+    drawn = optree.tree_map(normal, tree)
+    return drawn if domain is None else optree.tree_map(_settled, domain(drawn))
 
 
 def _settled(tensor: Tensor) -> Tensor:

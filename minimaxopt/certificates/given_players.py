@@ -1,4 +1,4 @@
-"""Whether players given from outside have the form of the game's, and stand where its projections allow."""
+"""Validation of given players: the form of the game's own, and a place that its projections allow."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from minimaxopt.game.players import is_responding
 from minimaxopt.game.trees import leaves_with_names
 
 
-def require_form(what: str, given: Tree, like: Tree) -> None:
-    """Raise unless ``given`` has tensors of the shapes of ``like`` and modules in the places of its modules.
+def require_form(what: str, tree: Tree, like: Tree) -> None:
+    """Raise unless ``tree`` has tensors of the shapes of ``like`` and modules in the places of its modules.
 
     Raises:
         ArgumentError: naming ``what`` and the first difference.
     """
-    if is_responding(like) and is_responding(given):
+    if is_responding(like) and is_responding(tree):
         return
-    there = "" if is_responding(like) or like is None else f", where the game's has {_described(like)}"
-    if given is None or is_responding(given) or is_responding(like):
-        held = "nothing" if given is None else "a function" if is_responding(given) else _described(given)
-        raise ArgumentError(f"{what} has {held}{there}; give one of the game's form")
-    if _forms(given) != _forms(like):
-        raise ArgumentError(f"{what} has {_described(given)}{there}; give one of the game's form")
+    expected = "" if is_responding(like) or like is None else f", where the game's has {_described(like)}"
+    if tree is None or is_responding(tree) or is_responding(like):
+        actual = "nothing" if tree is None else "a function" if is_responding(tree) else _described(tree)
+        raise ArgumentError(f"{what} has {actual}{expected}; give one of the game's form")
+    if _forms(tree) != _forms(like):
+        raise ArgumentError(f"{what} has {_described(tree)}{expected}; give one of the game's form")
 
 
-def same_architecture(given: Tree, like: Tree) -> bool:
-    """Whether the modules of both have the same parameters, so that one projection fits both."""
-    return _shapes(given) == _shapes(like)
+def same_architecture(tree: Tree, like: Tree) -> bool:
+    """Return whether both have the same parameters, so that one projection fits both."""
+    return _shapes(tree) == _shapes(like)
 
 
 def allowed(what: str, game: Game, tolerance: float, device: torch.device | None = None) -> Game:
@@ -45,23 +45,23 @@ def allowed(what: str, game: Game, tolerance: float, device: torch.device | None
     Raises:
         ArgumentError: if a player lies outside.
     """
-    held: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
-    if all(projection is None for projection in held.values()):
+    projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
+    if all(projection is None for projection in projections.values()):
         return game
     functional = Functional(game, device)
-    for player, projection in held.items():
+    for player, projection in projections.items():
         if projection is None:
             continue
         x = {n: t.detach() for n, t in functional.parameters[player].items()}
-        there = functional.project(player, projection, {n: t.clone() for n, t in x.items()})
-        away = float(squared_norm(add(x, there, -1.0).values()).sqrt())
-        if away > tolerance * max(1.0, float(squared_norm(x.values()).sqrt())):
+        projected = functional.project(player, projection, {n: t.clone() for n, t in x.items()})
+        distance = float(squared_norm(add(x, projected, -1.0).values()).sqrt())
+        if distance > tolerance * max(1.0, float(squared_norm(x.values()).sqrt())):
             raise ArgumentError(
-                f"{what.format(player=player)} lies {away:.3g} away from what project_{player} allows, so that its risk "
+                f"{what.format(player=player)} lies {distance:.3g} away from what project_{player} allows, so that its risk "
                 "bounds nothing; give the projected one"
             )
         for name, tensor in x.items():
-            tensor.copy_(there[name])
+            tensor.copy_(projected[name])
     u, v = functional.players(functional.buffers)
     return with_players(game, u=u, v=v)
 

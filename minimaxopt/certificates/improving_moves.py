@@ -130,15 +130,15 @@ class Moves:
         yield v
         at = v
         for _ in range(2):
-            slope = self._measured.slopes(Point(u, at), ("v",)).v
-            steep = float(squared_norm(slope.values()).sqrt())
-            if steep == 0:
+            gradient = self._measured.slopes(Point(u, at), ("v",)).v
+            gradient_norm = float(squared_norm(gradient.values()).sqrt())
+            if gradient_norm == 0:
                 return
             # Where f is flat in v the follower gains less than the leader by moving by the root of the leader's length.
             for share in (1.0, 0.1):
-                yield self._measured.project("v", add(v, slope, -share * math.sqrt(length) / steep))
+                yield self._measured.project("v", add(v, gradient, -share * math.sqrt(length) / gradient_norm))
             if newton is not None:
-                step = newton(slope)
+                step = newton(gradient)
                 reach = float(squared_norm(step.values()).sqrt())
                 limit = 10 * math.sqrt(length)  # it stays local: the bound vanishes with the leader's move
                 at = self._measured.project("v", add(at, step, min(1.0, limit / reach) if reach else 1.0))

@@ -43,7 +43,7 @@ _WHO: dict[Player, str] = {"u": "the leader can still descend", "v": "the follow
 @final
 @dataclass
 class Local:
-    """What derivatives say of a point."""
+    """The local type of a point, with the numbers that decide it."""
 
     kind: Kind = "undecided"
     reason: str = ""
@@ -323,7 +323,7 @@ class _Classification:
         return math.hypot(*(self._residual(point, slopes, player) for player in PLAYERS))
 
     def _settles(self) -> bool:
-        """Whether a Newton step shrinks the gradient as it does near a non-degenerate stationary point."""
+        """Return whether a Newton step shrinks the gradient as it does near a non-degenerate stationary point."""
         before = self._length(self.point, self.slopes)
         onto = [_norm(add(a, b, -1.0)) for a, b in zip(self.point, self.measured.point, strict=True)]
         rounding = self.moves.noise * max(1.0, *self.scales.values())

@@ -99,10 +99,10 @@ class Tangent:
         def product(w: Tensors) -> Tensors:
             once = jacobian(w)
             curved = add(once, jacobian(once), -1.0)
-            held = add(w, once, -1.0)
+            rest = add(w, once, -1.0)
             for _ in range(3):
-                held = add(held, jacobian(held), -1.0)
-            return add(add(jacobian(hessian(once)), curved, 1 / self._a), held, scale)
+                rest = add(rest, jacobian(rest), -1.0)
+            return add(add(jacobian(hessian(once)), curved, 1 / self._a), rest, scale)
 
         return product
 
@@ -120,14 +120,14 @@ class Tangent:
 
         def product(x: Tensors) -> Tensors:
             moving = {n: t for n, t in image.items() if t.requires_grad}
-            found = torch.autograd.grad(
+            products = torch.autograd.grad(
                 list(moving.values()),
                 [at[n] for n in names],
                 [x[n] for n in moving],
                 retain_graph=True,
                 allow_unused=True,
             )
-            parts: dict[str, Tensor | None] = dict(zip(names, found, strict=True))
+            parts: dict[str, Tensor | None] = dict(zip(names, products, strict=True))
             return {n: torch.zeros_like(at[n]) if (g := parts[n]) is None else g for n in names}
 
         return product
@@ -138,17 +138,17 @@ class Tangent:
         return abs(left - right) <= 1e3 * torch.finfo(next(iter(self._x.values())).dtype).eps
 
     def _weak(self, slope: Tensors, tolerance: float) -> bool:
-        """Whether what is free changes when the slope changes by as much as counts as zero."""
+        """Return whether the free directions change when the gradient changes by as much as counts as zero."""
         assert self._jacobian is not None
         n = sum(t.numel() for t in slope.values())
         for seed in (3, 4):
             shift = random_like(slope, seed)
             probe = random_like(slope, seed + 10)
             size = self._a * tolerance * math.sqrt(n)
-            seen = [self._at(add(add(self._x, slope, -self._a), shift, sign * size)) for sign in (-1.0, 1.0)]
-            if any(jacobian is None for jacobian in seen):
+            jacobians = [self._at(add(add(self._x, slope, -self._a), shift, sign * size)) for sign in (-1.0, 1.0)]
+            if any(jacobian is None for jacobian in jacobians):
                 return False
-            images = [jacobian(probe) for jacobian in seen if jacobian is not None]
+            images = [jacobian(probe) for jacobian in jacobians if jacobian is not None]
             change = max(float(t.abs().max()) for t in add(images[0], images[1], -1.0).values())
             if change > 0.02 / math.sqrt(n):  # of a probe of unit norm, whose typical value is 1 / sqrt(n)
                 return True
@@ -164,8 +164,8 @@ class Tangent:
                     total += float(jacobian(unit)[name].view(-1)[i])
             return total, "exact"
         # Signs can cancel in a direction or two, and a direction that is lost might be the one that decides.
-        held = random_like(self._x, 99)
-        if float(squared_norm(jacobian(held).values())) < 1e-6 / n:
+        probe = random_like(self._x, 99)
+        if float(squared_norm(jacobian(probe).values())) < 1e-6 / n:
             return 0.0, "estimate"
         total = 0.0
         for seed in range(_PROBES):

@@ -206,8 +206,8 @@ def solve(
     from minimaxopt.results.solution import Status
 
     options, solver_settings = _assignments(set_ or [])
-    given = {"steps": steps, "seed": seed, "device": device, "order": order}
-    settings = {key: value for key, value in given.items() if value is not None}
+    options_of_solve = {"steps": steps, "seed": seed, "device": device, "order": order}
+    settings = {key: value for key, value in options_of_solve.items() if value is not None}
     outcome = launch(Request(problem, options, solver, solver_settings, settings, out, resume, quiet))
     if not quiet:
         table = new_table("result", "value")

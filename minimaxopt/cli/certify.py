@@ -34,11 +34,11 @@ def judge(folder: Path, settings: Mapping[str, Any]) -> tuple[Certificate, Path]
         game, point, followers = game.flip(), (solution.v, solution.u), {}
         optimizers = {"u_optimizer": optimizers["v_optimizer"], "v_optimizer": optimizers["u_optimizer"]}
     data = problem.data if problem.held_out is None else problem.held_out
-    found = certify(game, point, data, fit_data=problem.data, followers=followers, **optimizers, **settings)
-    solution.save(folder, certificate=found)
+    certificate = certify(game, point, data, fit_data=problem.data, followers=followers, **optimizers, **settings)
+    solution.save(folder, certificate=certificate)
     path = folder / _FILE
-    storage.write_atomically(path, json.dumps(found.to_dict(), indent=2, allow_nan=False).encode())
-    return found, path
+    storage.write_atomically(path, json.dumps(certificate.to_dict(), indent=2, allow_nan=False).encode())
+    return certificate, path
 
 
 def _problem(folder: Path) -> Problem:

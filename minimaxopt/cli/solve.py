@@ -31,7 +31,7 @@ _CHECKPOINTS = 20  # checkpoints in a solve: a killed run loses a twentieth of i
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line was asked for; texts as typed, None where the problem's own setting is to hold."""
+    """The request of a command line: texts as typed, ``None`` where the problem's own setting applies."""
 
     problem: str
     options: Mapping[str, str]

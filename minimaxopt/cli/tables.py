@@ -75,8 +75,11 @@ def until_sections(doc: str) -> str:
 
 def brief_repr(value: object) -> str:
     if isinstance(value, functools.partial):
-        given = [*map(brief_repr, value.args), *(f"{key}={brief_repr(item)}" for key, item in value.keywords.items())]
-        return f"{brief_repr(value.func)}({', '.join(given)})"
+        arguments = [
+            *map(brief_repr, value.args),
+            *(f"{key}={brief_repr(item)}" for key, item in value.keywords.items()),
+        ]
+        return f"{brief_repr(value.func)}({', '.join(arguments)})"
     if inspect.isroutine(value) or isinstance(value, type):
         return value.__name__
     return repr(value)

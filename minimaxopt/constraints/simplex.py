@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _ROUNDINGS = 8
-"""How many roundings the sum of weights that are on the simplex may be off."""
+"""Roundings by which the sum of weights on the simplex may be off."""
 
 
 @final

@@ -1,4 +1,4 @@
-"""What the projections share: walking a tree of tensors, and settings that spread over it."""
+"""Trees of tensors for projections: walking them, and settings that spread over them."""
 
 from __future__ import annotations
 

@@ -42,22 +42,22 @@ class Batches:
     """
 
     def __init__(self, tensors: Tree, batch_size: int, seed: int = 0, *, shuffle: bool = True) -> None:
-        held = tensors_of(tensors)
+        leaves = tensors_of(tensors)
         for path, leaf in leaves_with_names(tensors):
             if leaf is not None and not isinstance(leaf, Tensor):
                 raise DataError(
                     f"tensors: {type(leaf).__name__}{f' at {path}' if path else ''} is not a tensor; convert it first, "
                     "for example by torch.as_tensor"
                 )
-        if not held:
+        if not leaves:
             raise DataError("tensors: hold no tensor; give a nesting of tensors such as (x, y)")
-        lengths = {t.shape[0] if t.dim() else None for t in held}
+        lengths = {t.shape[0] if t.dim() else None for t in leaves}
         if len(lengths) != 1 or None in lengths:
             raise DataError(
-                f"tensors: have shapes {[tuple(t.shape) for t in held]}, which differ in the first dimension; give one "
+                f"tensors: have shapes {[tuple(t.shape) for t in leaves]}, which differ in the first dimension; give one "
                 "row a sample"
             )
-        self._n = held[0].shape[0]
+        self._n = leaves[0].shape[0]
         if self._n == 0:
             raise DataError("tensors: hold no samples (first dimension 0); give at least one")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
@@ -65,7 +65,7 @@ class Batches:
         if isinstance(seed, bool) or not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
             raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
         self.tensors, self.batch_size, self.seed, self.shuffle = tensors, batch_size, seed, shuffle
-        self._devices = {t.device for t in held}
+        self._devices = {t.device for t in leaves}
         self._epoch: tuple[int, dict[torch.device, Tensor]] | None = None
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ class Source(Protocol):
     why_not: str
     position: int
     limit: int
-    """How many batches a source is ready to remember."""
+    """The most batches that a source keeps for going back."""
 
     def take(self) -> tuple[Any, ...]: ...
     def rewind(self, position: int) -> None: ...

@@ -40,11 +40,11 @@ def usable_device(device: torch.device | str | None) -> torch.device | None:
 
 def devices_of(trees: tuple[Tree, ...]) -> list[torch.device]:
     """Return the devices on which the tensors of ``trees`` live, each once."""
-    found: dict[torch.device, None] = {}
+    devices: dict[torch.device, None] = {}
     for tree in trees:
         if tree is None or is_responding(tree):
             continue
         for _, leaf in leaves_with_names(tree):
             tensors = [t for _, t in module_tensors(leaf)] if isinstance(leaf, nn.Module) else [leaf]
-            found.update({t.device: None for t in tensors if isinstance(t, Tensor)})
-    return list(found)
+            devices.update({t.device: None for t in tensors if isinstance(t, Tensor)})
+    return list(devices)

@@ -112,8 +112,10 @@ class Functional:
         plain: list[tuple[str, type, dict[str, Any]]] = []
         still: list[tuple[str, Tensor]] = []
         for name, module in self._container.named_modules() if self._container is not None else []:
-            held = {k: x for k, x in vars(module).items() if isinstance(x, (bool, int, float, str, tuple, type(None)))}
-            plain.append((name, type(module), held))
+            values = {
+                k: x for k, x in vars(module).items() if isinstance(x, (bool, int, float, str, tuple, type(None)))
+            }
+            plain.append((name, type(module), values))
             still += [(f"{name}.{k}", x) for k, x in vars(module).items() if isinstance(x, Tensor)]
             frozen = [(k, x) for k, x in module.named_parameters(recurse=False) if not x.requires_grad]
             still += [(f"{name}.{k}", x) for k, x in frozen]
@@ -148,11 +150,11 @@ class Functional:
         v_tree = v if self.responding else self.tree("v", v)
         if self._container is None:
             return function(u_tree, v_tree), buffers
-        given: dict[str, Tensor] = {}
+        installed: dict[str, Tensor] = {}
         for player, keys in self._keys.items():
-            held = buffers[player]
+            own = buffers[player]
             for name, key in keys.items():
-                given[key] = held[name].clone() if name in held else players[player][name]
+                installed[key] = own[name].clone() if name in own else players[player][name]
         after: dict[Player, Tensors] = {}
 
         def call() -> Any:
@@ -161,7 +163,7 @@ class Functional:
                 after[player] = {name: getattr(owner, attr).detach() for name, (owner, attr) in owners.items()}
             return value
 
-        value = torch.func.functional_call(self._container, given, (call,), tie_weights=self._tied)
+        value = torch.func.functional_call(self._container, installed, (call,), tie_weights=self._tied)
         return value, after
 
     def pure(self, batch: tuple[Any, ...], buffers: dict[Player, Tensors]) -> Callable[[Tensors, Any], Tensor]:
@@ -193,26 +195,26 @@ class Functional:
         Raises:
             ValueError, TypeError: if the structure is another one.
         """
-        found: dict[str, Any] = {}
+        flat: dict[str, Any] = {}
         for (name, module), value in zip(self._places[player], self._specs[player].flatten_up_to(tree), strict=True):
             if module is None:
-                found[name] = value
+                flat[name] = value
             else:
-                found.update({(f"{name}.{part}" if name else part): tensor for part, tensor in value.items()})
-        if found.keys() != self.parameters[player].keys():
-            raise ValueError(f"tensors {sorted(found)} instead of {sorted(self.parameters[player])}")
-        for name, value in found.items():
+                flat.update({(f"{name}.{part}" if name else part): tensor for part, tensor in value.items()})
+        if flat.keys() != self.parameters[player].keys():
+            raise ValueError(f"tensors {sorted(flat)} instead of {sorted(self.parameters[player])}")
+        for name, value in flat.items():
             if not isinstance(value, Tensor):
                 raise TypeError(f"{type(value).__name__} instead of a tensor for {name!r}")
-        return found
+        return flat
 
     def project(self, player: Player, projection: Projection | None, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors, differentiably where the projection is."""
         if projection is None:
             return tensors
-        given = self.tree(player, tensors, modules_as_dicts=True)
+        before = self.tree(player, tensors, modules_as_dicts=True)
         try:
-            found = self.flat(player, projection(given))
+            after = self.flat(player, projection(before))
         except ArgumentError as error:  # the projection's own word on what does not suit it
             raise ArgumentError(f"project_{player}: {error}") from error
         except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -220,12 +222,12 @@ class Functional:
                 f"project_{player}: did not return the structure that it was given ({error}); map each tensor to one"
             ) from error
         for name, tensor in tensors.items():
-            if found[name].shape != tensor.shape:
+            if after[name].shape != tensor.shape:
                 raise ArgumentError(
-                    f"project_{player}: returned shape {tuple(found[name].shape)} for {name!r} of shape "
+                    f"project_{player}: returned shape {tuple(after[name].shape)} for {name!r} of shape "
                     f"{tuple(tensor.shape)}; keep the shape"
                 )
-        return found
+        return after
 
     def players(self, buffers: dict[Player, Tensors]) -> tuple[Tree, Tree]:
         """Return copies of both players as they are now, in the form in which they were given."""

@@ -87,7 +87,7 @@ class Game:
 
     @property
     def responding(self) -> bool:
-        """Whether the follower computes its answer afresh at each step instead of being moved."""
+        """``True`` if the follower computes its answer afresh at each step instead of being moved."""
         return is_responding(self.v)
 
     def flip(self) -> Game:

@@ -1,4 +1,4 @@
-"""What a player may be, and who owns which tensor."""
+"""Players: what they may hold, and which of them owns a tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minimaxopt.game.trees import leaves_with_names
 
 
 def is_responding(player: Tree) -> bool:
-    """Whether a player is a function rather than modules and tensors."""
+    """Return whether a player is a function rather than modules and tensors."""
     return callable(player) and not isinstance(player, nn.Module)
 
 
@@ -29,7 +29,7 @@ class _Claim(NamedTuple):
 
 @final
 class Ownership:
-    """Who owns which tensor, found by identity and by memory (a view of u's tensor is u's tensor)."""
+    """The owner of each tensor, by identity and by memory: a view of u's tensor is u's tensor."""
 
     def __init__(self) -> None:
         self._by_id: dict[int, _Claim] = {}
@@ -47,15 +47,15 @@ class Ownership:
         for path, leaf in leaves:
             where = f"{player}.{path}" if path else player
             if isinstance(leaf, nn.Module):
-                held = [(f"{path}.{name}" if path else name, tensor) for name, tensor in module_tensors(leaf)]
+                tensors = [(f"{path}.{name}" if path else name, tensor) for name, tensor in module_tensors(leaf)]
             elif isinstance(leaf, Tensor):
-                held = [(path, leaf)]
+                tensors = [(path, leaf)]
             else:
                 raise ArgumentError(
                     f"{where}: {type(leaf).__name__} is neither a module nor a tensor; wrap numbers as "
                     "torch.tensor(...) and leave constants to f"
                 )
-            for name, tensor in held:
+            for name, tensor in tensors:
                 whose = f"{player}.{name}" if name else player
                 if name in names:
                     raise ArgumentError(f"{whose}: is the name of two tensors; rename a key, or leave dots out of keys")
@@ -96,10 +96,12 @@ class Ownership:
     def refuse_owned(self, argument: str, values: Iterable[tuple[str, Tensor | nn.Module]]) -> None:
         """Refuse a function that has captured something of a player."""
         for name, value in values:
-            held: list[Tensor | nn.Module] = [value]
+            things: list[Tensor | nn.Module] = [value]
             if isinstance(value, nn.Module):
-                held += [*(t for _, t in module_tensors(value)), *value.modules()]
-            owner = next((found for thing in held if (found := self._owner(thing)) is not None), None)
+                things += [*(t for _, t in module_tensors(value)), *value.modules()]
+            owner = next(
+                (owner_of_thing for thing in things if (owner_of_thing := self._owner(thing)) is not None), None
+            )
             if owner is not None:
                 raise ArgumentError(
                     f"{argument}: captures {name!r}, which belongs to {owner.where}; a solve moves copies and would "

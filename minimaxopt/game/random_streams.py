@@ -43,9 +43,9 @@ def replay(seed: int, devices: Iterable[torch.device] = ()) -> None:
 @contextmanager
 def preserve_rng_state(devices: Iterable[torch.device] = ()) -> Generator[None]:
     """Leave the global random state as it was found, whatever happens inside."""
-    held = list(devices)
-    cuda = sorted({_cuda_index(device) for device in held if device.type == "cuda"})
-    mps = torch.mps.get_rng_state() if any(device.type == "mps" for device in held) else None
+    places = list(devices)
+    cuda = sorted({_cuda_index(device) for device in places if device.type == "cuda"})
+    mps = torch.mps.get_rng_state() if any(device.type == "mps" for device in places) else None
     try:
         with torch.random.fork_rng(devices=cuda, device_type="cuda"):
             yield

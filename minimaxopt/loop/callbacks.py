@@ -1,4 +1,4 @@
-"""What looks on while a solve runs: evaluation, early stopping, logging, checkpoints."""
+"""Callbacks of a running solve: evaluation, early stopping, logging, checkpoints."""
 
 from __future__ import annotations
 

@@ -123,13 +123,13 @@ class _NoAutocast(TorchFunctionMode):
 
 def _refuse_once_differentiable(value: Tensor) -> None:
     """Refuse a custom function whose second derivative would be silently taken as zero."""
-    seen: set[Any] = set()
+    visited: set[Any] = set()
     stack: list[Any] = [value.grad_fn]
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         stack.extend(parent for parent, _ in node.next_functions)
         custom = getattr(type(node), "_forward_cls", None)
         code = getattr(getattr(custom, "backward", None), "__code__", None)

@@ -79,5 +79,5 @@ def _not_begun(run: Run) -> Solution:
     at = 0 if run.resume is None else storage.read(Path(run.resume) / f"{Checkpoint.NAME}.json")["run"]["step"]
     # Nobody is told, since nothing happened: a callback would write down an end that was none.
     arguments: dict[str, Any] = {**_arguments(run), "steps": at, "callbacks": ()}
-    there = solve(**arguments, progress=False)
-    return replace(there, status=Status.INTERRUPTED, message=f"interrupted after step {at}.")
+    solution = solve(**arguments, progress=False)
+    return replace(solution, status=Status.INTERRUPTED, message=f"interrupted after step {at}.")

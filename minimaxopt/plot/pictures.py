@@ -154,18 +154,18 @@ def convergence(
         >>> axes.get_ylabel(), len(axes.lines)
         ('sensitivity', 2)
     """
-    found = {name: held.history if isinstance(held, Solution) else held for name, held in histories.items()}
-    if not found:
+    columns = {name: held.history if isinstance(held, Solution) else held for name, held in histories.items()}
+    if not columns:
         raise ArgumentError("histories: is empty; give histories or solutions by name")
-    for name, history in found.items():
+    for name, history in columns.items():
         if column not in history:
             has = ", ".join(history.names) or "none"
             raise ArgumentError(f"column: {name!r} has no {column!r}, but {has}; give one that all histories have")
     axes = _axes(ax, (7.2, 4.4))
-    for i, (name, history) in enumerate(found.items()):
+    for i, (name, history) in enumerate(columns.items()):
         steps, values = history.steps(column), history[column]
         axes.plot(steps, values, color=_COLOURS[i % len(_COLOURS)], linestyle=_dash(i), linewidth=1.6, label=name)
-    values = np.concatenate([history[column] for history in found.values()])
+    values = np.concatenate([history[column] for history in columns.values()])
     values = values[np.isfinite(values)]
     wide = values.size > 0 and bool(values.min() > 0) and bool(values.max() / values.min() >= 100)
     if wide if log is None else log:

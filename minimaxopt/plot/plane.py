@@ -22,9 +22,9 @@ Array: TypeAlias = NDArray[np.float64]
 
 PLAYERS: tuple[Player, Player] = ("u", "v")
 _SHORT = 0.01
-"""How far a projected step goes, in widths of the grid: short in the picture, long against rounding."""
+"""Length of a projected step in widths of the grid: short in the picture, long against rounding."""
 _ROUNDING = 1e-5
-"""What a projection may change of an allowed value, relative to it: a few roundings of float32."""
+"""Relative change of an allowed value that a projection may make: a few roundings of float32."""
 
 
 class Field(NamedTuple):

@@ -88,10 +88,10 @@ def trajectory(
     rows: list[tuple[Array, Array]] = []
 
     def keep() -> bool:
-        found = flattened(ctx.point.u), flattened(ctx.point.v)
-        if not all(np.isfinite(vector).all() for vector in found):
+        position = flattened(ctx.point.u), flattened(ctx.point.v)
+        if not all(np.isfinite(vector).all() for vector in position):
             return False
-        rows.append(found)
+        rows.append(position)
         return True
 
     with preserve_rng_state(ctx.devices):

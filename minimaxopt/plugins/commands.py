@@ -1,4 +1,4 @@
-"""What the commands of plugins share with those of the core: exit codes, lists, and Markdown tables."""
+"""Tools for commands: exit codes, lists with commas, Markdown tables."""
 
 from __future__ import annotations
 

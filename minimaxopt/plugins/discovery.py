@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class PluginRecord:
-    """What became of one plugin.
+    """The state of one plugin.
 
     Args:
         name: of its entry point.
@@ -77,7 +77,7 @@ class Plugin:
 
     @property
     def loaded(self) -> bool:
-        """Whether what it brought can be used."""
+        """``True`` if what the plugin brought can be used."""
         return self.error is None and not self.skipped
 
     def fail(self, reason: str, cause: BaseException | None = None) -> None:
@@ -96,7 +96,7 @@ class Plugin:
             self.fail(f"{doing} failed: {said}", error)
 
     def record(self) -> PluginRecord:
-        """What to show of it."""
+        """Return the plugin's state for display."""
         status = "skipped" if self.skipped else "loaded" if self.loaded else "failed"
         problems, solvers, callbacks, commands = (
             tuple(sorted(self.brought[kind])) if self.loaded else () for kind in (*REGISTERED, "command")
@@ -112,7 +112,7 @@ def find_entry_points() -> Generator[tuple[metadata.EntryPoint, Plugin]]:
     Distributions are read one at a time, unlike in ``importlib.metadata.entry_points``, for which one corrupt
     ``entry_points.txt`` anywhere hides all others.
     """
-    seen: set[str] = set()
+    names: set[str] = set()
     for distribution in metadata.distributions():
         try:
             text = distribution.read_text("entry_points.txt") or ""
@@ -124,9 +124,9 @@ def find_entry_points() -> Generator[tuple[metadata.EntryPoint, Plugin]]:
             name, version = str(distribution.metadata["Name"]), str(distribution.version)
             # Python imports the first of several copies on its path, so only that one counts.
             normal = re.sub(r"[-_.]+", "-", name).lower()
-            if normal in seen or metadata.distribution(name).read_text("entry_points.txt") != text:
+            if normal in names or metadata.distribution(name).read_text("entry_points.txt") != text:
                 continue
-            seen.add(normal)
+            names.add(normal)
             points = distribution.entry_points.select(group=hookspecs.PROJECT)
         except Exception as error:  # noqa: BLE001 - whatever a broken distribution raises is that distribution's failure
             broken = Plugin("?", str(getattr(distribution, "_path", "")))

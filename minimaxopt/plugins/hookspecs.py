@@ -39,7 +39,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Register(Protocol):
-    """What a hook receives: call it once for each thing that the plugin brings."""
+    """Registers a name; a hook receives it and calls it once for each thing that the plugin brings."""
 
     def __call__(self, name: str, thing: Callable[..., object], /) -> None:
         """Bring ``thing`` under ``name``.

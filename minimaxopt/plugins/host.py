@@ -44,7 +44,7 @@ class Host:
 
     @property
     def records(self) -> tuple[PluginRecord, ...]:
-        """What became of each plugin, ordered by name, then distribution."""
+        """The state of each plugin, ordered by name, then distribution."""
         return tuple(plugin.record() for plugin in self._plugins)
 
     @property
@@ -159,13 +159,13 @@ def plugin_host() -> Host:
 def _load_all() -> list[Plugin]:
     restriction = os.environ.get(RESTRICTION)
     wanted = None if restriction is None else {name.strip() for name in restriction.split(",")} - {""}
-    found = sorted(find_entry_points(), key=lambda pair: (pair[1].name, pair[1].distribution))
-    for point, plugin in found:
+    entries = sorted(find_entry_points(), key=lambda pair: (pair[1].name, pair[1].distribution))
+    for point, plugin in entries:
         if wanted is not None and plugin.name not in wanted:
             plugin.skipped = True
         elif plugin.error is None:
             load(point, plugin)
-    plugins = [plugin for _, plugin in found]
+    plugins = [plugin for _, plugin in entries]
     installed = {plugin.name for plugin in plugins}
     for name in sorted((wanted or set()) - installed):
         absent = Plugin(name)

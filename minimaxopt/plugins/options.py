@@ -206,7 +206,7 @@ def _reason(error: Any) -> str:
 
 
 def _readings(text: str) -> list[object]:
-    """What a text may stand for, the likeliest first: a literal, itself, a list of its comma-separated parts."""
+    """Return the values that a text may stand for, the likeliest first: a literal, itself, a list of its parts."""
     literal = _literal(text.strip())
     parts: object = [part.strip() for part in text.split(",")] if text.strip() else []
     return [text, parts] if isinstance(literal, str) else [literal, text, parts]

@@ -1,4 +1,4 @@
-"""What is known of a solution, and how well: numbers that say whether they are exact, bounds or estimates."""
+"""``Certificate``: numbers about a solution, each marked as exact, a bound or an estimate."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Move:
 @final
 @dataclass(frozen=True)
 class Constraint:
-    """How a player's constraint acts at the point.
+    """The effect of a player's constraint at the point.
 
     Args:
         active: whether the projection holds the player back.
@@ -105,7 +105,7 @@ class Constraint:
 @final
 @dataclass(frozen=True)
 class Certificate:
-    """How good a point of a game is, as far as it could be found out.
+    """The quality of a point of a game, as far as it could be determined.
 
     A search for the follower's best answer only ever shows that the risk can be at least so high; a certificate
     therefore never says that a point is robust, only what the strongest of its followers reached. The local type, in
@@ -167,7 +167,7 @@ class Certificate:
 
     @property
     def minimax(self) -> bool:
-        """Whether the point was found to be a local minimax point; a local Nash point is one too."""
+        """``True`` if the point is known to be a local minimax point; a local Nash point is one too."""
         return self.kind in ("strict local minimax", "local Nash")
 
     def __str__(self) -> str:
@@ -203,15 +203,15 @@ class Certificate:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Certificate:
         """Return the certificate that ``to_dict`` described."""
-        held = _numbers(dict(content))
+        numbers = _numbers(dict(content))
         one: tuple[str, ...] = ("risk", "worst", "best", "gap")
         many: tuple[str, ...] = ("followers", "leaders", "stationarity", "eigenvalues")
-        parts: dict[str, Any] = {name: Quantity(**held[name]) for name in one}
-        parts |= {name: {key: Quantity(**item) for key, item in held[name].items()} for name in many}
-        parts["constraints"] = {key: Constraint(**item) for key, item in held["constraints"].items()}
-        parts["move"] = None if held["move"] is None else Move(**held["move"])
-        parts["sandwich"] = None if held["sandwich"] is None else tuple(held["sandwich"])
-        return cls(**{**held, **parts})
+        parts: dict[str, Any] = {name: Quantity(**numbers[name]) for name in one}
+        parts |= {name: {key: Quantity(**item) for key, item in numbers[name].items()} for name in many}
+        parts["constraints"] = {key: Constraint(**item) for key, item in numbers["constraints"].items()}
+        parts["move"] = None if numbers["move"] is None else Move(**numbers["move"])
+        parts["sandwich"] = None if numbers["sandwich"] is None else tuple(numbers["sandwich"])
+        return cls(**{**numbers, **parts})
 
 
 def _plain(value: Any) -> Any:

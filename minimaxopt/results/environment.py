@@ -1,4 +1,4 @@
-"""What a result depends on beside its settings: versions, device, threads; and digests of values."""
+"""The environment of a result: versions, devices, threads; and digests of values."""
 
 from __future__ import annotations
 

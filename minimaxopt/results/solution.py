@@ -1,4 +1,4 @@
-"""What a solve returns: a point, how it ended, and what happened on the way."""
+"""``Solution``: the point that a solve reached, its status and its history."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """How a solve ended."""
+    """The outcome of a solve."""
 
     CONVERGED = "converged"
     STEPS_USED = "step budget used"
@@ -76,7 +76,7 @@ class Solution:
 
     @property
     def ok(self) -> bool:
-        """Whether the solve ended as planned: converged, its steps used, or stopped by a callback."""
+        """``True`` if the solve ended as planned: converged, its steps used, or stopped by a callback."""
         return self.status in (Status.CONVERGED, Status.STEPS_USED, Status.STOPPED)
 
     def __str__(self) -> str:

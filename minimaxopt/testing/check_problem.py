@@ -1,4 +1,4 @@
-"""What a problem has to do to be solved, as a suite that anybody's problem can be run through."""
+"""``check_problem``: a conformance suite for problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known about a game: its minimax points, its values, and the points that only look like solutions."""
+"""Games with known answers: minimax points, values, and points that only look like solutions."""
 
 from __future__ import annotations
 
@@ -120,12 +120,12 @@ class KnownGame:
 
     @property
     def degenerate(self) -> bool:
-        """Whether derivatives of first and second order leave a listed point undecided."""
+        """``True`` if derivatives of first and second order leave a listed point undecided."""
         return any(point.kind == "undecided" for point in (*self.minimax_points, *self.impostors))
 
     @property
     def constrained(self) -> bool:
-        """Whether a player's domain is not the whole space."""
+        """``True`` if a player's domain is not the whole space."""
         return self.project_u is not None or self.project_v is not None
 
     @property
