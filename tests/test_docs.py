@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import runpy
 import subprocess
@@ -186,3 +188,43 @@ def test_each_file_of_the_first_plugin_is_about_twenty_lines() -> None:
     page = ROOT / "docs" / "plugins.md"
     for code in (blocks(page, "toml")[0], blocks(page, "python")[0]):
         assert len(code.splitlines()) <= 20
+
+
+# -- form ---------------------------------------------------------------------------------------------------------------
+
+PROSE = [
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "plugins").glob("*/README.md"),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
+
+
+def long_lines(text: str) -> list[str]:
+    """Return the lines of prose of more than 120 characters; tables, pictures and blocks cannot be wrapped."""
+    lines = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).splitlines()
+    return [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_is_wrapped(page: Path) -> None:
+    assert long_lines(page.read_text()) == []
+
+
+def test_long_lines_are_found() -> None:
+    assert long_lines("word " * 30) == ["word " * 30]
+    assert long_lines("| " + "cell " * 30 + "|\n```\n" + "code " * 30 + "\n```\n![" + "word " * 30 + "](x.png)") == []
+
+
+def test_the_picture_of_the_architecture_is_up_to_date() -> None:
+    from PIL import Image
+
+    specification = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "architecture.py")
+    assert specification is not None
+    assert specification.loader is not None
+    architecture = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(architecture)
+    drawn = json.loads(Image.open(architecture.PICTURE).text["Description"])
+    assert drawn == architecture.arrows(), "run python docs/architecture.py"
+    assert "solvers" in drawn["loop"]
+    assert "loop" not in drawn["solvers"]
+    assert ("loop", "errors") not in architecture.reduced(drawn)  # it follows from others
