@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -39,3 +39,24 @@ def negated(tensors: Tensors) -> Tensors:
 
 def of(point: Point, player: Player) -> Tensors:
     return point.u if player == "u" else point.v
+
+
+def projected_residual(x: Tensors, gradient: Tensors, project: Callable[[Tensors], Tensors]) -> Tensor:
+    """Return ``||x - P(x - F)||^2``, which is zero where no step along ``-F`` leads anywhere allowed.
+
+    Args:
+        x: a player's tensors, without a graph.
+        gradient: the gradient ``F`` of the player's own loss, by the same names.
+        project: maps tensors to the nearest allowed ones.
+
+    Returns:
+        A 0-d tensor; without constraints the squared norm of the gradient.
+
+    Examples:
+        >>> x, gradient = {"a": torch.tensor([0.5, 1.0])}, {"a": torch.tensor([0.25, -3.0])}
+        >>> projected_residual(x, gradient, lambda z: {n: t.clamp(0, 1) for n, t in z.items()})  # the bound stops one
+        tensor(0.0625)
+
+    Source: the natural map of a variational inequality, Facchinei and Pang 2003, Sec. 1.5.
+    """
+    return squared_norm(add(x, project(add(x, gradient, -1.0)), -1.0).values())

@@ -37,7 +37,7 @@ _FAR_UP = 1e9  # the gain, in units of the risk, at which growth that has not sl
 
 
 @final
-class Search:
+class BestResponses:
     """Responses to a point of a game.
 
     Args:

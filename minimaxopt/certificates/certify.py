@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import optree
@@ -12,12 +13,12 @@ import torch
 from torch import nn
 
 from minimaxopt._types import OptimizerFactory, Player, Tree
-from minimaxopt.calculus.vectors import add, squared_norm
-from minimaxopt.certificates.best_responses import OWN, Search
+from minimaxopt.calculus.vectors import projected_residual
+from minimaxopt.certificates.best_responses import OWN, BestResponses
 from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.certificates.fresh_players import require_fresh
 from minimaxopt.certificates.given_players import allowed, require_form
-from minimaxopt.certificates.local_type import Local, classify
+from minimaxopt.certificates.local_type import LocalType, classify
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.devices import devices_of, usable_device
 from minimaxopt.game.game import Game
@@ -109,7 +110,7 @@ def certify(
         at = Game(game.f, u, v, project_u=game.project_u, project_v=game.project_v)
         limit = _tolerance(at, tolerance)
         at = allowed("solution: its {player}", at, limit, place)
-        search = Search(at, data, fit, steps, seed, place, optimizers, limit)
+        search = BestResponses(at, data, fit, steps, seed, place, optimizers, limit)
         # What others wrote comes first, so that its errors do.
         answers = {player: search.exactly(player, answer) for player, answer in _exact(exact)}
         reached = search.named(named)
@@ -220,13 +221,12 @@ def _tolerance(game: Game, chosen: float | None) -> float:
     return 1e-5 if dtypes == {torch.float64} else 1e-3
 
 
-def _local_type(measured: DatasetRisk, tolerance: float) -> Local:
+def _local_type(measured: DatasetRisk, tolerance: float) -> LocalType:
     if not measured.game.responding:
         return classify(measured, tolerance)
     gradients = measured.slopes(measured.point, ("u",))
-    projected = measured.project("u", add(measured.point.u, gradients.u, -1.0))
-    length = float(squared_norm(add(measured.point.u, projected, -1.0).values()).sqrt())
-    return Local(
+    length = float(projected_residual(measured.point.u, gradients.u, partial(measured.project, "u")).sqrt())
+    return LocalType(
         "undecided",
         "the follower responds by a function, so that the risk has no derivatives in a v of its own; certify a game with "
         "a follower of parameters for the local type.",

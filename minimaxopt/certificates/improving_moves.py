@@ -24,7 +24,7 @@ Answer = Callable[[Tensors], Tensors]
 
 
 @final
-class Moves:
+class ImprovingMoves:
     """Trial moves from a point of a game.
 
     Args:

@@ -1,4 +1,4 @@
-"""Kinks: where derivatives at a point say nothing of the risk around it, as ``relu`` at zero."""
+"""Nonsmoothness: jumps of the gradient, where derivatives say nothing of the risk around, as of ``relu`` at zero."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SHORTER = 8.0
 _ALIKE = 0.3
 
 
-class Kink(NamedTuple):
+class GradientJump(NamedTuple):
     """A jump of the gradient at a point."""
 
-    jump: float
-    """Its length."""
+    length: float
+    """The norm of the jump."""
     ascents: tuple[Tensors, Tensors]
     """The follower's gradient of ``f`` on either side."""
 
 
-def kink(measured: DatasetRisk, point: Point, reach: float, tolerance: float) -> Kink | None:
+def gradient_jump(measured: DatasetRisk, point: Point, reach: float, tolerance: float) -> GradientJump | None:
     """Return the jump of the gradient across a point, where there is one longer than the tolerance.
 
     Of a smooth risk the gradients at two opposite points near by differ by as much less as the points are nearer. What
@@ -34,7 +34,7 @@ def kink(measured: DatasetRisk, point: Point, reach: float, tolerance: float) ->
         measured: the game on its data.
         point: where.
         reach: the largest of the distances, in units of the point's size.
-        tolerance: how long a jump is none.
+        tolerance: largest gradient jump treated as zero.
     """
     for seed in range(_DIRECTIONS):
         gaps: list[Tensors] = []
@@ -46,7 +46,7 @@ def kink(measured: DatasetRisk, point: Point, reach: float, tolerance: float) ->
         first, second = (_extrapolated(gaps[k], gaps[k + 1]) for k in range(2))
         length = _norm(second)
         if length > tolerance and _norm(add(first, second, -1.0)) <= _ALIKE * length:
-            return Kink(length, ascents)
+            return GradientJump(length, ascents)
     return None
 
 
@@ -55,8 +55,8 @@ def _side(measured: DatasetRisk, point: Point, reach: float, seed: int) -> Point
 
     def moved(player: Player) -> Tensors:
         x = of(point, player)
-        way = random_like(x, 1000 * (seed + 1) + (player == "v"))
-        return measured.project(player, add(x, way, reach * max(1.0, _norm(x))))
+        direction = random_like(x, 1000 * (seed + 1) + (player == "v"))
+        return measured.project(player, add(x, direction, reach * max(1.0, _norm(x))))
 
     return measured.slopes(Point(moved("u"), moved("v")))
 

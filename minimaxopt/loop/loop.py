@@ -15,7 +15,6 @@ from typing import Any, final
 
 from minimaxopt._types import Player, Point, Tree
 from minimaxopt.calculus.gradients import operator
-from minimaxopt.calculus.vectors import of, squared_norm
 from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.data_source import Exhausted
 from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin
@@ -246,12 +245,7 @@ class SolveLoop:
             ctx.gradient_evaluations += 1
         else:
             gradients = ctx.gradients(players=tuple(ctx.optimizers))
-        total = 0.0
-        for player, moving in ctx.optimizers.items():
-            gradient = of(Point(gradients.u, gradients.v), player)
-            projected = ctx.project(player, {n: t.detach() - gradient[n] for n, t in moving.tensors.items()})
-            total += float(squared_norm(moving.tensors[n].detach() - x for n, x in projected.items()))
-        return math.sqrt(total)
+        return ctx.residual(gradients, ctx.optimizers)
 
     def solution(self, status: Status, message: str) -> Solution:
         """Return where the steps led, with copies of the players."""

@@ -8,8 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus.vectors import add, squared_norm
+from minimaxopt._types import Player, Record
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
@@ -74,16 +73,10 @@ class BestResponse:
             batch = ctx.fresh_batch() if fresh else None
             gradients = ctx.gradients(players=("v",), substep=substep if fresh else 0, batch=batch)
             record.update(sensitivity_of(gradients))
-            if self.tolerance is not None and _residual(ctx, gradients.v) <= self.tolerance:
+            if self.tolerance is not None and ctx.residual(gradients, ("v",)) <= self.tolerance:
                 break
             ctx.apply("v", gradients.v)
             ascents += 1
         leader = ctx.gradients(players=("u",))
         ctx.apply("u", leader.u)
         return None, {**record, "risk": leader.risk, "ascents": torch.tensor(float(ascents), device=leader.risk.device)}
-
-
-def _residual(ctx: Context, descent: Tensors) -> float:
-    with torch.no_grad():
-        projected = ctx.project("v", add(ctx.point.v, descent, -1.0))
-        return float(squared_norm(ctx.point.v[name] - x for name, x in projected.items()).sqrt())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, final, runtime_checkable
@@ -14,7 +15,7 @@ from torch import Tensor
 from minimaxopt._types import Buffers, OptimizerFactory, Player, Point, Projection, Record, SchedulerFactory, Tensors
 from minimaxopt.calculus.gradients import FlatRisk, Gradients
 from minimaxopt.calculus.hessian import Blocks
-from minimaxopt.calculus.vectors import squared_norm
+from minimaxopt.calculus.vectors import of, projected_residual, squared_norm
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.data_source import Source, source_of
 from minimaxopt.game.devices import devices_of
@@ -299,6 +300,16 @@ class Context:
     def project(self, player: Player, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors, differentiably where the projection is."""
         return self.functional.project(player, self._projections[player], tensors)
+
+    def residual(self, gradients: Gradients, players: Iterable[Player]) -> float:
+        """Return ``||x - P(x - F(x))||`` over ``players``; without projections the norm of their gradients."""
+        total = 0.0
+        with torch.no_grad():
+            for player in players:
+                x = {name: t.detach() for name, t in of(self.point, player).items()}
+                gradient = gradients.u if player == "u" else gradients.v
+                total += float(projected_residual(x, gradient, partial(self.project, player)))
+        return math.sqrt(total)
 
     def snapshot(self, players: tuple[Player, ...] = ("u", "v")) -> Snapshot:
         """Return a copy of the parameters and moments of those of ``players`` who move."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import optree
@@ -144,16 +144,7 @@ class _Observer:
         evaluations = self.ctx.gradient_evaluations
         gradients = self.ctx.gradients()
         self.ctx.gradient_evaluations = evaluations
-        point = self.ctx.point
-        return math.sqrt(self._squared("u", point.u, gradients.u) + self._squared("v", point.v, gradients.v))
-
-    def _squared(
-        self, player: Literal["u", "v"], tensors: Mapping[str, Tensor], gradient: Mapping[str, Tensor]
-    ) -> float:
-        """Return the square of one player's part of the residual."""
-        x = {name: tensor.detach() for name, tensor in tensors.items()}
-        projected = self.ctx.project(player, {name: value - gradient[name] for name, value in x.items()})
-        return float(torch.stack([(value - projected[name]).square().sum() for name, value in x.items()]).sum())
+        return self.ctx.residual(gradients, ("u", "v"))
 
     # -- at the end ----------------------------------------------------------------------------------------------------
 
