@@ -187,4 +187,6 @@ class Deriving(Protocol):
         seeded: Callable[[], None],
         note: Callable[[Buffers], None],
         shell: Any = None,
-    ) -> OwnDerivatives: ...
+    ) -> OwnDerivatives:
+        """Return ``eager`` with derivatives of its own."""
+        ...

@@ -34,10 +34,12 @@ def finite(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def negated(tensors: Tensors) -> Tensors:
+    """Return ``-tensors`` by name."""
     return {name: -tensor for name, tensor in tensors.items()}
 
 
 def of(point: Point, player: Player) -> Tensors:
+    """Return the tensors of one player of a point."""
     return point.u if player == "u" else point.v
 
 

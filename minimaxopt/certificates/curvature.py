@@ -97,6 +97,7 @@ class Curvature:
         return pair
 
     def schur(self) -> Eigenpair:
+        """Return the smallest eigenvalue of the Schur complement on the free directions."""
         self._unsolved = 0.0
         pair, _ = _smallest(self.schur_product, self.point.u, self.tolerance)
         # By the optimality of conjugate gradients the form is too small, by at most this.
@@ -111,9 +112,11 @@ class Curvature:
         return add(self._form("u")(x), free_u(self.to_leader(answer)))
 
     def to_follower(self, x: Tensors) -> Tensors:
+        """Return ``d2f/dvdu x`` on the follower's free directions."""
         return self.tangents["v"].free(self.measured.block(self.point, "v", "u")(x))
 
     def to_leader(self, y: Tensors) -> Tensors:
+        """Return ``d2f/dudv y`` for the part of ``y`` that is free."""
         return self.measured.block(self.point, "u", "v")(self.tangents["v"].free(y))
 
     def solve(self, b: Tensors) -> tuple[Tensors, float]:

@@ -81,6 +81,7 @@ class Tangent:
 
     @property
     def decidable(self) -> bool:
+        """``True`` if second derivatives can be taken along the constraint."""
         return not self.why_not
 
     def free(self, x: Tensors) -> Tensors:

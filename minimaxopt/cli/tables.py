@@ -17,11 +17,13 @@ _WIDTH_OF_A_FILE = 120  # a pipe or file has no width; 80 columns would break li
 
 
 def console(*, stderr: bool = False) -> Console:
+    """Return a console, wide enough for a line where it is no terminal."""
     plain = Console(stderr=stderr)
     return plain if plain.is_terminal else Console(stderr=stderr, width=max(plain.width, _WIDTH_OF_A_FILE))
 
 
 def new_table(*columns: str) -> Table:
+    """Return an empty table with a heading."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -29,14 +31,17 @@ def new_table(*columns: str) -> Table:
 
 
 def print_title(name: str, doc: str) -> None:
+    """Print a name and what its docstring says."""
     console().print(f"[bold]{escape(name)}[/]\n{escape(doc)}\n", soft_wrap=True, highlight=False)
 
 
 def print_table(table: Table, *, empty: str) -> None:
+    """Print a table, or a sentence where it has no rows."""
     console().print(table if table.row_count else empty, highlight=False)
 
 
 def option_table(options: Sequence[Option]) -> Table:
+    """Return a table of options with their types and defaults."""
     helpful = any(option.help for option in options)
     table = new_table("name", "type", "default", *(["help"] if helpful else []))
     for option in options:
@@ -47,11 +52,13 @@ def option_table(options: Sequence[Option]) -> Table:
 
 
 def docstring_of(build: Callable[..., object]) -> str:
+    """Return the docstring of a factory, without its indentation."""
     build = build.func if isinstance(build, functools.partial) else build
     return inspect.getdoc(build) or ""
 
 
 def first_line(build: Callable[..., object]) -> str:
+    """Return the first line of a factory's docstring."""
     return docstring_of(build).partition("\n")[0]
 
 
@@ -74,6 +81,7 @@ def until_sections(doc: str) -> str:
 
 
 def brief_repr(value: object) -> str:
+    """Return a short representation of a setting's value."""
     if isinstance(value, functools.partial):
         arguments = [
             *map(brief_repr, value.args),

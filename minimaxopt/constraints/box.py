@@ -164,12 +164,14 @@ def radius_like(radius: float | Tensor, x: Tensor, dimensions: int, per_sample: 
 
 
 def clipped(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    """Return ``x`` clamped to numbers or tensors of bounds."""
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         return x.clamp(_tensor(low, x), _tensor(high, x))
     return x.clamp(low, high)
 
 
 def drawn_between(x: Tensor, low: float | Tensor, high: float | Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return a random tensor like ``x``: uniform between finite bounds, exponential or normal beyond the others."""
     noise = noise_for(x, generator).uniform_(generator=generator).to(x.device)
     low, high = (_tensor(bound, x).detach() for bound in (low, high))
     length = -torch.log1p(-noise)

@@ -131,6 +131,7 @@ class CompiledRisk(OwnDerivatives):
 
 
 def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
+    """Return the function that forms the operator's components for ``players``, the risk and the buffers after."""
     argnums = tuple("uv".index(player) for player in players)
 
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers) -> Any:
@@ -142,6 +143,8 @@ def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
 
 
 def penalized_gradient_of(risk: Any) -> Any:
+    """Return the function that forms the penalized gradient, the risk and the buffers after."""
+
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers, half: Tensor) -> Any:
         def total(moving: Tensors) -> tuple[Tensor, Any]:
             slope, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)

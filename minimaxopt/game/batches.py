@@ -112,4 +112,6 @@ class Batches:
 class Seekable(Protocol):
     """Data whose batch ``i`` can be had at any time."""
 
-    def at(self, index: int) -> Tree: ...
+    def at(self, index: int) -> Tree:
+        """Return batch ``index``."""
+        ...

@@ -31,11 +31,25 @@ class Source(Protocol):
     limit: int
     """The most batches that a source keeps for going back."""
 
-    def take(self) -> tuple[Any, ...]: ...
-    def rewind(self, position: int) -> None: ...
-    def forget(self, position: int) -> None: ...
-    def state(self) -> dict[str, Any]: ...
-    def load(self, state: Mapping[str, Any]) -> None: ...
+    def take(self) -> tuple[Any, ...]:
+        """Return the next batch."""
+        ...
+
+    def rewind(self, position: int) -> None:
+        """Go back to an earlier position of this run."""
+        ...
+
+    def forget(self, position: int) -> None:
+        """Free what is kept for positions before this one."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return where the source stands, for a checkpoint."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
+        ...
 
 
 @final
@@ -56,6 +70,7 @@ class Indexed:
     why_not: str = ""
 
     def take(self) -> tuple[Any, ...]:
+        """Return the next batch."""
         if self.batches is None:
             return ()
         batch = self.batches.at(self.position)
@@ -63,15 +78,19 @@ class Indexed:
         return (to_device(batch, self.device),)
 
     def rewind(self, position: int) -> None:
+        """Go back to an earlier position of this run."""
         self.position = position
 
     def forget(self, position: int) -> None:
+        """Free what is kept for positions before this one."""
         del position
 
     def state(self) -> dict[str, Any]:
+        """Return where the source stands, for a checkpoint."""
         return {"position": self.position}
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
         self.position = int(state["position"])
 
 
@@ -99,6 +118,7 @@ class Iterated:
         self.exact = not self.why_not
 
     def take(self) -> tuple[Any, ...]:
+        """Return the next batch."""
         if self.position == self._drawn:
             self._kept.append(self._draw())
         batch = self._kept[self.position - self._base]
@@ -106,9 +126,11 @@ class Iterated:
         return (to_device(batch, self._device),)
 
     def rewind(self, position: int) -> None:
+        """Go back to an earlier position of this run."""
         self.position = position
 
     def forget(self, position: int) -> None:
+        """Free what is kept for positions before this one."""
         while self._base < position:
             self._kept.popleft()
             self._base += 1
@@ -116,6 +138,7 @@ class Iterated:
             self._marks.popleft()
 
     def state(self) -> dict[str, Any]:
+        """Return where the source stands, for a checkpoint."""
         if self.position == self._drawn > self._marks[-1][0]:
             inner: dict[str, Any] = {"loader": copy.deepcopy(self._iterable.state_dict())} if self._stateful else {}  # type: ignore[attr-defined] - asked for by hasattr
             self._marks.append((self.position, {"epoch": self._epoch, "taken": self._taken, **inner}))
@@ -123,6 +146,7 @@ class Iterated:
         return {**mark, "further": self.position - at}
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
         if not self.exact:
             raise ResumeError(self.why_not)
         further = int(state["further"])

@@ -105,6 +105,7 @@ class Functional:
 
     @property
     def responding(self) -> bool:
+        """``True`` if the follower is a function of the leader."""
         return self.game.responding
 
     def settings(self) -> tuple[list[tuple[str, type, dict[str, Any]]], list[tuple[str, Tensor]]]:

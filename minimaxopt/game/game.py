@@ -134,4 +134,5 @@ class Flipped:
     f: Risk
 
     def __call__(self, u: Any, v: Any, *batch: Any) -> Tensor:
+        """Return ``-f(v, u)``."""
         return -self.f(v, u, *batch)

@@ -36,6 +36,7 @@ class Ownership:
         self._by_storage: dict[int, list[_Claim]] = {}
 
     def claim(self, player: Player, tree: Tree) -> None:
+        """Note a player's tensors as its own; raise ``ArgumentError`` for what no player may hold."""
         if tree is None or is_responding(tree):
             return
         leaves = leaves_with_names(tree)
@@ -110,6 +111,7 @@ class Ownership:
 
 
 def module_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield a module's parameters and buffers by name."""
     yield from module.named_parameters()
     yield from module.named_buffers()
 

@@ -60,22 +60,31 @@ class Callback(Protocol):
 
     every: int
 
-    def __call__(self, run: Progress) -> None: ...
+    def __call__(self, run: Progress) -> None:
+        """Do the callback's work at a step at which it is due."""
+        ...
 
 
 @runtime_checkable
 class SupportsState(Protocol):
     """A callback with a memory, which a checkpoint keeps."""
 
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the callback remembers, as plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        ...
 
 
 @runtime_checkable
 class SupportsBegin(Protocol):
     """A callback that is told when a solve begins, so that it can serve several; a resumed run's memory comes after."""
 
-    def begin(self) -> None: ...
+    def begin(self) -> None:
+        """Get ready for a solve that is about to begin."""
+        ...
 
 
 @final

@@ -22,7 +22,7 @@ def comma_separated(text: str | None) -> list[str]:
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table, without a newline at its end.
+    r"""Return a Markdown table, without a newline at its end.
 
     Args:
         columns: the heading.
@@ -30,7 +30,7 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
     Examples:
         >>> print(markdown_table(["solver", "|g|"], [["alternating", 0.5]]))
-        | solver | \\|g\\| |
+        | solver | \|g\| |
         |---|---|
         | alternating | 0.5 |
     """

@@ -1,5 +1,4 @@
-"""A nesting of tensors and plain values as two files, safetensors and JSON, written so that a reader never sees half of
-it.
+"""Nestings of tensors and plain values as two files, safetensors and JSON, of which a reader never sees half.
 
 The JSON file names the tensor file that belongs to it and its digest, and is replaced last: whoever is killed between
 the two leaves the previous pair whole. Nothing is pickled.

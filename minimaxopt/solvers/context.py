@@ -76,7 +76,9 @@ class SupportsCompile(Protocol):
 class StepForm(Protocol):
     """Makes steps in a solver's place, with the same outcome to rounding."""
 
-    def step(self, ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]: ...
+    def step(self, ctx: Context, solver: Any, state: Any) -> tuple[Any, Record]:
+        """Make one step, as ``solver.step`` does."""
+        ...
 
 
 class Snapshot(NamedTuple):

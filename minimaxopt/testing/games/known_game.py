@@ -157,6 +157,8 @@ def flat(tree: Tree) -> Tensor:
 
 
 def copied(tree: Tree) -> Tree:
+    """Return the tree with copies of its tensors."""
+
     def one(x: Tensor) -> Tensor:
         return x.detach().clone()
 
@@ -175,10 +177,12 @@ def _drawn(like: Tree, projection: Projection | None, box: tuple[float, float], 
 
 
 def number(value: float) -> Tensor:
+    """Return a 0-d float64 tensor."""
     return torch.tensor(value, dtype=torch.float64)
 
 
 def vector(*values: float) -> Tensor:
+    """Return a 1-d float64 tensor."""
     return torch.tensor(values, dtype=torch.float64)
 
 
