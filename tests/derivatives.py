@@ -11,7 +11,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from minimaxopt import Context
     from minimaxopt._types import Player, Tensors
+    from minimaxopt.calculus.gradients import FlatRisk
 
 ENGINES = 1e-12  # two exact float64 computations of one derivative
 HESSIAN = 1e-10  # against a dense Hessian of a small network
@@ -43,3 +45,9 @@ def like(tensors: Tensors, seed: int) -> Tensors:
 
 def inner(a: Tensors, b: Tensors) -> Tensor:
     return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
+
+
+def pure(ctx: Context) -> FlatRisk:
+    """Return the risk of a context as a pure function of its players' tensors."""
+    functional, buffers = ctx.evaluation.functional, ctx.evaluation.buffers
+    return lambda u, v: functional.evaluate(u, v, ctx.batch, buffers)[0]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from minimaxopt._types import Buffers, Player, Point, Tensors
 from minimaxopt.calculus.double_backward import explain_double_backward_errors
-from minimaxopt.calculus.vectors import negated, of, squared_norm
+from minimaxopt.calculus.vectors import dense, negated, of, squared_norm
 from minimaxopt.errors import RiskError
 
 if TYPE_CHECKING:
@@ -64,6 +65,33 @@ class OwnDerivatives(ABC):
         """Return what the function ``penalized_gradient`` returns."""
 
 
+class RiskOnModules(ABC):
+    """A risk on modules as they are: elsewhere than at the live point their tensors take other values for a while."""
+
+    @abstractmethod
+    def __call__(self, u: Tensors, v: Tensors) -> Tensor:
+        """Return the risk at the tensors that ``placed`` yields."""
+
+    @abstractmethod
+    def placed(self, point: Point, players: Sequence[Player], *, again: bool = False) -> AbstractContextManager[Point]:
+        """Let the modules hold ``point`` while the risk is evaluated and differentiated.
+
+        Args:
+            point: the values.
+            players: whose tensors are to be differentiated.
+            again: whether the context will be entered again, for further derivatives of the same evaluation.
+        """
+
+
+def placed(
+    risk: FlatRisk, point: Point, players: Sequence[Player], *, again: bool = False
+) -> AbstractContextManager[Point]:
+    """Yield the tensors on which to evaluate ``risk`` at ``point``; derivatives are formed inside the context."""
+    if isinstance(risk, RiskOnModules):
+        return risk.placed(point, players, again=again)
+    return nullcontext(track(point, players))
+
+
 def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v")) -> Gradients:
     """Return the game's operator, each player's gradient of its own loss.
 
@@ -89,9 +117,9 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
     """
     if isinstance(risk, OwnDerivatives):
         return risk.operator(point, players)
-    at = track(point, players)
-    value = scalar(risk(at.u, at.v))
-    by_player = gradients(value, {player: of(at, player) for player in players})
+    with placed(risk, point, players) as at:
+        value = scalar(risk(at.u, at.v))
+        by_player = gradients(value, {player: of(at, player) for player in players})
     return Gradients(value.detach(), by_player.get("u", {}), negated(by_player.get("v", {})))
 
 
@@ -113,14 +141,14 @@ def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> P
     """
     if isinstance(risk, OwnDerivatives):
         return risk.penalized_gradient(point, gamma)
-    at = track(point, ("u", "v"))
-    value = scalar(risk(at.u, at.v))
-    if not isinstance(gamma, Tensor) and gamma == 0:
-        first = gradients(value, {"u": at.u, "v": at.v})
-        return PenalizedGradient(value.detach(), first["u"], negated(first["v"]), squared_norm(first["v"].values()))
-    g_v = gradients(value, {"v": at.v}, create_graph=True)["v"]
-    sensitivity = squared_norm(g_v.values())
-    g_u = gradients(value + (gamma / 2) * sensitivity, {"u": at.u}, second=True)["u"]
+    with placed(risk, point, ("u", "v")) as at:
+        value = scalar(risk(at.u, at.v))
+        if not isinstance(gamma, Tensor) and gamma == 0:
+            first = gradients(value, {"u": at.u, "v": at.v})
+            return PenalizedGradient(value.detach(), first["u"], negated(first["v"]), squared_norm(first["v"].values()))
+        g_v = gradients(value, {"v": at.v}, create_graph=True)["v"]
+        sensitivity = squared_norm(g_v.values())
+        g_u = gradients(value + (gamma / 2) * sensitivity, {"u": at.u}, second=True)["u"]
     return PenalizedGradient(
         value.detach(), g_u, negated({n: g.detach() for n, g in g_v.items()}), sensitivity.detach()
     )
@@ -148,7 +176,8 @@ def gradients(
             raise RiskError(
                 f"f: the risk does not depend on {player} at all; use the argument inside f and do not detach it"
             )
-        result[player] = {n: torch.zeros_like(tensors[n]) if g is None else g for n, g in parts.items()}
+        # The gradient of a sparse embedding would be sparse, which most arithmetic and optimizers refuse.
+        result[player] = {n: torch.zeros_like(tensors[n]) if g is None else dense(g) for n, g in parts.items()}
     return result
 
 

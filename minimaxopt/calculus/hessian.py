@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minimaxopt._types import Player, Point, Tensors
 from minimaxopt.calculus.double_backward import explain_double_backward_errors
-from minimaxopt.calculus.gradients import FlatRisk, Gradients, gradients, scalar, track
+from minimaxopt.calculus.gradients import FlatRisk, Gradients, RiskOnModules, gradients, placed, scalar, track
 from minimaxopt.calculus.vectors import dot, negated, of
 
 
@@ -61,7 +61,7 @@ class Blocks:
 
     ``(d2f / d row d column) vector = d / d row <grad_column f, vector>``, one backward pass each
 
-    The point is copied, so that the players may move while products are still wanted.
+    The point is kept, so that the players may move while products are still wanted.
 
     Args:
         risk: the risk of flat tensors.
@@ -89,10 +89,15 @@ class Blocks:
     def __init__(self, risk: FlatRisk, point: Point, count: Callable[[], None] = lambda: None) -> None:
         self._count = count
         self._count()
-        self._at = Point(*({n: t.detach().clone().requires_grad_() for n, t in tensors.items()} for tensors in point))
-        value = scalar(risk(self._at.u, self._at.v))
-        self._slopes = gradients(value, {"u": self._at.u, "v": self._at.v}, create_graph=True)
-        cut = {p: {n: g.detach() for n, g in slope.items()} for p, slope in self._slopes.items()}
+        players: tuple[Player, Player] = ("u", "v")
+        if not isinstance(risk, RiskOnModules):
+            point = Point(*({n: t.detach().clone().requires_grad_() for n, t in tensors.items()} for tensors in point))
+        self._place = placed(risk, point, players, again=True)
+        with self._place as at:
+            self._at = at
+            value = scalar(risk(at.u, at.v))
+            self._with_graph = gradients(value, {"u": at.u, "v": at.v}, create_graph=True)
+        cut = {p: {n: g.detach() for n, g in tensors.items()} for p, tensors in self._with_graph.items()}
         self.gradients = Gradients(value.detach(), cut["u"], negated(cut["v"]))
 
     def product(self, vector: Tensors, *, row: Player, column: Player) -> Tensors:
@@ -104,15 +109,20 @@ class Blocks:
         rows = self._pull({"u": vector.u, "v": vector.v}, ("u", "v"))
         return Point(rows["u"], rows["v"])
 
+    def column(self, vector: Tensors, *, column: Player) -> Point:
+        """Return the Hessian of ``f`` times a vector of one player's form, in one pass: both rows of the product."""
+        rows = self._pull({column: vector}, ("u", "v"))
+        return Point(rows["u"], rows["v"])
+
     def _pull(self, vectors: dict[Player, Tensors], rows: tuple[Player, ...]) -> dict[Player, Tensors]:
         self._count()
-        slopes = [g for column in vectors for g in self._slopes[column].values()]
-        along = dot(slopes, [vector[n].detach() for c, vector in vectors.items() for n in self._slopes[c]])
+        columns = [g for column in vectors for g in self._with_graph[column].values()]
+        along = dot(columns, [vector[n].detach() for c, vector in vectors.items() for n in self._with_graph[c]])
         at: dict[Player, Tensors] = {row: of(self._at, row) for row in rows}
         if not along.requires_grad:  # linear in the columns' players, with a constant slope
             return {row: {n: torch.zeros_like(t) for n, t in tensors.items()} for row, tensors in at.items()}
         flat = [t for tensors in at.values() for t in tensors.values()]
-        with explain_double_backward_errors():
+        with self._place, explain_double_backward_errors():
             products: Iterator[Tensor | None] = iter(
                 torch.autograd.grad(along, flat, retain_graph=True, allow_unused=True)
             )

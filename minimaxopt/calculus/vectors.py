@@ -10,6 +10,11 @@ from torch import Tensor
 from minimaxopt._types import Player, Point, Tensors
 
 
+def dense(tensor: Tensor) -> Tensor:
+    """Return a tensor in the strided layout; the gradient of a sparse embedding has another."""
+    return tensor.to_dense() if tensor.is_sparse else tensor
+
+
 def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
     """Return the inner product of two lists of tensors, as a 0-d tensor."""
     products = [(x * y).sum() for x, y in zip(a, b, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Generator, Mapping
@@ -21,6 +20,7 @@ from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.certificates.fresh_players import can_be_fresh, fresh
 from minimaxopt.certificates.given_players import allowed, flat_parameters, require_form, same_architecture
 from minimaxopt.errors import ArgumentError, DivergenceWarning
+from minimaxopt.game.copying import copy_modules
 from minimaxopt.game.game import Game, with_players
 from minimaxopt.game.players import is_responding
 from minimaxopt.game.trees import to_device
@@ -253,11 +253,11 @@ def _in_evaluation(tree: Tree) -> Tree:
     """Return the tree with copies of its modules, in evaluation mode."""
     if tree is None or is_responding(tree):
         return tree
-
-    def one(leaf: Any) -> Any:
-        return copy.deepcopy(leaf).eval() if isinstance(leaf, nn.Module) else leaf
-
-    return optree.tree_map(one, tree, none_is_leaf=True)
+    copied = copy_modules(tree)
+    for leaf in optree.tree_leaves(copied, none_is_leaf=True):
+        if isinstance(leaf, nn.Module):
+            leaf.eval()
+    return copied
 
 
 @contextmanager
@@ -276,6 +276,6 @@ def _in_training(tree: Tree) -> Generator[None]:
 
 def _detached(tree: Tree) -> Tree:
     def one(leaf: Any) -> Any:
-        return leaf.detach().clone() if isinstance(leaf, Tensor) else copy.deepcopy(leaf)
+        return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
 
-    return optree.tree_map(one, tree, none_is_leaf=True)
+    return optree.tree_map(one, copy_modules(tree), none_is_leaf=True)

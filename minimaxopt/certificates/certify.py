@@ -20,8 +20,10 @@ from minimaxopt.certificates.fresh_players import require_fresh
 from minimaxopt.certificates.given_players import allowed, require_form
 from minimaxopt.certificates.local_type import LocalType, classify
 from minimaxopt.errors import ArgumentError, DataError
+from minimaxopt.game.copying import tensors_with_names
 from minimaxopt.game.devices import devices_of, usable_device
 from minimaxopt.game.game import Game
+from minimaxopt.game.played_game import PLAYERS
 from minimaxopt.game.players import is_responding
 from minimaxopt.game.random_streams import preserve_rng_state
 from minimaxopt.results.certificate import Accuracy, Certificate, Quantity
@@ -115,6 +117,12 @@ def certify(
         answers = {player: search.exactly(player, answer) for player, answer in _exact(exact)}
         reached = search.named(named)
         measured = search.own
+        measured.refuse_originals(
+            named
+            for tree in (game, at)
+            for player in PLAYERS
+            for named in tensors_with_names(player, getattr(tree, player))
+        )
         risk = measured.risk()
         local = _local_type(measured, limit)
         spent = measured.gradients, measured.evaluations

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import torch
-from torch import Tensor
 
 from minimaxopt._types import Player, Point, Projection, Tensors
 from minimaxopt.calculus.conjugate_gradient import Operator
-from minimaxopt.calculus.gradients import FlatRisk, operator, scalar
+from minimaxopt.calculus.gradients import operator, scalar
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError
 from minimaxopt.game.batches import Seekable
+from minimaxopt.game.copying import NamedTensor
 from minimaxopt.game.data_source import source_of
 from minimaxopt.game.devices import devices_of
-from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
+from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
+from minimaxopt.game.module_state import State
+from minimaxopt.game.originals import Originals
+from minimaxopt.game.played_game import PLAYERS, PlayedGame
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.context import Context
@@ -30,6 +34,14 @@ class Mean(NamedTuple):
 
     value: float
     error: float | None
+
+
+class _Batch(NamedTuple):
+    """One batch of the data."""
+
+    risk: Callable[..., LiveRisk]
+    """Returns the risk on it, for the ``spec`` of an answer."""
+    samples: float
 
 
 @final
@@ -60,12 +72,10 @@ class DatasetRisk:
     ) -> None:
         self.game = game
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
-        self.functional = Functional(game, device) if trained is None else trained.functional
-        self.functional.evaluating()
-        self._buffers = self.functional.buffers if trained is None else trained.buffers
-        self.point = Point(
-            *({n: t.detach() for n, t in self.functional.parameters[p].items()} for p in ("u", "v")),
-        )
+        self._played = PlayedGame(game, device) if trained is None else trained.played
+        self._state = self._played.evaluating(None if trained is None else trained.module_state)
+        parameters = self._played.parameters
+        self.point = Point(*({n: t.detach() for n, t in parameters[p].items()} for p in PLAYERS))
         self._data, self._seed, self._device = data, seed, device
         self._devices = [device] if device is not None else devices_of((game.u, game.v))
         source_of(data, seed, device)  # refuses what is no collection of batches
@@ -78,6 +88,29 @@ class DatasetRisk:
         self._blocks: tuple[Point, Blocks] | None = None
         self.gradients = self.evaluations = 0
 
+    def refuse_originals(self, originals: Iterable[NamedTensor]) -> None:
+        """Evaluate the risk once and raise if it reads another player than those that it is given.
+
+        Args:
+            originals: the user's tensors, of which copies are evaluated here.
+
+        Raises:
+            ArgumentError: naming the tensor.
+        """
+        watch = Originals(self._played, PLAYERS, further=originals)
+        each = next(self._each())
+        self._played.watch = watch
+        try:
+            with torch.compiler.set_stance("force_eager"):
+                f, there = self._answered(each, self.point)
+                with f.placed(there, PLAYERS) as at:
+                    value = scalar(f(at.u, at.v))
+                    watch.backward(value, [t for named in at for t in named.values() if t.requires_grad])
+        finally:
+            self._played.watch = None
+            self._played.write_state(self._state)
+            watch.check()
+
     # -- values --------------------------------------------------------------------------------------------------------
 
     def risk(self, point: Point | None = None) -> Mean:
@@ -86,10 +119,11 @@ class DatasetRisk:
         self.evaluations += 1
         values: list[float] = []
         weights: list[float] = []
-        for f, weight, batch in self._each():
-            v = self._answer(at.u, batch) if self.game.responding else at.v
-            values.append(float(scalar(f(at.u, v)).detach()))
-            weights.append(weight)
+        for each in self._each():
+            f, there = self._answered(each, at)
+            with f.placed(there, ()) as tensors:
+                values.append(float(scalar(f(tensors.u, tensors.v)).detach()))
+            weights.append(each.samples)
         total = sum(weights)
         mean = sum(w * x for w, x in zip(weights, values, strict=True)) / total
         if len(values) < 2:
@@ -109,15 +143,11 @@ class DatasetRisk:
         self.gradients += 1
         total = Point({}, {})
         samples = 0.0
-        for f, weight, batch in self._each():
-            if self.game.responding:
-                answer = self._answer(point.u, batch)
-                gradients = operator(lambda u, _, f=f, z=answer: f(u, z), Point(point.u, {}), ("u",))
-            else:
-                gradients = operator(f, point, players)
-            samples += weight
+        for each in self._each():
+            gradients = operator(*self._answered(each, point), players)
+            samples += each.samples
             for player in players:
-                _accumulate(of(total, player), of(Point(gradients.u, gradients.v), player), weight)
+                _accumulate(of(total, player), of(Point(gradients.u, gradients.v), player), each.samples)
         return Point(*({n: t / samples for n, t in tensors.items()} for tensors in total))
 
     def block(self, point: Point, row: Player, column: Player) -> Operator:
@@ -129,9 +159,9 @@ class DatasetRisk:
             total: Tensors = {}
             samples = 0.0
             self.gradients += 1
-            for f, weight, _ in self._each():
-                samples += weight
-                _accumulate(total, Blocks(f, point).product(x, row=row, column=column), weight)
+            for each in self._each():
+                samples += each.samples
+                _accumulate(total, Blocks(each.risk(), point).product(x, row=row, column=column), each.samples)
             return {name: tensor / samples for name, tensor in total.items()}
 
         return product
@@ -142,8 +172,8 @@ class DatasetRisk:
             return None
         if self._blocks is None or self._blocks[0] is not point:
             self._blocks = None  # frees the old graph first
-            ((f, _, _),) = self._each()
-            self._blocks = (point, Blocks(f, point, self._count))
+            (each,) = self._each()
+            self._blocks = (point, Blocks(each.risk(), point, self._count))
         return self._blocks[1]
 
     def forget(self) -> None:
@@ -162,8 +192,7 @@ class DatasetRisk:
         except TypeError:  # an iterable of unknown length
             return True
 
-    def _each(self) -> Iterator[tuple[FlatRisk, float, tuple[Any, ...]]]:
-        """Yield each batch's risk, its number of samples and the batch."""
+    def _each(self) -> Iterator[_Batch]:
         batches: Any = [None] if self._batches is None else self._batches
         if isinstance(self._batches, Seekable) and hasattr(self._batches, "__len__"):
             sized: Any = batches
@@ -174,30 +203,33 @@ class DatasetRisk:
             any_at_all = True
             source = source_of(None if self._batches is None else [item], self._seed, self._device)
             batch = source.take()
-            yield self._of_batch(batch, index), _samples(batch), batch
+            yield _Batch(partial(self._risk_of, GuardedBatch(batch), index), _samples(batch))
         if not any_at_all:
             raise DataError("data: has no batches; give at least one")
 
-    def _of_batch(self, batch: tuple[Any, ...], index: int) -> FlatRisk:
-        draw = stream(self._seed, index, "risk")
+    def _risk_of(self, batch: GuardedBatch, index: int, spec: Any = None) -> LiveRisk:
+        seed = partial(replay, stream(self._seed, index, "risk"), self._devices)
+        return LiveRisk(self._played, batch, self._state, seed, _forget, spec)
 
-        def f(u: Tensors, v: Any) -> Tensor:
-            replay(draw, self._devices)
-            return self.functional.evaluate(u, v, batch, self._buffers)[0]
-
-        return f
-
-    def _answer(self, u: Tensors, batch: tuple[Any, ...]) -> Any:
-        replay(stream(self._seed, 0, "respond"), self._devices)
-        return self.functional.respond(u, batch, self._buffers)
+    def _answered(self, each: _Batch, point: Point) -> tuple[LiveRisk, Point]:
+        """Return a batch's risk, and the point with the follower's answer in the place of ``v`` where it responds."""
+        if not self.game.responding:
+            return each.risk(), point
+        seed = partial(replay, stream(self._seed, 0, "respond"), self._devices)
+        flat, spec = each.risk().respond(point.u, seed)
+        return each.risk(spec=spec), Point(point.u, flat)
 
     def project(self, player: Player, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors."""
-        return self.functional.project(player, self._projections[player], tensors)
+        return self._played.project(player, self._projections[player], tensors)
 
     def constrained(self, player: Player) -> bool:
         """Return whether the player has a projection."""
         return self._projections[player] is not None
+
+
+def _forget(states: dict[Player, State]) -> None:
+    """Keep no state: every evaluation of a certificate begins with the same."""
 
 
 def _accumulate(total: Tensors, part: Tensors, weight: float) -> None:

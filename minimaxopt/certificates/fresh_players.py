@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from minimaxopt._types import Player, Projection, Tree
 from minimaxopt.errors import ArgumentError
+from minimaxopt.game.copying import copy_modules
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.random_streams import replay, stream
 
@@ -42,10 +42,10 @@ def fresh(player: Player, tree: Tree, domain: Projection | None, seed: int) -> T
 
     def one(leaf: Any) -> Any:
         if isinstance(leaf, nn.Module):
-            return _initialised(copy.deepcopy(leaf))
+            return _initialised(leaf)
         return _normal(leaf, generator)
 
-    return optree.tree_map(one, tree, none_is_leaf=True)
+    return optree.tree_map(one, copy_modules(tree), none_is_leaf=True)
 
 
 def require_fresh(player: Player, tree: Tree) -> None:

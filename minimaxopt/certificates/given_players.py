@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from minimaxopt._types import Player, Projection, Tensors, Tree
 from minimaxopt.calculus.vectors import add, squared_norm
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game, with_players
+from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.players import is_responding
 from minimaxopt.game.trees import leaves_with_names
 
@@ -48,12 +48,12 @@ def allowed(what: str, game: Game, tolerance: float, device: torch.device | None
     projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
     if all(projection is None for projection in projections.values()):
         return game
-    functional = Functional(game, device)
+    played = PlayedGame(game, device)
     for player, projection in projections.items():
         if projection is None:
             continue
-        x = {n: t.detach() for n, t in functional.parameters[player].items()}
-        projected = functional.project(player, projection, {n: t.clone() for n, t in x.items()})
+        x = {n: t.detach() for n, t in played.parameters[player].items()}
+        projected = played.project(player, projection, {n: t.clone() for n, t in x.items()})
         distance = float(squared_norm(add(x, projected, -1.0).values()).sqrt())
         if distance > tolerance * max(1.0, float(squared_norm(x.values()).sqrt())):
             raise ArgumentError(
@@ -62,7 +62,7 @@ def allowed(what: str, game: Game, tolerance: float, device: torch.device | None
             )
         for name, tensor in x.items():
             tensor.copy_(projected[name])
-    u, v = functional.players(functional.buffers)
+    u, v = played.players(played.start)
     return with_players(game, u=u, v=v)
 
 

@@ -55,7 +55,7 @@ def prepare(ctx: Context, solver: Any) -> None:
     kinds = {place.type for place in ctx.devices}
     if kinds <= {"cpu"}:
         _need_compiler()
-        ctx.evaluation.compiled = Compiled(ctx.functional)
+        ctx.evaluation.compiled = Compiled(ctx.evaluation.functional)
     elif kinds == {"cuda"} and len(ctx.devices) == 1:
         refuse_settings(ctx, declared)
         ctx.step_form = CapturedStep(Cuda(ctx.devices[0]))

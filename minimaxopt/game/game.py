@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, final
 from torch import Tensor
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.captured import captured
 from minimaxopt.game.players import Ownership, is_responding
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ class Game:
         project_v: the same for the follower.
 
     Raises:
-        ArgumentError: if ``u`` and ``v`` share a tensor, if ``f`` has captured one of their modules, or if a player
-            holds something that is neither a module nor a floating tensor.
+        ArgumentError: if ``u`` and ``v`` share a tensor that moves, or if a player holds something that is neither a
+            module nor a floating tensor.
 
     Examples:
         >>> import torch
@@ -81,9 +80,6 @@ class Game:
         owners = Ownership()
         owners.claim("u", self.u)
         owners.claim("v", self.v)
-        for argument, function in (("f", self.f), ("v", self.v)):
-            if argument == "f" or is_responding(function):
-                owners.refuse_owned(argument, captured(function))
 
     @property
     def responding(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, final
 
 import torch
@@ -25,6 +25,8 @@ class _Claim(NamedTuple):
     start: int
     """The first byte of the tensor in its storage, and the one past the last."""
     end: int
+    still: bool
+    """Whether it is part of a module and no optimizer moves it."""
 
 
 @final
@@ -62,8 +64,6 @@ class Ownership:
                     raise ArgumentError(f"{whose}: is the name of two tensors; rename a key, or leave dots out of keys")
                 names.add(name)
                 self._add(player, whose, tensor, inside_module=leaf is not tensor)
-            if isinstance(leaf, nn.Module):
-                self._by_id.update({id(m): _Claim(player, where, 0, 0) for m in leaf.modules()})
 
     def _add(self, player: Player, where: str, tensor: Tensor, *, inside_module: bool) -> None:
         if is_lazy(tensor):
@@ -77,37 +77,27 @@ class Ownership:
                 "(for a complex one torch.view_as_real, and torch.view_as_complex inside f)"
             )
         owner = self._owner(tensor)
-        # Modules of one player may tie weights; a bare tensor that is also someone's weight has no consistent move.
-        if owner is not None and (owner.player != player or not inside_module):
+        # Modules of one player may tie weights, and both may hold what never moves; a bare tensor that is also someone's
+        # weight has no consistent move.
+        if owner is not None and not (inside_module and (owner.player == player or self._still(owner, tensor))):
             raise ArgumentError(
                 f"{where}: shares its values with {owner.where}, so that one move would move both; copy one of them "
                 "(copy.deepcopy for a module, clone() for a tensor)"
             )
-        claim = _Claim(player, where, *_extent(tensor))
-        self._by_id[id(tensor)] = claim
-        self._by_storage.setdefault(_storage(tensor), []).append(claim)
+        claim = _Claim(player, where, *extent_of(tensor), inside_module and not tensor.requires_grad)
+        self._by_id.setdefault(id(tensor), claim)
+        self._by_storage.setdefault(storage_of(tensor), []).append(claim)
 
-    def _owner(self, thing: Tensor | nn.Module) -> _Claim | None:
-        if id(thing) in self._by_id or isinstance(thing, nn.Module):
-            return self._by_id.get(id(thing))
-        start, end = _extent(thing)
-        claims = self._by_storage.get(_storage(thing), [])
+    @staticmethod
+    def _still(owner: _Claim, tensor: Tensor) -> bool:
+        return owner.still and not tensor.requires_grad
+
+    def _owner(self, tensor: Tensor) -> _Claim | None:
+        if id(tensor) in self._by_id:
+            return self._by_id[id(tensor)]
+        start, end = extent_of(tensor)
+        claims = self._by_storage.get(storage_of(tensor), [])
         return next((c for c in claims if max(start, c.start) < min(end, c.end)), None)
-
-    def refuse_owned(self, argument: str, values: Iterable[tuple[str, Tensor | nn.Module]]) -> None:
-        """Refuse a function that has captured something of a player."""
-        for name, value in values:
-            things: list[Tensor | nn.Module] = [value]
-            if isinstance(value, nn.Module):
-                things += [*(t for _, t in module_tensors(value)), *value.modules()]
-            owner = next(
-                (owner_of_thing for thing in things if (owner_of_thing := self._owner(thing)) is not None), None
-            )
-            if owner is not None:
-                raise ArgumentError(
-                    f"{argument}: captures {name!r}, which belongs to {owner.where}; a solve moves copies and would "
-                    f"never reach it. Use the argument of {argument} instead"
-                )
 
 
 def module_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -116,7 +106,8 @@ def module_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers()
 
 
-def _storage(tensor: Tensor) -> int:
+def storage_of(tensor: Tensor) -> int:
+    """Return a number that tensors have in common exactly if they share storage."""
     try:
         address = tensor.untyped_storage().data_ptr()
     except (NotImplementedError, RuntimeError):  # sparse and fake tensors have none; identity alone must do
@@ -124,7 +115,8 @@ def _storage(tensor: Tensor) -> int:
     return address or -id(tensor)
 
 
-def _extent(tensor: Tensor) -> tuple[int, int]:
+def extent_of(tensor: Tensor) -> tuple[int, int]:
+    """Return the first byte of a tensor in its storage, and the one past its last."""
     if tensor.layout is not torch.strided or not tensor.numel():
         return 0, 0
     span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import copy
+from collections import OrderedDict, UserDict, UserList
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import optree
@@ -50,6 +52,32 @@ def rebuilt(shell: Any, leaves: Sequence[Any]) -> Any:
 def tensors_of(tree: object) -> list[Tensor]:
     """Return the tensors of any nesting of containers, in order."""
     return [leaf for leaf in optree.tree_leaves(tree) if isinstance(leaf, Tensor)]  # type: ignore[arg-type] - optree takes any object
+
+
+def with_own_containers(tree: Any) -> Any:
+    """Return a tree of the same leaves in containers of its own, so that those of ``tree`` cannot be changed.
+
+    >>> batch = {"x": [1]}
+    >>> with_own_containers(batch)["x"].append(2)
+    >>> batch
+    {'x': [1]}
+    """
+    if isinstance(tree, tuple):
+        parts = [with_own_containers(part) for part in tree]
+        if all(part is original for part, original in zip(parts, tree, strict=True)):
+            return tree
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if isinstance(tree, (dict, list, UserDict, UserList)):
+        copied = copy.copy(tree)
+        for key, part in copied.items() if isinstance(copied, (dict, UserDict)) else enumerate(copied):
+            copied[key] = with_own_containers(part)
+        return copied
+    if is_dataclass(tree) and not isinstance(tree, type):
+        copied = copy.copy(tree)
+        for name, part in vars(copied).items():
+            object.__setattr__(copied, name, with_own_containers(part))
+        return copied
+    return tree
 
 
 def to_device(tree: Any, device: torch.device | None) -> Any:

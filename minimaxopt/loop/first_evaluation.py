@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
+import optree
 import torch
 from torch import Tensor
 from torch.autograd import function
-from torch.overrides import TorchFunctionMode
 
-from minimaxopt.calculus.gradients import gradients, scalar
+from minimaxopt._types import Player, Point
+from minimaxopt.calculus.gradients import gradients, placed, scalar
+from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError, DoubleBackwardError, MinimaxoptError, RiskError
 from minimaxopt.game.game import Flipped
+from minimaxopt.game.originals import Originals
+from minimaxopt.game.played_game import PLAYERS
 from minimaxopt.game.trees import leaves_with_names
 
 if TYPE_CHECKING:
@@ -23,14 +27,18 @@ if TYPE_CHECKING:
 
 
 def probe(ctx: Context, *, second_order: bool) -> None:
-    """Evaluate the risk once on the first batch; raise what is wrong with it. Leaves the run as it was.
+    """Evaluate the risk once on the first batch, with its gradients; raise what is wrong with it.
+
+    Leaves the run, the batch and the players as they were.
 
     Args:
         ctx: the run that is about to begin.
         second_order: whether its solver differentiates the risk twice.
 
     Raises:
-        RiskError: if ``f`` fails, is not a differentiable scalar, or runs under autocast though ``second_order``.
+        RiskError: if ``f`` fails, is not a differentiable scalar, changes its batch, or runs under autocast though
+            ``second_order``.
+        ArgumentError: if ``f`` reaches the original of a player of which the solve plays a copy.
         DoubleBackwardError: if ``second_order`` and a custom function of ``f`` has no second derivative.
         DataError: if data are given to ``f(u, v)``, or missing for ``f(u, v, batch)``.
     """
@@ -41,31 +49,71 @@ def probe(ctx: Context, *, second_order: bool) -> None:
     _check_arguments("f", f, ("u", "v"), batch)
     if ctx.responding:
         _check_arguments("v", ctx.game.v, ("risk", "u"), batch)
-    before, ctx.batch = ctx.batch, batch
+    tensors = [t for p in PLAYERS for t in ctx.played.parameters[p].values()]
+    values = [t.detach().clone() for t in tensors]
+    before, ctx.batch = ctx.batch, _of_its_own(batch)
+    watch = Originals(ctx.played, ctx.optimizers, autocast_is_wrong=second_order)
+    ctx.played.watch = watch
     try:
-        risk, v = ctx.risk(), ctx.point.v
-        if ctx.responding:
-            with _told("v: the responding follower", batch):
-                v, risk = ctx.respond()
-        with _told("f:", batch), _NoAutocast(active=second_order):
-            value = risk(ctx.point.u, v)
+        with torch.compiler.set_stance("force_eager"):
+            _evaluate(ctx, batch, watch, second_order=second_order)
+    except Exception:
+        watch.check()  # what goes wrong may come from values that only the original has
+        raise
+    else:
+        watch.check()
     finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, values, strict=True):
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+        ctx.played.watch = None
+        ctx.played.write_state(ctx.module_state)
         ctx.batch, ctx.gradient_evaluations = before, spent
-    scalar(value)
-    if not value.requires_grad:
-        gradients(value, {"u": ctx.point.u})  # raises with the reasons
-    if second_order:
-        _refuse_once_differentiable(value)
+
+
+def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, *, second_order: bool) -> None:
+    risk, v = ctx.risk(), ctx.point.v
+    if ctx.responding:
+        with _explain_failure("v: the responding follower", batch):
+            v, risk = ctx.respond()
+    players: tuple[Player, ...] = tuple(p for p in PLAYERS if p in ctx.optimizers) or ("u",)
+    with placed(risk, Point(ctx.point.u, v), players) as at:
+        with _explain_failure("f:", batch):
+            value = risk(at.u, at.v)
+        scalar(value)
+        graph = {p: of(at, p) for p in players if not (p == "v" and ctx.responding)}
+        if second_order:
+            _refuse_once_differentiable(value)
+        with _explain_failure("f: its backward pass", batch):
+            watch.backward(value, [t for tensors in graph.values() for t in tensors.values()])
+            gradients(value, graph)
+    ctx.played.find_silent_changes()
+
+
+def _of_its_own(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the batch with tensors of its own, so that a risk that changes them does no harm before it is refused."""
+    return optree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch)
 
 
 @contextlib.contextmanager
-def _told(who: str, batch: tuple[Any, ...]) -> Generator[None]:
+def _explain_failure(who: str, batch: tuple[Any, ...]) -> Generator[None]:
     try:
         yield
     except MinimaxoptError:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
+        if "Checkpointing is not compatible with .grad()" in reason or "use_reentrant=True" in reason:
+            raise RiskError(
+                "f: uses reentrant checkpointing, which can only be differentiated by .backward(); give checkpoint(..., "
+                "use_reentrant=False)"
+            ) from error
+        if "donated buffer" in reason:
+            raise DoubleBackwardError(
+                "f: torch.compile cannot be differentiated twice, as this solver needs; give the module as it was before "
+                "torch.compile, or use a first-order solver such as 'alternating-gda'"
+            ) from error
         raise RiskError(f"{who} failed on the first batch, {describe(batch)}: {reason}") from error
 
 
@@ -103,22 +151,6 @@ def _check_arguments(name: str, f: Callable[..., Any], leading: tuple[str, ...],
         else:
             message = f"are missing, so that {called}, but it takes {signature}; give data=Batches(...)"
         raise DataError(f"data: {message}") from error
-
-
-@final
-class _NoAutocast(TorchFunctionMode):
-    def __init__(self, *, active: bool) -> None:
-        super().__init__()
-        self._active = active
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
-        if self._active and any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda", "mps", "xpu")):
-            raise RiskError(
-                "f: runs under autocast, and its second derivatives would be wrong by several per cent; leave autocast "
-                "out, or use a first-order solver such as 'alternating-gda'"
-            )
-        return func(*args, **(kwargs or {}))
 
 
 def _refuse_once_differentiable(value: Tensor) -> None:

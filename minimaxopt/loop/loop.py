@@ -20,7 +20,7 @@ from minimaxopt.game.data_source import Exhausted
 from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.loop.resume import checkpoint, digest_of_frozen, load_checkpoint, optimizer_settings
-from minimaxopt.loop.rollback import NotFiniteError, StepBlocks
+from minimaxopt.loop.rollback import NotFiniteError, SilentChangeError, StepBlocks
 from minimaxopt.results.environment import environment, without_addresses
 from minimaxopt.results.history import History
 from minimaxopt.results.solution import Solution, Status
@@ -95,7 +95,7 @@ class SolveLoop:
 
     def players(self) -> tuple[Tree, Tree]:
         """Return copies of both players as they are now, as the user's ``(u, v)``."""
-        u, v = self.ctx.functional.players(self.ctx.buffers)
+        u, v = self.ctx.played.players(self.ctx.module_state)
         return (v, u) if self._names["u"] == "v" else (u, v)
 
     def rates(self) -> dict[str, float]:
@@ -193,11 +193,13 @@ class SolveLoop:
                 safe_next = self._blocks.make(size)
             except (Exception, KeyboardInterrupt) as event:
                 self._blocks.replay_block(safe, first)
-                if not isinstance(event, Exhausted):
+                if isinstance(event, Exhausted):
+                    reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
+                    self._stopped = (Status.DATA_ENDED, reason)
+                    return
+                if not isinstance(event, SilentChangeError):
                     raise
-                reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
-                self._stopped = (Status.DATA_ENDED, reason)
-                return
+                safe_next = safe  # the replay has made the block's steps, knowing of the change
             safe = safe_next
             self.ctx.source.forget(safe.position)
             bar.update(self.step, self.history.last("risk") if "risk" in self.history else math.nan, self.rates())

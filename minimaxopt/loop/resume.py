@@ -9,6 +9,7 @@ from typing import Any
 
 from minimaxopt._types import Player
 from minimaxopt.errors import ResumeError
+from minimaxopt.game.played_game import PLAYERS
 from minimaxopt.loop.callbacks import Callback, Checkpoint, SupportsState
 from minimaxopt.loop.rollback import StepBlocks, copied_to
 from minimaxopt.results import storage
@@ -86,8 +87,8 @@ def load_checkpoint(
             )
     if run["step"] > steps:
         raise ResumeError(f"steps: the checkpoint stands at step {run['step']} already; give at least as many steps")
-    for player, buffers in ctx.functional.buffers.items():
-        check_names(names[player], buffers, run["buffers"].get(player, {}))
+    for player in PLAYERS:
+        check_names(names[player], ctx.played.state_tensors(player), run["module_state"][player]["tensors"])
     for player, optimizer in ctx.optimizers.items():
         check_names(names[player], optimizer.tensors, run["parameters"].get(player, {}))
     if saved["frozen"] != digest_of_frozen(ctx, names):
@@ -126,7 +127,7 @@ def optimizer_settings(ctx: Context, names: Mapping[Player, Player]) -> dict[str
 
 def digest_of_frozen(ctx: Context, names: Mapping[Player, Player]) -> str:
     """Return a hash of the parameters of the players that do not move."""
-    parameters = ctx.functional.parameters
+    parameters = ctx.played.parameters
     return digest({names[p]: tensors for p, tensors in parameters.items() if p not in ctx.optimizers})
 
 

@@ -37,6 +37,11 @@ class NotFiniteError(Exception):
 
 
 @final
+class SilentChangeError(Exception):
+    """An evaluation changed a tensor of the modules' state without its version, for the first time in this block."""
+
+
+@final
 class StepBlocks:
     """A solver's steps, block by block, with their history.
 
@@ -56,6 +61,8 @@ class StepBlocks:
         self.history = History()
         self.recorded: set[str] = set()
         self._ctx, self._solver, self._names = ctx, solver, names
+        self._first: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self._checked()
 
     def snapshot(self) -> Snapshot:
         """Return a copy of everything that the next steps depend on."""
@@ -66,6 +73,7 @@ class StepBlocks:
 
         Raises:
             NotFiniteError: a value is not finite.
+            SilentChangeError: the block must be made again.
         """
         first = self._ctx.step
         records: list[Record] = []
@@ -73,6 +81,8 @@ class StepBlocks:
             records.append(self._step())
         before_the_last = self.snapshot()
         records.append(self._step())
+        if self._ctx.played.find_silent_changes():
+            raise SilentChangeError
         columns = _columns(records)
         if self.first_nonfinite(columns):
             raise NotFiniteError(
@@ -119,12 +129,25 @@ class StepBlocks:
 
     def first_nonfinite(self, columns: Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""
-        players = self._ctx.checked_tensors()
-        tensors = [(f"{self._names['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in players]
+        tensors = [(f"{self._names['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._checked()]
         named = [(name, values) for name, (_, values) in columns.items()] + tensors
         if bool(finite(tensor for _, tensor in named)):
             return ""
         return next((name for name, tensor in named if not bool(finite([tensor]))), "")
+
+    def _checked(self) -> list[tuple[str, Tensor]]:
+        """Return the values that must be finite: what was not when it first appeared, such as a mask, need not be."""
+        named: list[tuple[str, Tensor]] = []
+        for name, tensor in self._ctx.checked_tensors():
+            first, never_finite = self._first.get(name, (None, None))
+            if first is None or first.shape != tensor.shape:
+                flags = ~torch.isfinite(tensor.detach())
+                self._first[name] = (tensor, flags if bool(flags.any()) else None)
+            elif never_finite is not None:
+                named.append((name, tensor.detach().masked_fill(never_finite, 0.0)))
+            elif tensor is not first or tensor.requires_grad:  # a state's tensors are replaced, never changed
+                named.append((name, tensor))
+        return named
 
     def _step(self) -> Record:
         self.state, record = self._ctx.advance(self._solver, self.state)

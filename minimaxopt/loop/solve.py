@@ -54,6 +54,7 @@ class Run:
     callbacks: Sequence[Callback] = ()
     resume: str | Path | None = None
     compile: bool = False
+    inplace: bool = False
 
 
 def solve(
@@ -75,11 +76,14 @@ def solve(
     resume: str | Path | None = None,
     progress: bool | None = None,
     compile: bool = False,
+    inplace: bool = False,
 ) -> Solution:
     """Play a game for a number of steps and return where it got to.
 
     The solver decides the moves, ordinary optimizers make them; see the solver for its update equation. The game's
-    players are copied first and never modified. Two solves with the same arguments give the same values to the bit on
+    players are copied first and never modified, unless ``inplace``.
+
+    Two solves with the same arguments give the same values to the bit on
     the same machine and threads.
 
     Args:
@@ -114,6 +118,9 @@ def solve(
             compiler. On CUDA a whole step is captured as a graph, which has not yet been measured on a GPU; it wants
             batches on the device and optimizers that are SGD or have ``capturable=True``. What cannot be compiled is
             refused.
+        inplace: play on the game's own modules and tensors, as a hand-written loop does, and return them. It is for
+            players of which no faithful copy can be made: a closure over a module, a wrapped ``forward``, TorchScript.
+            Where a solve fails the players are left as they were at the last finite point.
 
     Returns:
         A ``Solution`` whose ``status`` names how it ended. A solve that meets NaN or infinity ends at the last finite
@@ -152,6 +159,7 @@ def solve(
         callbacks=callbacks,
         resume=resume,
         compile=compile,
+        inplace=inplace,
     )
     loop, status, message = play(run, progress)
     return loop.solution(status, message)
@@ -171,6 +179,7 @@ def play(run: Run, progress: bool | None) -> tuple[SolveLoop, Status, str]:
     with ExitStack() as stack:
         stack.enter_context(preserve_rng_state(ctx.devices))
         stack.callback(_break_reference_cycles, ctx)
+        stack.callback(ctx.played.release)
         loop = _begin(run, solver, callbacks, ctx)
         bar = stack.enter_context(Bar(solver.name, run.steps, done=loop.step, shown=progress))
         return loop, *loop.play(bar)
@@ -197,6 +206,7 @@ def _context(run: Run, solver: Any) -> Context:
             v_scheduler=schedulers[1],
             ascent_batches=run.ascent_batches,
             device=place,
+            inplace=run.inplace,
         )
         if run.compile:
             prepare(ctx, solver)

@@ -173,7 +173,7 @@ class Plane:
         remedy = f"give the structure of {player}, in which a module stands as the dictionary of its parameters"
         expected = of(self._ctx.point, player)
         try:
-            found = self._ctx.functional.flat(player, tree)
+            found = self._ctx.played.flat(player, tree)
         except (ValueError, TypeError, AttributeError) as error:
             raise ArgumentError(f"{argument}: does not fit {player} ({error}); {remedy}") from error
         for name, tensor in expected.items():

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 
 from minimaxopt._types import Player, Tensors, Tree
 from minimaxopt.errors import ResumeError
-from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
+from minimaxopt.game.module_state import State
+from minimaxopt.game.played_game import PLAYERS, PlayedGame
 from minimaxopt.results import storage
 from minimaxopt.results.certificate import Certificate
 from minimaxopt.results.history import History
-
-if TYPE_CHECKING:
-    pass
 
 
 class Status(StrEnum):
@@ -91,10 +89,10 @@ class Solution:
             certificate: what ``certify`` returned for this solution, to be kept with it.
         """
         # A game of the two trained players names their tensors as the original did.
-        held = Functional(Game(_unused, self.u, self.v))
+        played = PlayedGame(Game(_unused, self.u, self.v))
         content = {
-            "parameters": {p: {n: t.detach() for n, t in held.parameters[p].items()} for p in held.parameters},
-            "buffers": held.buffers,
+            "parameters": {p: {n: t.detach() for n, t in tensors.items()} for p, tensors in played.parameters.items()},
+            "module_state": played.state_dict(played.start),
             "status": self.status.value,
             "message": self.message,
             "history": self.history.to_dict(),
@@ -103,9 +101,9 @@ class Solution:
             "gradient_evaluations": self.gradient_evaluations,
             "manifest": self.manifest,
         }
-        held_with_it = certificate or self.certificate
-        if held_with_it is not None:
-            content["certificate"] = held_with_it.to_dict()
+        kept = certificate or self.certificate
+        if kept is not None:
+            content["certificate"] = kept.to_dict()
         return storage.write(Path(path), "solution", content).parent
 
     @classmethod
@@ -116,24 +114,26 @@ class Solution:
             ResumeError: if nothing is there, the files were changed, or the game's players have other names or shapes.
         """
         content = storage.read(Path(path) / "solution.json")
-        held = Functional(game)
-        fill(held, content["parameters"], content["buffers"])
-        u, v = held.players(held.buffers)
+        played = PlayedGame(game)
+        state = fill(played, content["parameters"], content["module_state"])
+        u, v = played.players(state)
         rest = {k: content[k] for k in ("message", "steps", "seconds", "gradient_evaluations", "manifest")}
         if content.get("certificate") is not None:
             rest["certificate"] = Certificate.from_dict(content["certificate"])
         return cls(u=u, v=v, status=Status(content["status"]), history=History(content["history"]), **rest)
 
 
-def fill(held: Functional, parameters: Mapping[Player, Tensors], buffers: Mapping[Player, Tensors]) -> None:
-    """Copy saved tensors into a functional game, which must have the same names and shapes."""
-    for player in ("u", "v"):
-        check_names(player, held.parameters[player], parameters.get(player, {}))
-        check_names(player, held.buffers[player], buffers.get(player, {}))
+def fill(
+    played: PlayedGame, parameters: Mapping[Player, Tensors], module_state: Mapping[Player, Mapping[str, State]]
+) -> dict[Player, State]:
+    """Copy saved tensors into a game's players, which must have the same names and shapes; return the whole state."""
+    for player in PLAYERS:
+        check_names(player, played.parameters[player], parameters.get(player, {}))
+        check_names(player, played.state_tensors(player), module_state[player]["tensors"])
         with torch.no_grad():
-            for name, tensor in held.parameters[player].items():
+            for name, tensor in played.parameters[player].items():
                 tensor.copy_(parameters[player][name])
-        held.buffers[player] = {n: buffers[player][n].to(t.device, copy=True) for n, t in held.buffers[player].items()}
+    return played.load_state_dict(module_state)
 
 
 def check_names(player: Player, here: Tensors, saved: Mapping[str, Any]) -> None:

@@ -12,15 +12,16 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, final, runtime_
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Buffers, OptimizerFactory, Player, Point, Projection, Record, SchedulerFactory, Tensors
+from minimaxopt._types import OptimizerFactory, Player, Point, Projection, Record, SchedulerFactory, Tensors
 from minimaxopt.calculus.gradients import FlatRisk, Gradients
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of, projected_residual, squared_norm
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.data_source import Source, source_of
 from minimaxopt.game.devices import devices_of
-from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
+from minimaxopt.game.module_state import State as ModuleState
+from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.evaluation import Evaluation
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
@@ -109,6 +110,7 @@ class Context:
         ascent_batches: whether the inner ascent steps of one step see the ``"same"`` batch and random draw, or
             ``"fresh"`` ones.
         device: where to play; ``None`` leaves the players where they are.
+        inplace: whether to play on the players themselves instead of copies.
 
     Examples:
         >>> import torch
@@ -135,14 +137,15 @@ class Context:
         v_scheduler: SchedulerFactory | None = None,
         ascent_batches: str = "same",
         device: torch.device | str | None = None,
+        inplace: bool = False,
     ) -> None:
         if ascent_batches not in ("same", "fresh"):
             raise ArgumentError(f"ascent_batches: {ascent_batches!r} is neither 'same' nor 'fresh'; give one of them")
         place = None if device is None else torch.device(device)
         self.game = game
-        self.functional = Functional(game, place)
+        self.played = PlayedGame(game, place, inplace=inplace)
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
-        self.evaluation = Evaluation(self.functional, seed, self.devices)
+        self.evaluation = Evaluation(self.played, seed, self.devices)
         self.fresh_ascent = ascent_batches == "fresh"
         self.source: Source = source_of(data, seed, place)
         self.step_form: StepForm | None = None
@@ -154,7 +157,7 @@ class Context:
         self.optimizers: dict[Player, PlayerOptimizer] = {
             player: make_player_optimizer(
                 player,
-                self.functional.parameters[player],
+                self.played.parameters[player],
                 *factories[player],
                 None if self._projections[player] is None else partial(self.project, player),
             )
@@ -196,8 +199,8 @@ class Context:
         return self.game.responding
 
     @property
-    def buffers(self) -> Buffers:
-        """The buffers as they were when the step opened."""
+    def module_state(self) -> dict[Player, ModuleState]:
+        """What the modules hold beside what moves, as it was when the step opened."""
         return self.evaluation.opening
 
     @property
@@ -301,7 +304,7 @@ class Context:
 
     def project(self, player: Player, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors, differentiably where the projection is."""
-        return self.functional.project(player, self._projections[player], tensors)
+        return self.played.project(player, self._projections[player], tensors)
 
     def residual(self, gradients: Gradients, players: Iterable[Player]) -> float:
         """Return ``||x - P(x - F(x))||`` over ``players``; without projections the norm of their gradients."""
@@ -353,7 +356,7 @@ class Context:
             "step": self.step,
             "source": self.source.state(),
             "parameters": {player: optimizer.positions() for player, optimizer in self.optimizers.items()},
-            "buffers": {p: {n: t.clone() for n, t in tensors.items()} for p, tensors in self.buffers.items()},
+            "module_state": self.played.state_dict(self.module_state, since_start=True),
             "optimizers": {p: copy.deepcopy(m.optimizer.state_dict()) for p, m in self.optimizers.items()},
             "schedulers": {
                 p: copy.deepcopy(m.scheduler.state_dict())
@@ -374,12 +377,13 @@ class Context:
             optimizer.optimizer.load_state_dict(copy.deepcopy(saved["optimizers"][player]))
             if optimizer.scheduler is not None:
                 optimizer.scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][player]))
-        self.evaluation.load_buffers(saved["buffers"])
+        self.evaluation.opening = self.played.load_state_dict(saved["module_state"])
 
     def checked_tensors(self) -> list[tuple[str, Tensor]]:
         """Return every value that the run depends on and that might cease to be finite, by name."""
         named = [(f"{p}.{n}", t) for p, m in self.optimizers.items() for n, t in m.tensors.items()]
-        return named + [(f"{p}.{n}", t) for p, tensors in self.buffers.items() for n, t in tensors.items()]
+        states = self.module_state.items()
+        return named + [(f"{p}.{n}", t) for p, state in states for n, t in state.items() if isinstance(t, Tensor)]
 
 
 def sensitivity_of(gradients: Gradients) -> Record:

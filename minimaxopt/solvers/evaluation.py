@@ -1,57 +1,75 @@
-"""Evaluation of the risk at any point, with the buffers and random draws of the step that is being made."""
+"""Evaluation of the risk at any point, with the module state and random draws of the step that is being made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, final
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, final
 
-import optree
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Buffers, Player, Point, Tensors
-from minimaxopt.calculus.gradients import Deriving, FlatRisk, Gradients, operator
+from minimaxopt._types import Player, Point, Tensors
+from minimaxopt.calculus.gradients import Deriving, FlatRisk, Gradients, gradients, operator, scalar
 from minimaxopt.calculus.hessian import Blocks
-from minimaxopt.errors import ArgumentError
+from minimaxopt.calculus.vectors import of
+from minimaxopt.errors import ArgumentError, MinimaxoptError, RiskError
 from minimaxopt.game.functional import Functional
+from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
+from minimaxopt.game.module_state import State
+from minimaxopt.game.played_game import PLAYERS, PlayedGame
 from minimaxopt.game.random_streams import replay, stream
-from minimaxopt.game.trees import leaves_with_names, shell_of
+from minimaxopt.game.trees import shell_of, tensors_of
+
+Result = TypeVar("Result")
 
 
 @final
 class Evaluation:
-    """The risk and its derivatives, on one batch, the step's opening buffers and a replayed random draw.
+    """The risk and its derivatives, on one batch, the step's opening state and a replayed random draw.
 
     Args:
-        functional: the game as a function of flat tensors.
+        played: the game with its players.
         seed: of every random draw.
         devices: whose generators are seeded.
 
     Attributes:
         step: the step that is being made; its draws are those of this number.
-        batch: ``()`` without data and ``(batch,)`` with.
-        opening: the buffers with which every evaluation of the step begins.
+        opening: the modules' state with which every evaluation of the step begins.
         gradient_evaluations: how many gradients have been formed so far.
+        functional: the game as a pure function of tensors.
         compiled: compiled derivatives in place of autograd's, or ``None``.
         seeding: called with the number of a random stream before each evaluation, in place of seeding the generators;
             ``None`` seeds them.
     """
 
-    def __init__(self, functional: Functional, seed: int, devices: list[torch.device]) -> None:
-        self.functional, self.seed, self.devices = functional, seed, devices
+    def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device]) -> None:
+        self.played, self.seed, self.devices = played, seed, devices
         self.step = 0
-        self.batch: tuple[Any, ...] = ()
         self.gradient_evaluations = 0
+        self.functional = Functional(played)
         self.compiled: Deriving | None = None
         self.seeding: Callable[[int], None] | None = None
-        self.opening: Buffers = functional.buffers
-        self._closing: Buffers | None = None
-        self._latest: Buffers = self.opening
+        self.opening: dict[Player, State] = played.start
+        self._guarded = GuardedBatch(())
+        self._closing: dict[Player, State] | None = None
+        self._latest = self.opening
+        self._why_not_functional: str | None = None
+
+    @property
+    def batch(self) -> tuple[Any, ...]:
+        """The step's batch: ``()`` without data and ``(batch,)`` with."""
+        return self._guarded.batch
+
+    @batch.setter
+    def batch(self, batch: tuple[Any, ...]) -> None:
+        if batch is not self._guarded.batch:
+            self._guarded = GuardedBatch(batch)
 
     @property
     def point(self) -> Point:
         """The present point: the live tensors, which moves change in place."""
-        return Point(self.functional.parameters["u"], self.functional.parameters["v"])
+        return Point(self.played.parameters["u"], self.played.parameters["v"])
 
     def risk(self, substep: int, batch: tuple[Any, ...], spec: Any = None) -> FlatRisk:
         """Return ``f`` as a function of flat tensors.
@@ -62,28 +80,40 @@ class Evaluation:
             spec: the form of a responding follower's answer, whose leaves ``v`` then holds.
         """
         draw = stream(self.seed, self.step, "risk", substep)
+        guarded = self._guarded if batch is self._guarded.batch else GuardedBatch(batch)
 
         def seed_generators() -> None:
             self._seed(draw)
 
-        def keep(buffers: Buffers) -> None:
-            self._latest = buffers
+        def keep(states: dict[Player, State]) -> None:
+            self._latest = states
 
-        def f(u: Tensors, v: Tensors) -> Tensor:
-            answer: Any = v if spec is None else optree.tree_unflatten(spec, list(v.values()))
+        def elsewhere(u: Tensors, v: Any) -> Tensor:
+            reason = self._outside_transforms((u, v), lambda: self.why_not_functional(batch))
+            if reason:
+                raise RiskError(
+                    f"f: is no pure function of the players' tensors ({reason}), and can be evaluated on the modules "
+                    "alone; use ctx.gradients or ctx.blocks at a point instead of ctx.risk"
+                )
+            self._outside_transforms((u, v), lambda: self.played.write_state(self.opening))
             seed_generators()
-            value, after = self.functional.evaluate(u, answer, batch, self.opening)
-            keep(after)
+            value, buffers = self.functional.evaluate(u, v, guarded.copy(), self.buffers)
+            self._latest = {p: {**state, **buffers.get(p, {})} for p, state in self.opening.items()}
             return value
 
+        f = LiveRisk(self.played, guarded, self.opening, seed_generators, keep, spec, elsewhere)
         if self.compiled is None:
             return f
+
+        def keep_buffers(buffers: Mapping[Player, Tensors]) -> None:
+            keep({p: {**state, **buffers.get(p, {})} for p, state in self.opening.items()})
+
         shell = None if spec is None else shell_of(spec)
-        return self.compiled.risk(f, batch, self.opening, seed_generators, keep, shell)
+        return self.compiled.risk(f, batch, self.buffers, seed_generators, keep_buffers, shell)
 
     def gradients(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Gradients:
         """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)``."""
-        if self.functional.responding:
+        if self.played.responding:
             raise ArgumentError(
                 "solver: asks for gradients of a follower that responds by a function; let it use ctx.respond(), or give "
                 "the game a follower with parameters"
@@ -97,54 +127,102 @@ class Evaluation:
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
-        self._seed(stream(self.seed, self.step, "respond"))
-        answer = self.functional.respond(self.point.u, self.batch, self.opening)
         self._count()
-        spec = optree.tree_structure(answer, none_is_leaf=True)
-        flat: Tensors = {}
-        for name, leaf in leaves_with_names(answer):
-            if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-                raise ArgumentError(
-                    f"v: the responding follower returned {type(leaf).__name__} at {name!r}; return floating tensors"
-                )
-            flat[name or "value"] = leaf
+        live = LiveRisk(self.played, self._guarded, self.opening, _nothing, _forget)
+        flat, spec = live.respond(self.point.u, lambda: self._seed(stream(self.seed, self.step, "respond")))
         return flat, self.risk(0, self.batch, spec)
 
-    # -- buffers ------------------------------------------------------------------------------------------------------
+    # -- the pure function ---------------------------------------------------------------------------------------------
+
+    @property
+    def buffers(self) -> dict[Player, Tensors]:
+        """The buffers as they were when the step opened."""
+        return self.functional.buffers_of(self.opening)
+
+    @staticmethod
+    def _outside_transforms(tensors: Any, function: Callable[[], Result]) -> Result:
+        """Call a function that works in place, which no transform of torch.func allows; they belong to a thread."""
+        if all(torch.func.debug_unwrap(tensor) is tensor for tensor in tensors_of(tensors)):
+            return function()
+        with ThreadPoolExecutor(1) as elsewhere:
+            return elsewhere.submit(function).result()
+
+    def why_not_functional(self, batch: tuple[Any, ...]) -> str:
+        """Return why the game is another one as a pure function of its players' tensors, or the empty string."""
+        if self._why_not_functional is None:
+            self._why_not_functional = self._compare_functional(batch)
+        return self._why_not_functional
+
+    def _compare_functional(self, batch: tuple[Any, ...]) -> str:
+        """Return why the pure function differs from the modules near the present point, or the empty string."""
+        generator = torch.Generator().manual_seed(0)
+
+        def moved(tensor: Tensor) -> Tensor:
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+            return tensor.detach() + 1e-2 * (tensor.detach().abs().clamp(max=1.0) + 0.1) * noise
+
+        near = Point(*({n: moved(t) for n, t in tensors.items()} for tensors in self.point))
+        players: tuple[Player, ...] = tuple(p for p in PLAYERS if of(near, p))
+        latest, draw = self._latest, stream(self.seed, self.step, "risk")
+
+        def pure(u: Tensors, v: Any) -> Tensor:
+            self.played.write_state(self.opening)
+            self._seed(draw)
+            return self.functional.evaluate(u, v, GuardedBatch(batch).copy(), self.buffers)[0]
+
+        try:
+            live = LiveRisk(self.played, GuardedBatch(batch), self.opening, lambda: self._seed(draw), _forget)
+            expected = operator(live, near, players)
+            tracked = Point(*({n: t.clone().requires_grad_() for n, t in tensors.items()} for tensors in near))
+            value = scalar(pure(tracked.u, tracked.v))
+            actual = gradients(value, {p: of(tracked, p) for p in players})
+        except MinimaxoptError as error:
+            return str(error)
+        except (RuntimeError, TypeError, AttributeError, KeyError) as error:
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        finally:
+            self._latest = latest
+            self.played.write_state(self.opening)
+        for player in players:
+            sign, of_live = (1.0, expected.u) if player == "u" else (-1.0, expected.v)
+            for name, gradient in actual[player].items():
+                if not _close(gradient, sign * of_live[name]):
+                    return f"the gradient of {player}.{name} differs"
+        return "" if _close(value.detach(), expected.risk) else "its value differs"
+
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     def open(self, batch: tuple[Any, ...]) -> None:
         """Begin a step on ``batch``."""
         self.batch, self._closing = batch, None
 
     def note_buffers(self, players: tuple[Player, ...], moving: Iterable[Player]) -> None:
-        """Keep the buffers that the latest evaluation left; the last one for ``u`` counts, if ``u`` moves."""
+        """Keep the state that the latest evaluation left; the last one for ``u`` counts, if ``u`` moves."""
         if "u" in players or self._closing is None or "u" not in moving:
             self._closing = self._latest
 
     def close(self, moving: Iterable[Player]) -> None:
-        """End the step: commit the buffers of the players that move; a frozen one keeps its running statistics."""
+        """End the step: commit the state of the players that move; a frozen one keeps its running statistics."""
         if self._closing is not None:
             self.opening = {p: self._closing[p] if p in moving else self.opening[p] for p in self.opening}
         self.step += 1
 
     def own_buffers(self) -> None:
-        """Give the buffers memory of their own, to be committed to in place."""
-        self.opening = {p: {n: t.clone() for n, t in tensors.items()} for p, tensors in self.opening.items()}
+        """Give the state's tensors memory of their own, to be committed to in place."""
+        self.played.distrust_versions()
+        self.opening = {
+            p: {n: t.clone() if isinstance(t, Tensor) else t for n, t in state.items()}
+            for p, state in self.opening.items()
+        }
 
     def commit_in_place(self, moving: Iterable[Player]) -> None:
-        """Write the moving players' buffers, as the step leaves them, over those it opened with."""
+        """Write the moving players' state, as the step leaves it, over that with which it opened."""
         closing, self._closing = self._closing, None
         if closing is not None:
             for player in moving:
-                for name, tensor in self.opening[player].items():
-                    tensor.copy_(closing[player][name])
-
-    def load_buffers(self, buffers: Buffers) -> None:
-        """Take saved buffers in the place of the present ones."""
-        self.opening = {
-            p: {n: buffers[p][n].to(t.device, copy=True) for n, t in tensors.items()}
-            for p, tensors in self.opening.items()
-        }
+                for name, value in self.opening[player].items():
+                    if isinstance(value, Tensor):
+                        value.copy_(closing[player][name])
 
     def _seed(self, draw: int) -> None:
         if self.seeding is None:
@@ -154,3 +232,20 @@ class Evaluation:
 
     def _count(self) -> None:
         self.gradient_evaluations += 1
+
+
+def _nothing() -> None:
+    """Seed nothing."""
+
+
+def _forget(states: dict[Player, State]) -> None:
+    """Keep no state."""
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors agree but for rounding in some other order of operations."""
+    a, b = (t.to_dense() if t.is_sparse else t for t in (a.detach(), b.detach()))
+    if torch.equal(a.isnan(), b.isnan()):  # where the risk has no value, such as beyond a constraint, both have none
+        a, b = a.nan_to_num(), b.nan_to_num()
+    allowed = 10 * torch.finfo(a.dtype).eps ** 0.5
+    return bool(torch.linalg.vector_norm(a - b) <= allowed * (torch.linalg.vector_norm(b) + 1e-3))

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Player, Point, Record, Tensors, Tree
-from minimaxopt.calculus.gradients import Gradients, gradients, scalar, track
-from minimaxopt.calculus.vectors import squared_norm
+from minimaxopt._types import Buffers, Player, Point, Record, Tensors, Tree
+from minimaxopt.calculus.gradients import Gradients, gradients, placed, scalar, track
+from minimaxopt.calculus.vectors import negated, squared_norm
 from minimaxopt.constraints.mirror import ExponentiatedGradient
 from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.random_streams import replay, stream
@@ -130,7 +130,7 @@ class KBeam:
                 for name, t in initial.items()
             }
         else:
-            place = ctx.functional.tree("v", {n: t.cpu() for n, t in initial.items()}, modules_as_dicts=True)
+            place = ctx.played.tree("v", {n: t.cpu() for n, t in initial.items()}, modules_as_dicts=True)
             drawn = self._read(ctx, initial, draw(place, generator))
         with torch.no_grad():
             return ctx.project("v", drawn)
@@ -138,7 +138,7 @@ class KBeam:
     def _read(self, ctx: Context, initial: Tensors, drawn: Tree) -> Tensors:
         remedy = "return one random tensor for each that it was given"
         try:
-            flat = ctx.functional.flat("v", drawn)
+            flat = ctx.played.flat("v", drawn)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise ArgumentError(f"draw: did not return the structure that it was given ({error}); {remedy}") from error
         for name, tensor in initial.items():
@@ -164,7 +164,7 @@ class KBeam:
         for substep in range(self.ascent_steps):
             fresh = ctx.fresh_ascent and substep > 0
             batch = ctx.fresh_batch() if fresh else ctx.batch
-            slopes = self._slopes(ctx, followers, substep if fresh else 0, batch)
+            slopes = self._gradients(ctx, followers, substep if fresh else 0, batch)
             followers, moments = _ascended(ctx, followers, moments, slopes)
         strongest = self._strongest(ctx, followers)
         _put(ctx, _row(followers, strongest))
@@ -176,44 +176,68 @@ class KBeam:
         if self.followers == 1:
             return torch.zeros((), dtype=torch.int64, device=next(iter(followers.values())).device)
         # Not under no_grad: f may take gradients of its own, as a penalty on a critic's slope does.
-        return self._risks(ctx, track(Point(ctx.point.u, followers), ()), 0, ctx.batch).detach().argmax()
+        if self._vectorised(ctx, ctx.batch):
+            return self._risks(ctx, track(Point(ctx.point.u, followers), ()), 0, ctx.batch).detach().argmax()
+        risk, values = ctx.risk(), []
+        for row in self._rows(followers):
+            with placed(risk, Point(ctx.point.u, row), ()) as at:
+                values.append(scalar(risk(at.u, at.v)).detach())
+        return torch.stack(values).argmax()
 
     def _leader(self, ctx: Context, followers: Tensors, strongest: Tensor) -> Gradients:
         best = Point(ctx.point.u, _row(followers, strongest))
         if self.epsilon == 0 or self.followers == 1:
             return ctx.gradients(best, players=("u",))
-        at = track(Point(ctx.point.u, followers), ("u",))
-        risks = self._risks(ctx, at, 0, ctx.batch)
-        highest = risks.detach().max()
-        near = (risks.detach() >= highest - self.epsilon).to(risks.dtype)
-        ctx.gradient_evaluations += self.followers
-        g_u = gradients((near * risks).sum() / near.sum(), {"u": at.u})["u"]
-        # The strongest is evaluated once more for the buffers that it leaves.
-        still = track(best, ())
-        ctx.risk()(still.u, still.v)
+        if self._vectorised(ctx, ctx.batch):
+            ctx.gradient_evaluations += self.followers
+            at = track(Point(ctx.point.u, followers), ("u",))
+            risks = self._risks(ctx, at, 0, ctx.batch)
+            near = self._near(risks.detach())
+            g_u = gradients((near * risks).sum() / near.sum(), {"u": at.u})["u"]
+        else:
+            each = [ctx.gradients(Point(ctx.point.u, row), players=("u",)) for row in self._rows(followers)]
+            risks = torch.stack([gradient.risk for gradient in each])
+            near = self._near(risks)
+            stacked = _stacked([gradient.u for gradient in each])
+            g_u = {n: torch.tensordot(near / near.sum(), g, dims=1) for n, g in stacked.items()}
+        # The strongest is evaluated once more for the state that it leaves.
+        risk = ctx.risk()
+        with placed(risk, best, ()) as still:
+            risk(still.u, still.v)
         ctx.note_buffers(("u",))
-        return Gradients(highest, g_u, {})
+        return Gradients(risks.detach().max(), g_u, {})
 
-    def _slopes(self, ctx: Context, followers: Tensors, substep: int, batch: tuple[Any, ...]) -> Tensors:
+    def _vectorised(self, ctx: Context, batch: tuple[Any, ...]) -> bool:
+        return self.vectorise and self.followers > 1 and not ctx.evaluation.why_not_functional(batch)
+
+    def _near(self, risks: Tensor) -> Tensor:
+        return (risks >= risks.max() - self.epsilon).to(risks.dtype)
+
+    def _rows(self, followers: Tensors) -> list[Tensors]:
+        return [{n: t[k] for n, t in followers.items()} for k in range(self.followers)]
+
+    def _gradients(self, ctx: Context, followers: Tensors, substep: int, batch: tuple[Any, ...]) -> Tensors:
         """Return ``grad_v f`` of every follower: no follower's risk depends on another, so one sum serves all."""
+        if not self._vectorised(ctx, batch):
+            points = [Point(ctx.point.u, row) for row in self._rows(followers)]
+            each = [ctx.gradients(point, players=("v",), substep=substep, batch=batch) for point in points]
+            return _stacked([negated(gradient.v) for gradient in each])
         at = track(Point(ctx.point.u, followers), ("v",))
         ctx.gradient_evaluations += self.followers
         return gradients(self._risks(ctx, at, substep, batch).sum(), {"v": at.v})["v"]
 
     def _risks(self, ctx: Context, at: Point, substep: int, batch: tuple[Any, ...]) -> Tensor:
         """Return the risk of every follower, all on one random draw."""
-        if self.followers == 1 or not self.vectorise:
-            risk = ctx.risk(substep=substep, batch=batch)
-            rows = [{n: t[k] for n, t in at.v.items()} for k in range(self.followers)]
-            return torch.stack([scalar(risk(at.u, row)) for row in rows])
+        evaluation = ctx.evaluation
+        ctx.played.write_state(ctx.module_state)
 
-        def one(v: Tensors, buffers: dict[Player, Tensors]) -> Tensor:
-            return scalar(ctx.functional.pure(batch, buffers)(at.u, v))
+        def one(v: Tensors, buffers: Buffers) -> Tensor:
+            return scalar(evaluation.functional.evaluate(at.u, v, batch, buffers)[0])
 
         # Batch normalisation writes each follower's statistics, for which one set of buffers has no room.
-        buffers: dict[Player, Tensors] = {
+        buffers: Buffers = {
             player: {name: t.expand(self.followers, *t.shape) for name, t in tensors.items()}
-            for player, tensors in ctx.buffers.items()
+            for player, tensors in evaluation.buffers.items()
         }
         replay(stream(ctx.seed, ctx.step, "risk", substep), ctx.devices)
         try:

@@ -10,6 +10,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_pre_hooks  # pyright: ignore[reportPrivateUsage] - there is no other way to ask
 
 from minimaxopt._types import OptimizerFactory, Player, SchedulerFactory, Tensors
 from minimaxopt.errors import ArgumentError
@@ -24,7 +25,6 @@ class PlayerOptimizer:
         tensors: the live tensors by name, which moves change in place.
         optimizer: of these tensors.
         scheduler: of the optimizer's rate.
-        writes: whether the optimizer may write into the gradients that it is handed.
         projection: maps the player's tensors to the nearest allowed ones; ``None`` where all are allowed.
     """
 
@@ -32,7 +32,6 @@ class PlayerOptimizer:
     tensors: Tensors
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler | None
-    writes: bool
     projection: Callable[[Tensors], Tensors] | None = None
 
     def rate(self) -> float:
@@ -64,9 +63,9 @@ class PlayerOptimizer:
 
     def move(self, displacement: Tensors) -> None:
         """Add ``displacement`` to the tensors, then project."""
-        with torch.no_grad():
-            for name, tensor in self.tensors.items():
-                tensor.add_(displacement[name])
+        with torch.no_grad():  # all sums first: tensors may share their memory
+            moved = {name: tensor + displacement[name] for name, tensor in self.tensors.items()}
+        self.load_positions(moved)
         self.project()
 
     def project(self) -> None:
@@ -79,8 +78,9 @@ class PlayerOptimizer:
 
     def set_gradients(self, direction: Tensors) -> None:
         """Let ``direction`` be the tensors' gradients."""
+        writes = _writes(self.optimizer)
         for name, tensor in self.tensors.items():
-            tensor.grad = direction[name].clone() if self.writes else direction[name]
+            tensor.grad = direction[name].clone() if writes else direction[name]
 
     def positions(self) -> Tensors:
         """Return copies of the tensors."""
@@ -160,14 +160,17 @@ def make_player_optimizer(
             "all of it, such as lambda tensors: torch.optim.Adam(tensors, lr=1e-3)"
         )
     scheduler = None if schedule is None else _make_scheduler(f"{player}_scheduler", schedule, optimizer)
-    return PlayerOptimizer(player, tensors, optimizer, scheduler, _writes(optimizer), projection)
+    return PlayerOptimizer(player, tensors, optimizer, scheduler, projection)
 
 
 def _writes(optimizer: torch.optim.Optimizer) -> bool:
-    # Of torch's own only SGD does, with Nesterov's momentum in its foreach form, which is the default on a GPU.
-    if type(optimizer).__module__.startswith("torch.optim."):
-        return any(group.get("nesterov") for group in optimizer.param_groups)
-    return True
+    """Return whether a step may write into the gradients that it is handed."""
+    # A hook may clip them. Of torch's own only SGD does, with Nesterov's momentum in its foreach form, which is the
+    # default on a GPU.
+    hooks: Any = getattr(optimizer, "_optimizer_step_pre_hooks", None)
+    if hooks or _global_optimizer_pre_hooks or not type(optimizer).__module__.startswith("torch.optim."):
+        return True
+    return any(group.get("nesterov") for group in optimizer.param_groups)
 
 
 def _make_scheduler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record, Tensors
-from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalized_gradient, scalar, track
+from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalized_gradient, placed, scalar
 from minimaxopt.calculus.vectors import dot, negated
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
@@ -151,15 +152,17 @@ class Sensitivity:
         if not self.split and not self.projected:
             return penalized_gradient(ctx.risk(), ctx.point, gamma)
         parts = _halves(ctx.batch) if self.split else (ctx.batch,)
-        at = track(ctx.point, ("u", "v"))
-        values = [scalar(ctx.risk(batch=part)(at.u, at.v)) for part in parts]
-        halves = [gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
-        g_v = {name: torch.stack([half[name].detach() for half in halves]).mean(0) for name in at.v}
-        free = [self._unconstrained(ctx, {n: g.detach() for n, g in half.items()}, g_v) for half in halves]
-        # Each half's gradient against the other's; a constant factor leaves the derivative of the square's half.
-        products = [dot(half.values(), other.values()) for half, other in zip(halves, reversed(free), strict=True)]
-        sensitivity, risk = torch.stack(products).mean(), torch.stack(values).mean()
-        g_u = gradients(risk + gamma * sensitivity, {"u": at.u}, second=True)["u"]
+        risks = [ctx.risk(batch=part) for part in parts]
+        with ExitStack() as stack:
+            at, *_ = [stack.enter_context(placed(risk, ctx.point, self.players)) for risk in risks]
+            values = [scalar(risk(at.u, at.v)) for risk in risks]
+            halves = [gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
+            g_v = {name: torch.stack([half[name].detach() for half in halves]).mean(0) for name in at.v}
+            free = [self._unconstrained(ctx, {n: g.detach() for n, g in half.items()}, g_v) for half in halves]
+            # Each half's gradient against the other's; a constant factor leaves the derivative of the square's half.
+            products = [dot(half.values(), other.values()) for half, other in zip(halves, reversed(free), strict=True)]
+            sensitivity, risk = torch.stack(products).mean(), torch.stack(values).mean()
+            g_u = gradients(risk + gamma * sensitivity, {"u": at.u}, second=True)["u"]
         return PenalizedGradient(risk.detach(), g_u, negated(g_v), sensitivity.detach())
 
     def _unconstrained(self, ctx: Context, half: Tensors, g_v: Tensors) -> Tensors:

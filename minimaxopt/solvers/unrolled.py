@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-from torch import Tensor
+import torch
 
-from minimaxopt._types import Player, Record, Tensors
-from minimaxopt.calculus.gradients import gradients, scalar, track
-from minimaxopt.calculus.vectors import add, negated, squared_norm
+from minimaxopt._types import Player, Point, Record, Tensors
+from minimaxopt.calculus.gradients import gradients
+from minimaxopt.calculus.hessian import Blocks
+from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers.context import Context, require_parametric
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 
 
 @final
@@ -68,23 +69,34 @@ class Unrolled:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
         size = ctx.rates()["v"] if self.inner_lr == "sigma" else float(self.inner_lr)
-        at = track(ctx.point, ("u", "v"))
-        first: Tensors = {}
-        record: dict[str, Tensor] = {}
-        inner = at.v
+        point = ctx.point
+        unrolled: list[tuple[Blocks, Tensors]] = []
         for k in range(self.steps):
             fresh = ctx.fresh_ascent and k > 0
-            risk = ctx.risk(substep=k if fresh else 0, batch=ctx.fresh_batch() if fresh else None)
-            value = scalar(risk(at.u, inner))
-            slope = gradients(value, {"v": inner}, create_graph=True)["v"]
-            if k == 0:
-                first = {name: g.detach() for name, g in slope.items()}
-                record["risk"], record["sensitivity"] = value.detach(), squared_norm(first.values())
-            inner = ctx.project("v", add(inner, slope, size))
-        record["unrolled_risk"] = ahead = scalar(ctx.risk()(at.u, inner))
-        ctx.note_buffers(("u",))
-        g_u = gradients(ahead, {"u": at.u}, second=True)["u"]
-        ctx.gradient_evaluations += 2 * self.steps + 1
-        ctx.apply("v", negated(first))
+            blocks = ctx.blocks(
+                point, substep=k if fresh else 0, batch=ctx.fresh_batch() if fresh else None, players=("v",)
+            )
+            ahead = {name: t.detach() - size * blocks.gradients.v[name] for name, t in point.v.items()}
+            unrolled.append((blocks, ahead))
+            with torch.no_grad():
+                point = Point(ctx.point.u, ctx.project("v", ahead))
+        last = ctx.gradients(point)
+        # The adjoint of the inner steps, from the last to the first.
+        g_u, adjoint = last.u, negated(last.v)
+        for blocks, ahead in reversed(unrolled):
+            adjoint = self._through_projection(ctx, ahead, adjoint)
+            product = blocks.column(adjoint, column="v")
+            g_u, adjoint = add(g_u, product.u, size), add(adjoint, product.v, size)
+        first = unrolled[0][0].gradients
+        ctx.apply("v", first.v)
         ctx.apply("u", g_u)
-        return None, {name: value.detach() for name, value in record.items()}
+        return None, {**sensitivity_of(first), "unrolled_risk": last.risk}
+
+    @staticmethod
+    def _through_projection(ctx: Context, ahead: Tensors, adjoint: Tensors) -> Tensors:
+        """Return the transposed derivative of the projection at ``ahead`` times ``adjoint``."""
+        tracked = {name: t.detach().requires_grad_() for name, t in ahead.items()}
+        landed = ctx.project("v", tracked)
+        if landed is tracked:
+            return adjoint
+        return gradients(dot([landed[name] for name in adjoint], adjoint.values()), {"v": tracked})["v"]

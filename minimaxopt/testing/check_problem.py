@@ -87,7 +87,7 @@ def _check_evaluation(problem: Problem) -> None:
             answer, risk = ctx.respond()
             found = operator(risk, Point(ctx.point.u, answer), ("u",))
         else:
-            moving: tuple[Player, ...] = tuple(p for p in players if ctx.functional.parameters[p])
+            moving: tuple[Player, ...] = tuple(p for p in players if ctx.played.parameters[p])
             found = ctx.gradients(players=moving)
     except Exception as error:  # noqa: BLE001 - as above
         _fail(f"its game cannot be evaluated on the first batch: {type(error).__name__}: {error}", error)
@@ -102,7 +102,7 @@ def _check_evaluation(problem: Problem) -> None:
 
 def _check_metrics(problem: Problem) -> None:
     ctx = Context(problem.game, players=())
-    u, v = ctx.functional.players(ctx.buffers)
+    u, v = ctx.played.players(ctx.module_state)
     for _, leaf in [*leaves_with_names(u), *leaves_with_names(v)]:
         if isinstance(leaf, torch.nn.Module):
             leaf.eval()

@@ -14,8 +14,9 @@ from minimaxopt._types import Player, Point
 from minimaxopt.calculus.gradients import operator
 from minimaxopt.calculus.hessian import Blocks, hvp
 from minimaxopt.calculus.spectrum import random_like
+from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DoubleBackwardError
-from minimaxopt.game.functional import Functional
+from tests.derivatives import pure
 
 EXACT = 1e-12
 BLOCKS: list[tuple[Player, Player]] = [("u", "u"), ("u", "v"), ("v", "u"), ("v", "v")]
@@ -32,26 +33,25 @@ def networks() -> Game:
 
 @pytest.mark.parametrize(("row", "column"), BLOCKS)
 def test_products_are_those_of_torch_func(row: Player, column: Player) -> None:
-    held = Functional(networks())
-    risk = held.pure((), held.buffers)
-    point = Point(held.parameters["u"], held.parameters["v"])
+    ctx = Context(networks(), players=())
+    risk, point = pure(ctx), ctx.point
     blocks = Blocks(risk, point)
-    vector = random_like(held.parameters[column], 1)
+    vector = random_like(of(point, column), 1)
     found, expected = (
         blocks.product(vector, row=row, column=column),
         hvp(risk, point, vector, row=row, column=column),
     )
-    assert found.keys() == held.parameters[row].keys()
+    assert found.keys() == of(point, row).keys()
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=EXACT, atol=EXACT)
         assert not value.requires_grad
-    other = blocks.product(random_like(held.parameters[column], 2), row=row, column=column)
+    other = blocks.product(random_like(of(point, column), 2), row=row, column=column)
     assert any(not torch.allclose(other[name], expected[name]) for name in other)
 
 
 def test_the_gradients_are_the_operators() -> None:
-    held = Functional(networks())
-    risk, point = held.pure((), held.buffers), Point(held.parameters["u"], held.parameters["v"])
+    ctx = Context(networks(), players=())
+    risk, point = pure(ctx), ctx.point
     found, expected = Blocks(risk, point).gradients, operator(risk, point)
     for player in ("u", "v"):
         for name, value in getattr(found, player).items():

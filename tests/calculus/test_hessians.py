@@ -17,7 +17,19 @@ from minimaxopt._types import Player, Point, Tensors
 from minimaxopt.calculus.gradients import operator, penalized_gradient
 from minimaxopt.calculus.hessian import hvp
 from minimaxopt.errors import RiskError
-from tests.derivatives import DIFFERENCES, ENGINES, FORWARD_MODE, HESSIAN, PLAYERS, close, drawn, in_double, inner, like
+from tests.derivatives import (
+    DIFFERENCES,
+    ENGINES,
+    FORWARD_MODE,
+    HESSIAN,
+    PLAYERS,
+    close,
+    drawn,
+    in_double,
+    inner,
+    like,
+    pure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,8 +204,8 @@ def test_hvp_and_penalised_agree_with_the_dense_hessian(name: str) -> None:
 def test_the_reference_is_torch_func_hessian_where_that_is_right(name: str) -> None:
     ctx = context(CASES[name], reference=True)
     z, back, _ = flattened(ctx.point)
-    pure = ctx.functional.pure(ctx.batch, ctx.functional.buffers)
-    assert close(torch.func.hessian(lambda z: pure(*back(z)))(z), dense_hessian(ctx), ENGINES)
+    risk = pure(ctx)
+    assert close(torch.func.hessian(lambda z: risk(*back(z)))(z), dense_hessian(ctx), ENGINES)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -248,7 +260,7 @@ def test_dropout_draws_are_replayed_between_evaluations() -> None:
 
 def test_hvp_composes_with_vmap() -> None:
     ctx = context(CASES["two networks"])
-    risk = ctx.functional.pure(ctx.batch, ctx.functional.buffers)
+    risk = pure(ctx)
     vectors = [like(ctx.point.v, seed=s) for s in (70, 80, 90)]
     stacked = {name: torch.stack([v[name] for v in vectors]) for name in vectors[0]}
     together = torch.func.vmap(lambda vector: hvp(risk, ctx.point, vector, row="u", column="v"))(stacked)
@@ -267,7 +279,7 @@ def test_activations_that_a_transform_left_behind_do_not_hinder_a_copy() -> None
 
     ctx = Context(Game(lambda u, v: (u(v) ** 2).sum(), Remembers(3, 2), SHIFT))
     hvp(ctx.risk(), ctx.point, dict(ctx.point.v), row="u", column="v")
-    u, _ = ctx.functional.players(ctx.buffers)
+    u, _ = ctx.played.players(ctx.played.read_state())
     assert torch.equal(u.weight, ctx.point.u["weight"])
     assert u.last.shape == (2,)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minimaxopt import Box, Game, Simplex
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.functional import Functional
+from minimaxopt.game.played_game import PlayedGame
 
 EXACT = 1e-12  # float64 arithmetic on a handful of values
 SLSQP = 1e-6  # what the reference solver reaches
@@ -148,7 +148,7 @@ def test_simplex_refuses_tensors_without_weights(x: Tensor) -> None:
 
 
 def test_a_module_stands_as_the_dictionary_of_its_parameters() -> None:
-    functional = Functional(Game(lambda u, v: u, {"net": torch.nn.Linear(2, 1), "w": torch.ones(3)}, torch.ones(1)))
+    functional = PlayedGame(Game(lambda u, v: u, {"net": torch.nn.Linear(2, 1), "w": torch.ones(3)}, torch.ones(1)))
     held = functional.parameters["u"]
     seen = functional.tree("u", held, modules_as_dicts=True)
     assert set(seen["net"]) == {"weight", "bias"}

@@ -22,6 +22,7 @@ from minimaxopt import (
     solve,
 )
 from minimaxopt.game.functional import Functional
+from minimaxopt.game.played_game import PlayedGame
 from tests.derivatives import in_double
 
 _double = pytest.fixture(in_double, autouse=True)
@@ -139,10 +140,11 @@ def test_a_response_sees_the_leader_detached_and_comes_back_detached() -> None:
 
 
 def test_evaluating_touches_no_given_buffer() -> None:
-    functional = Functional(Game(shifted, normalised(), torch.zeros(3)))
-    opening = functional.buffers
+    played = PlayedGame(Game(shifted, normalised(), torch.zeros(3)))
+    functional = Functional(played)
+    opening = functional.buffers_of(played.start)
     before = {name: t.clone() for name, t in opening["u"].items()}
-    point = functional.parameters
+    point = played.parameters
     _, once = functional.evaluate(point["u"], point["v"], (DATA.at(0),), opening)
     _, twice = functional.evaluate(point["u"], point["v"], (DATA.at(0),), opening)
     assert equal(opening["u"], before)

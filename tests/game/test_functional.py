@@ -23,6 +23,7 @@ from minimaxopt import (
 )
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.functional import Functional
+from minimaxopt.game.played_game import PlayedGame
 from tests.derivatives import in_double
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ ROUNDING = 1e-12  # float64; a step made in another order of operations
 
 def value_and_gradient(game: Game) -> tuple[Tensor, dict[str, Tensor]]:
     """Evaluate through the functional form."""
-    functional = Functional(game)
-    u = functional.parameters["u"]
-    value, _ = functional.evaluate(u, functional.parameters["v"], (), functional.buffers)
+    played = PlayedGame(game)
+    functional, u = Functional(played), played.parameters["u"]
+    value, _ = functional.evaluate(u, played.parameters["v"], (), functional.buffers_of(played.start))
     found = torch.autograd.grad(value, list(u.values()), allow_unused=True)
     return value, {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(u.items(), found, strict=True)}
 
@@ -218,8 +219,9 @@ def test_tied_buffers_are_one_value() -> None:
     a, b = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     b.running_mean = a.running_mean
     game = Game(lambda u, v: u[1](u[0](X) + 1).square().sum() + u[1].running_mean.sum(), [a, b], None)
-    functional = Functional(game)
-    _, after = functional.evaluate(functional.parameters["u"], {}, (), functional.buffers)
+    played = PlayedGame(game)
+    functional = Functional(played)
+    _, after = functional.evaluate(played.parameters["u"], {}, (), functional.buffers_of(played.start))
     plain = copy.deepcopy(nn.ModuleList([a, b]))
     plain[1](plain[0](X) + 1)
     assert torch.equal(after["u"]["0.running_mean"], plain[1].running_mean)

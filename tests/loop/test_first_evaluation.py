@@ -251,11 +251,11 @@ def test_a_probe_leaves_the_run_as_it_was() -> None:
     game = Game(lambda u, v, batch: F.cross_entropy(u(batch[0] + v), batch[1]), net, respond)
     loader = list(BATCHES)
     ctx = Context(game, players=("u",), data=iter_once(loader), u_optimizer=SGD)
-    opening = {name: t.clone() for name, t in ctx.buffers["u"].items()}
+    opening = {name: t.clone() for name, t in ctx.module_state["u"].items() if isinstance(t, Tensor)}
     for _ in range(2):
         probe(ctx, second_order=True)
     assert (ctx.step, ctx.source.position, ctx.gradient_evaluations, ctx.batch) == (0, 0, 0, ())
-    assert all(torch.equal(ctx.buffers["u"][name], value) for name, value in opening.items())
+    assert all(torch.equal(ctx.module_state["u"][name], value) for name, value in opening.items())
     assert all(torch.equal(t, net.get_parameter(name)) for name, t in ctx.point.u.items())
     # The first step sees the batch that the probe saw.
     assert torch.equal(ctx.source.take()[0][0], loader[0][0])

@@ -1,0 +1,304 @@
+"""What a player's modules hold beside the parameters that an optimizer moves.
+
+Frozen parameters, buffers, and the numbers and tensors kept as plain attributes are a state that the modules' own code
+may change in any evaluation. It is read and put back as values, so that an evaluation can begin where the step began,
+and a run can be rolled back, saved and resumed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import optree
+import torch
+from torch import Tensor, nn
+
+from minimaxopt.game.players import storage_of
+from minimaxopt.game.trees import tensors_of
+
+State: TypeAlias = dict[str, Any]
+"""Values by name; tensors among them are never changed in place."""
+
+_OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
+_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device, np.generic)
+_MUTABLE = (np.ndarray, torch.Generator)
+_CONTAINERS = (list, dict, set, deque, tuple)
+_ABSENT: Any = object()
+
+
+@final
+class _Slot:
+    """A place of a module that holds a tensor.
+
+    Attributes:
+        home: the tensor that belongs there; a value is put back by writing into it, since others may refer to it.
+        value: the value that ``home`` is known to hold, as long as it has ``version``; ``None`` where it must be read.
+        unversioned: whether ``home`` was seen to change without its version, as by ``tensor.data``.
+    """
+
+    __slots__ = ("home", "key", "name", "store", "strict", "unversioned", "value", "version")
+
+    def __init__(self, name: str, store: dict[str, Any], key: str, *, strict: bool) -> None:
+        self.name, self.store, self.key, self.strict = name, store, key, strict
+        self.home: Tensor = store[key]
+        self.value: Tensor | None = None
+        self.version = -1
+        self.unversioned = self.home.is_inference()
+
+    def holds(self, value: object) -> bool:
+        return value is not None and self.value is value and not self.unversioned and self.home._version == self.version
+
+    def read(self) -> Tensor:
+        tensor: Tensor = self.store[self.key]
+        if tensor is not self.home:
+            return torch.func.debug_unwrap(tensor).detach().clone()
+        value = self.value
+        if value is None or not self.holds(value):
+            value = self.value = tensor.detach().clone()
+            self.version = self._version()
+        return value
+
+    def write(self, value: Tensor) -> None:
+        home = self.home
+        if self.store.get(self.key) is not home:
+            self.store[self.key] = home
+        elif self.holds(value):
+            return
+        if home.shape == value.shape and home.dtype == value.dtype and home.device == value.device:
+            home.detach().copy_(value)
+        else:
+            new = value.clone()
+            self.home = nn.Parameter(new, requires_grad=False) if isinstance(home, nn.Parameter) else new
+            self.store[self.key] = self.home
+        self.value, self.version = value, self._version()
+
+    def _version(self) -> int:
+        return -1 if self.unversioned else self.home._version
+
+
+@final
+class ModuleState:
+    """The state of some modules, as values by name.
+
+    Args:
+        modules: by path.
+        moving: storages of the tensors that optimizers move; what shares memory with them is no state of its own.
+        known: ids of tensors whose state is kept elsewhere; those of these modules are added.
+    """
+
+    def __init__(self, modules: Iterable[tuple[str, nn.Module]], moving: set[int], known: set[int]) -> None:
+        self._moving, self._known = moving, known
+        self._parts: list[tuple[str, nn.Module]] = []
+        parts: set[int] = set()
+        for path, module in modules:
+            for inner, part in module.named_modules():
+                if id(part) not in parts and not isinstance(part, torch.jit.ScriptModule):
+                    parts.add(id(part))
+                    self._parts.append((".".join(x for x in (path, inner) if x), part))
+        self._stores = [s for _, part in self._parts for s in (vars(part), part._buffers, part._parameters)]
+        self._slots: dict[str, _Slot] = {}
+        self._plain: list[tuple[str, dict[str, Any], str]] = []
+        self._mutable: list[tuple[str, dict[str, Any], str]] = []
+        self._sizes: list[int] = []
+        self._last: State = {}
+        self._scan()
+
+    def _scan(self) -> None:
+        """Find the places anew, since attributes have come or gone."""
+        before, self._slots, self._plain, self._mutable = self._slots, {}, [], []
+        for path, part in self._parts:
+            start = f"{path}." if path else ""
+            for key, tensor in part._parameters.items():
+                if tensor is not None and not tensor.requires_grad:
+                    self._add_tensor(before, start + key, part._parameters, key, strict=True)  # type: ignore[arg-type]
+            for key, tensor in part._buffers.items():
+                if tensor is not None:
+                    self._add_tensor(before, start + key, part._buffers, key, strict=True)
+            attributes = vars(part)
+            for key, value in attributes.items():
+                if key in _OF_TORCH:
+                    continue
+                if isinstance(value, Tensor):
+                    self._add_tensor(before, start + key, attributes, key, strict=False)
+                elif isinstance(value, _IMMUTABLE):
+                    self._plain.append((start + key, attributes, key))
+                elif isinstance(value, _MUTABLE) or (isinstance(value, _CONTAINERS) and _is_plain(value)):
+                    places = self._plain if isinstance(value, tuple) and not tensors_of(value) else self._mutable
+                    places.append((start + key, attributes, key))
+        self._sizes = [len(store) for store in self._stores]
+
+    def _add_tensor(
+        self, before: Mapping[str, _Slot], name: str, store: dict[str, Any], key: str, *, strict: bool
+    ) -> None:
+        tensor: Tensor = store[key]
+        if storage_of(torch.func.debug_unwrap(tensor)) in self._moving:
+            return
+        slot = before.get(name)
+        if slot is None:
+            if id(tensor) in self._known:
+                return
+            self._known.add(id(tensor))
+            slot = _Slot(name, store, key, strict=strict)
+        self._slots[name] = slot
+
+    def read(self) -> State:
+        """Return the present values."""
+        if [len(store) for store in self._stores] != self._sizes:
+            self._scan()
+        state: State = {name: slot.read() for name, slot in self._slots.items() if slot.key in slot.store}
+        for name, store, key in self._plain:
+            if key in store:
+                state[name] = store[key]
+        for name, store, key in self._mutable:
+            if key in store:
+                last = self._last.get(name, _ABSENT)
+                if not _same_content(store[key], last):
+                    self._last[name] = last = _copied(store[key])
+                state[name] = last
+        return state
+
+    @torch.no_grad()
+    def write(self, state: State) -> None:
+        """Put values back; attributes that ``state`` does not have go."""
+        if [len(store) for store in self._stores] != self._sizes:
+            self._scan()
+        for name, slot in list(self._slots.items()):
+            if name in state and isinstance(state[name], Tensor):
+                slot.write(state[name])
+            elif not slot.strict:
+                slot.store.pop(slot.key, None)
+        for name, store, key in self._plain:
+            value = state.get(name, _ABSENT)
+            if store.get(key, _ABSENT) is not value:
+                _set(store, key, value)
+        for name, store, key in self._mutable:
+            if not _same_content(store.get(key, _ABSENT), state.get(name, _ABSENT)):
+                _refill(store, key, state.get(name, _ABSENT))
+        if len(state) > len(self._slots) + len(self._plain) + len(self._mutable):
+            self._create(state)
+
+    def _create(self, state: State) -> None:
+        """Set the attributes that the modules do not have now."""
+        here = {*self._slots, *(name for name, *_ in self._plain), *(name for name, *_ in self._mutable)}
+        parts = dict(self._parts)
+        for name, value in state.items():
+            path, _, key = name.rpartition(".")
+            if name not in here and path in parts and value is not _ABSENT:
+                vars(parts[path])[key] = _copied(value)
+        self._scan()
+
+    @property
+    def required(self) -> dict[str, Tensor]:
+        """Frozen parameters and buffers, which a saved state must have too."""
+        return {name: slot.home for name, slot in self._slots.items() if slot.strict}
+
+    def changed_tensors(self, state: State) -> list[Tensor]:
+        """Return the modules' tensors that hold another value than in ``state``."""
+        return [slot.home for name, slot in self._slots.items() if not slot.holds(state.get(name))]
+
+    def find_silent_changes(self) -> bool:
+        """Return whether a tensor changed without its version, as ``tensor.data`` allows; it is then read always."""
+        silent = [slot for slot in self._slots.values() if slot.holds(slot.value) and not _equal(slot.home, slot.value)]
+        for slot in silent:
+            slot.unversioned = True
+        return bool(silent)
+
+    def distrust_versions(self) -> None:
+        """Read and write all tensors always, whatever their version says."""
+        for slot in self._slots.values():
+            slot.unversioned = True
+
+
+def changed(before: State, after: State) -> list[str]:
+    """Return the names of the values that differ.
+
+    >>> changed({"a": 1, "b": torch.ones(2)}, {"a": 2, "b": torch.ones(2)})
+    ['a']
+    """
+    names = dict.fromkeys([*before, *after])
+    return [name for name in names if not _equal(before.get(name, _ABSENT), after.get(name, _ABSENT))]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        same = isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and a.dtype == b.dtype
+        # NaN equals itself here.
+        return (
+            same
+            and a.device == b.device
+            and bool(torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)))
+            and bool(torch.equal(a.isnan(), b.isnan()))
+        )
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return (
+            isinstance(a, np.ndarray)
+            and isinstance(b, np.ndarray)
+            and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+        )
+    leaves_a, spec_a = optree.tree_flatten(a, none_is_leaf=True)
+    leaves_b, spec_b = optree.tree_flatten(b, none_is_leaf=True)
+    if len(leaves_a) == 1 and leaves_a[0] is a:
+        return type(a) is type(b) and (a == b or (a != a and b != b))
+    return spec_a == spec_b and all(_equal(x, y) for x, y in zip(leaves_a, leaves_b, strict=True))
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a container holds numbers, texts and tensors alone."""
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    return all(
+        isinstance(x, _IMMUTABLE)
+        or (isinstance(x, Tensor) and not isinstance(x, nn.Parameter))
+        or (isinstance(x, _CONTAINERS) and _is_plain(x))
+        for x in parts
+    )
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return torch.func.debug_unwrap(value).detach().clone()
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, (*_CONTAINERS, np.ndarray)) and not tensors_of(value):
+        return copy.deepcopy(value)
+    return optree.tree_map(_copied, value, none_is_leaf=True) if isinstance(value, _CONTAINERS) else value
+
+
+def _same_content(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Generator):
+        return isinstance(b, Tensor) and torch.equal(a.get_state(), b)
+    return _equal(a, b)
+
+
+def _set(store: dict[str, Any], key: str, value: Any) -> None:
+    if value is _ABSENT:
+        store.pop(key, None)
+    else:
+        store[key] = value
+
+
+def _refill(store: dict[str, Any], key: str, value: Any) -> None:
+    """Put a container's content back into the container that is there, since others may refer to it."""
+    present = store.get(key, _ABSENT)
+    if isinstance(present, torch.Generator) and isinstance(value, Tensor):
+        present.set_state(value)
+        return
+    if value is _ABSENT or type(present) is not type(value):
+        _set(store, key, _copied(value))
+        return
+    content = _copied(value)
+    if isinstance(present, list):
+        present[:] = content
+    elif isinstance(present, (dict, set)):
+        present.clear()
+        present.update(content)
+    elif isinstance(present, deque):
+        present.clear()
+        present.extend(content)
+    else:
+        store[key] = content
