@@ -135,7 +135,7 @@ def problems(context: typer.Context) -> None:
 def show_problem(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")]) -> None:
     """Describe a problem: its options, and the settings that it brings for the solve."""
     build = plugin_host().find("problem", name)
-    print_title(name, docstring_of(build))
+    print_title(name, until_sections(docstring_of(build)))
     print_table(option_table(describe_options(build)), empty="It has no options.")
     typer.echo()
     try:

@@ -64,6 +64,8 @@ def bench(
         ['index.md', 'results.json', 'store', 'summary.png']
         >>> cells["optimistic", "saddle"].ending
         'minimax'
+
+    Source: this library.
     """
     # Imported here: matplotlib takes half a second, which no other command of minimaxopt needs to wait for.
     from minimaxopt_bench import pictures

@@ -50,6 +50,8 @@ class Protocol:
         >>> u, v = Protocol(trials=4).starts("seesaw")
         >>> u.shape, v.shape
         ((4,), (4, 10))
+
+    Source: Hamm and Noh 2018, K-Beam Minimax, as published in the README of its repository.
     """
 
     trials: int = 100

@@ -107,6 +107,8 @@ class Settings:
     Examples:
         >>> Settings(starts=3, rates=(Rate(0.1),)).to_dict()["rates"]
         ['0.1']
+
+    Source: this library.
     """
 
     steps: int = 800

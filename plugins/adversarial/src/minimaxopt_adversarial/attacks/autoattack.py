@@ -30,6 +30,8 @@ def autoattack_available() -> bool:
     Examples:
         >>> autoattack_available() in (True, False)
         True
+
+    Source: this library.
     """
     return importlib.util.find_spec("torchattacks") is not None
 

@@ -53,6 +53,8 @@ class Round(NamedTuple):
     Examples:
         >>> Round(1, torch.zeros(3, 2), nn.Linear(2, 2)).number
         1
+
+    Source: Hamm and Mehra 2018, Sec. 3.1.
     """
 
     number: int
