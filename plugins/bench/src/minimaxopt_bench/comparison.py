@@ -33,7 +33,7 @@ def bench(
     command: str = "minimaxopt_bench.bench(...)",
     progress: bool | None = None,
 ) -> Cells:
-    """Play every solver on every game, and write ``index.md``, ``results.json``, ``summary.png`` and portraits.
+    """Run every solver on every game, and write ``index.md``, ``results.json``, ``summary.png`` and portraits.
 
     Each finished pair is stored under ``out``. Called again, the bench computes only the pairs that are missing or
     whose settings have changed.

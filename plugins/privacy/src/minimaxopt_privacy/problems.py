@@ -103,7 +103,7 @@ def genki_privacy_filter(
     penalty: Penalty = 1e-6,
     seed: Seed = 0,
 ) -> Problem:
-    """Filter the faces of GENKI, from a file of yours, so that the smile is kept and the gender hidden.
+    """Filter the faces of GENKI, from your own file, so that the smile is kept and the gender hidden.
 
     Raises:
         ArgumentError: ``path`` is empty, or an option is out of range.

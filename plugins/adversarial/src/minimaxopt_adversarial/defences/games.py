@@ -71,7 +71,7 @@ def gradient_game(
     loss: Loss = F.cross_entropy,
     attack: Callable[..., Tensor] = fgsm,
 ) -> Game:
-    """Return the game of a classifier against a gradient attack that is computed afresh at each step.
+    """Return the game of a classifier against a gradient attack that is recomputed at each step.
 
     ``min_u f(u, Z(u))`` with ``f(u, Z) = (1/N) sum_i l(g(z_i; u), y_i)`` (Eq. 2), ``Z(u)`` the attack on ``u``
 

@@ -131,7 +131,7 @@ class _Mechanism(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         The noise is fresh each time: publishing a sample ``k`` times costs ``k`` times its epsilon, so publish it once
             and
         keep the published value. With a ``random_state`` the noise is a function of it and of X, so that experiments
-        can be repeated; whoever knows or guesses that seed can subtract the noise, so there is no guarantee then.
+        can be repeated; anyone who knows or guesses that seed can subtract the noise, so there is no guarantee.
 
         Raises:
             NotFittedError: the mechanism has not been fitted.

@@ -90,7 +90,7 @@ class MinimaxFilter(ScoreMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         device: device of the training, such as ``"cpu"``, as in ``solve``.
         progress: whether to show a progress bar; ``None`` shows one on a terminal.
         random_state: seed of initial weights and batches. For a filter with noise it makes the noise a function of X,
-            for experiments; with ``None`` each ``transform`` draws anew, as a release must.
+            for experiments; with ``None`` each ``transform`` draws fresh noise, as a release must.
 
     Raises:
         TypeError: ``fit`` is called without ``private``: which label to hide is never guessed.

@@ -175,7 +175,7 @@ def evaluate_filter(
     """Evaluate a fitted filter by fresh predictors of several families, for the useful and the private labels alike.
 
     Every predictor is trained, and its settings chosen by cross-validation, on the filtered training data alone. It is
-    scored once, on held-out filtered data. Every class counts alike, however rare.
+    scored once, on held-out filtered data. Every class counts equally, however rare.
 
     Args:
         filter_: anything with ``transform``; ``None`` publishes X itself.

@@ -113,7 +113,7 @@ def privacy_game(
 ) -> Game:
     """Return the game in which a filter and its utility head lead, and an adversary follows.
 
-    ``min_{u,w} max_v f((u, w), v)`` with the risk of ``PrivacyRisk``; ``solve(game, order="maximin")`` plays it
+    ``min_{u,w} max_v f((u, w), v)`` with the risk of ``PrivacyRisk``; ``solve(game, order="maximin")`` solves it
     with the adversary as the leader, and returns the adversary with the best worst case.
 
     Args:
