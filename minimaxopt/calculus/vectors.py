@@ -17,7 +17,7 @@ def dense(tensor: Tensor) -> Tensor:
 
 def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
     """Return the inner product of two lists of tensors, as a 0-d tensor."""
-    products = [(x * y).sum() for x, y in zip(a, b, strict=True)]
+    products = [torch.dot(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)]
     return products[0] if len(products) == 1 else torch.stack(products).sum()
 
 
@@ -40,7 +40,9 @@ def finite(tensors: Iterable[Tensor]) -> Tensor:
 
 def negated(tensors: Tensors) -> Tensors:
     """Return ``-tensors`` by name."""
-    return {name: -tensor for name, tensor in tensors.items()}
+    if len(tensors) < 2:
+        return {name: -tensor for name, tensor in tensors.items()}
+    return dict(zip(tensors, torch._foreach_neg(list(tensors.values())), strict=True))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # noqa: SLF001 - what torch's optimizers use
 
 
 def of(point: Point, player: Player) -> Tensors:

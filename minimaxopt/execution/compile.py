@@ -26,7 +26,7 @@ from minimaxopt.execution.cuda_graph import (
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import replay, stream
-from minimaxopt.solvers.context import Context, SupportsCompile
+from minimaxopt.solvers.context import Context, StepDerivatives, SupportsCompile
 from minimaxopt.solvers.player_optimizer import default_optimizer
 
 _WITHOUT = "leave compile out"
@@ -51,7 +51,7 @@ def prepare(ctx: Context, solver: Any) -> None:
             f"compile: {solver.name!r} declares no derivatives, and so has no compiled form; use one that does, such as "
             f"'sensitivity' or 'alternating-gda', or {_WITHOUT}"
         )
-    declared = solver.derivatives(responding=ctx.responding)
+    declared = _derivatives(ctx, solver)
     kinds = {place.type for place in ctx.devices}
     if kinds <= {"cpu"}:
         _need_compiler()
@@ -64,6 +64,10 @@ def prepare(ctx: Context, solver: Any) -> None:
         raise ArgumentError(
             f"compile: steps are compiled on the CPU or on one CUDA device, not on {places}; {_WITHOUT}"
         )
+
+
+def _derivatives(ctx: Context, solver: SupportsCompile) -> StepDerivatives:
+    return solver.derivatives(responding=ctx.responding, constrained=ctx.game.project_v is not None)
 
 
 def rehearse(ctx: Context, solver: Any) -> None:
@@ -109,7 +113,7 @@ def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
     def plain(u: Any, v: Any) -> Tensor:
         return risk(u, v)
 
-    for wanted in solver.derivatives(responding=ctx.responding).wanted:
+    for wanted in _derivatives(ctx, solver).wanted:
         eager = _derived(plain, point, wanted)
         with _explain_compile_errors():
             compiled = _derived(risk, point, wanted)

@@ -20,7 +20,7 @@ from minimaxopt.calculus.gradients import RiskOnModules, track
 from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.module_state import State
 from minimaxopt.game.played_game import PlayedGame
-from minimaxopt.game.trees import leaves_with_names, with_own_containers
+from minimaxopt.game.trees import leaves_with_names, tensors_of, with_own_containers
 
 
 @final
@@ -34,11 +34,8 @@ class GuardedBatch:
     def __init__(self, batch: tuple[Any, ...]) -> None:
         self.batch = batch
         self._simple = all(isinstance(part, Tensor) or _is_tuple_of_tensors(part) for part in batch)
-        self._tensors = [
-            (name, leaf, leaf._version)
-            for name, leaf in leaves_with_names(batch)
-            if isinstance(leaf, Tensor) and not leaf.is_inference()
-        ]
+        self._tensors = [t for t in tensors_of(batch) if not t.is_inference()] if batch else []
+        self._versions = _versions(self._tensors)
 
     def copy(self) -> tuple[Any, ...]:
         """Return the batch in containers of its own."""
@@ -50,9 +47,11 @@ class GuardedBatch:
         Raises:
             RiskError: naming it.
         """
-        for name, tensor, version in self._tensors:
-            if tensor._version != version:
-                raise refuse_changed(name)
+        versions = _versions(self._tensors)
+        if versions != self._versions:
+            pairs = zip(self._tensors, versions, self._versions, strict=True)
+            culprit = next(tensor for tensor, now, before in pairs if now != before)
+            raise refuse_changed(next(name for name, leaf in leaves_with_names(self.batch) if leaf is culprit))
 
 
 def refuse_changed(name: str) -> RiskError:
@@ -135,9 +134,12 @@ class LiveRisk(RiskOnModules):
             flat[name or "value"] = leaf
         return flat, optree.tree_structure(answer, none_is_leaf=True)
 
-    def placed(self, point: Point, players: Sequence[Player], *, again: bool = False) -> Placement:
+    def placed(self, point: Point, players: Sequence[Player], *, again: bool = False) -> Placement | _LivePlacement:
         """Let the players hold ``point`` until the context ends."""
-        return Placement(self, self._played.parameters, point, players, again=again, answered=self._played.responding)
+        live, answered = self._played.parameters, self._played.responding
+        if not again and point.u is live["u"] and (answered or point.v is live["v"]):
+            return _LivePlacement(self, Point(live["u"], track(point, players).v if answered else live["v"]))
+        return Placement(self, live, point, players, again=again, answered=answered)
 
     def _is_live(self, u: Tensors, v: Tensors) -> bool:
         live = self._played.parameters
@@ -162,6 +164,25 @@ def _same(tensor: Tensor, own: Tensor) -> bool:
     # Without a graph a view of a player's tensor is as good as the tensor: no gradient can be asked for it.
     alias = not tensor.requires_grad and tensor.shape == own.shape and tensor.dtype == own.dtype
     return alias and tensor.data_ptr() == own.data_ptr() and tensor.stride() == own.stride()
+
+
+@final
+class _LivePlacement:
+    """Players that stay where they are."""
+
+    __slots__ = ("_at", "_risk")
+
+    def __init__(self, risk: LiveRisk, at: Point) -> None:
+        self._risk, self._at = risk, at
+
+    def __enter__(self) -> Point:
+        self._risk.inside += 1
+        return self._at
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._risk.inside -= 1
+        if error is None:
+            self._risk.leave()
 
 
 @final

@@ -28,6 +28,7 @@ _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.Size, tor
 _MUTABLE = (np.ndarray, torch.Generator)
 _CONTAINERS = (list, dict, set, deque, tuple)
 _ABSENT: Any = object()
+_NEVER_READ: State = {}
 
 
 @final
@@ -105,6 +106,8 @@ class ModuleState:
         self._mutable: list[tuple[str, dict[str, Any], str]] = []
         self._sizes: list[int] = []
         self._last: State = {}
+        self._present: State = _NEVER_READ
+        self._values: list[Any] = []
         self._scan()
 
     def _scan(self) -> None:
@@ -146,9 +149,9 @@ class ModuleState:
         self._slots[name] = slot
 
     def read(self) -> State:
-        """Return the present values."""
-        if [len(store) for store in self._stores] != self._sizes:
-            self._scan()
+        """Return the present values; the dictionary is the last one as long as nothing has changed."""
+        if self._unchanged():
+            return self._present
         state: State = {name: slot.read() for name, slot in self._slots.items() if slot.key in slot.store}
         for name, store, key in self._plain:
             if key in store:
@@ -159,13 +162,11 @@ class ModuleState:
                 if not _same_content(store[key], last):
                     self._last[name] = last = _copied(store[key])
                 state[name] = last
+        self._remember(state)
         return state
 
     @torch.no_grad()
-    def write(self, state: State) -> None:
-        """Put values back; attributes that ``state`` does not have go."""
-        if [len(store) for store in self._stores] != self._sizes:
-            self._scan()
+    def _write(self, state: State) -> None:
         for name, slot in list(self._slots.items()):
             if name in state and isinstance(state[name], Tensor):
                 slot.write(state[name])
@@ -180,6 +181,28 @@ class ModuleState:
                 _refill(store, key, state.get(name, _ABSENT))
         if len(state) > len(self._slots) + len(self._plain) + len(self._mutable):
             self._create(state)
+
+    def write(self, state: State) -> None:
+        """Put values back; attributes that ``state`` does not have go."""
+        if not self._unchanged() or state is not self._present:
+            self._write(state)
+            self._remember(state)
+
+    def _unchanged(self) -> bool:
+        """Return whether the modules hold the values of ``_present``."""
+        if [len(store) for store in self._stores] != self._sizes:
+            self._scan()
+            return False
+        if self._mutable or self._present is _NEVER_READ:
+            return False
+        for slot in self._slots.values():
+            if slot.store.get(slot.key) is not slot.home or not slot.holds(self._present.get(slot.name)):
+                return False
+        return [store.get(key) for _, store, key in self._plain] == self._values
+
+    def _remember(self, state: State) -> None:
+        self._present = state
+        self._values = [store.get(key) for _, store, key in self._plain]
 
     def _create(self, state: State) -> None:
         """Set the attributes that the modules do not have now."""

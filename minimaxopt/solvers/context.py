@@ -69,8 +69,13 @@ class StepDerivatives:
 class SupportsCompile(Protocol):
     """A solver without state whose steps can be compiled, since it declares the derivatives that they evaluate."""
 
-    def derivatives(self, *, responding: bool) -> StepDerivatives:
-        """Return what a step evaluates; raise ``ArgumentError`` if a setting has no compiled form."""
+    def derivatives(self, *, responding: bool, constrained: bool = False) -> StepDerivatives:
+        """Return what a step evaluates; raise ``ArgumentError`` if a setting has no compiled form.
+
+        Args:
+            responding: whether the follower responds by a function.
+            constrained: whether the game projects the follower.
+        """
         ...
 
 

@@ -41,9 +41,9 @@ class SimultaneousGDA:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
 
-    def derivatives(self, *, responding: bool) -> StepDerivatives:
+    def derivatives(self, *, responding: bool, constrained: bool = False) -> StepDerivatives:
         """Return the derivatives that a step evaluates, for its compilation."""
-        del responding
+        del responding, constrained
         return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
@@ -101,9 +101,9 @@ class AlternatingGDA:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
 
-    def derivatives(self, *, responding: bool) -> StepDerivatives:
+    def derivatives(self, *, responding: bool, constrained: bool = False) -> StepDerivatives:
         """Return the derivatives that a step evaluates, for its compilation."""
-        del responding
+        del responding, constrained
         return StepDerivatives((("u",), ("v",)), batches=self.ascent_steps)
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:

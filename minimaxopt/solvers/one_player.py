@@ -37,9 +37,9 @@ class Descent:
     def init(self, ctx: Context) -> None:
         """Nothing is carried from step to step."""
 
-    def derivatives(self, *, responding: bool) -> StepDerivatives:
+    def derivatives(self, *, responding: bool, constrained: bool = False) -> StepDerivatives:
         """Return the derivatives that a step evaluates, for its compilation."""
-        del responding
+        del responding, constrained
         return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
@@ -83,9 +83,9 @@ class Ascent:
         """Check that the follower can move."""
         require_parametric(ctx, self.name)
 
-    def derivatives(self, *, responding: bool) -> StepDerivatives:
+    def derivatives(self, *, responding: bool, constrained: bool = False) -> StepDerivatives:
         """Return the derivatives that a step evaluates, for its compilation."""
-        del responding
+        del responding, constrained
         return StepDerivatives((self.players,))
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:

@@ -39,11 +39,12 @@ class Sensitivity:
             risk that is the mean over the batch.
         alternate: move the follower first, and form everything anew at the point it has reached. Costs another
             evaluation.
-        projected: count only what the follower's constraint leaves free of its follower_gradient: with ``P`` the game's
+        projected: count only what the follower's constraint leaves free of its gradient: with ``P`` the game's
             ``project_v``, the leader's gradient is ``grad_u f + gamma (d2f / du dv) P'(v + sigma grad_v f) grad_v f``.
             Where the follower can gain nothing by a move within its constraint, ``P(v + t grad_v f) = v`` for every
-            ``t > 0``, so that this term vanishes: Alg. 1 ends at stationary points of the constrained game. As printed,
-            with the whole follower_gradient, it ends beside them wherever the follower is pressed against its constraint.
+            ``t > 0``, so that this term vanishes: Alg. 1 ends at stationary points of the constrained game. ``None``,
+            the default, does so where the game has a ``project_v``. ``False`` is the algorithm as printed, with the
+            whole gradient, which ends beside those points wherever the follower is pressed against its constraint.
         split: estimate ``||grad_v f||^2`` as the inner product of two half-batches' gradients, which is unbiased; the
             square of one batch's gradient is larger by ``trace(Cov) / B`` on average.
 
@@ -69,7 +70,7 @@ class Sensitivity:
     per_sample: bool = False
     alternate: bool = False
     split: bool = False
-    projected: bool = False
+    projected: bool | None = None
 
     name: ClassVar[str] = "sensitivity"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
@@ -103,21 +104,27 @@ class Sensitivity:
                 "projected: a responding follower has no projection; keep to the constraint inside respond, and leave "
                 "projected out"
             )
-        if self.projected:
+        if self._projects(ctx):
             moved = {name: t.detach().clone().requires_grad_() for name, t in ctx.point.v.items()}
             if not any(t.requires_grad for t in ctx.project("v", moved).values()):
                 raise ArgumentError(
                     "projected: project_v returns values that carry no gradient; write it with torch operations, or "
-                    "leave projected out"
+                    "give Sensitivity(projected=False), which leaves the constraint out of the leader's gradient"
                 )
 
-    def derivatives(self, *, responding: bool) -> StepDerivatives:
+    def _projects(self, ctx: Context) -> bool:
+        """Return whether the follower's constraint is part of the leader's gradient."""
+        constrained = ctx.game.project_v is not None and not ctx.responding and self.gamma != 0
+        return constrained if self.projected is None else self.projected
+
+    def derivatives(self, *, responding: bool, constrained: bool = False) -> StepDerivatives:
         """Return the derivatives that a step evaluates, for its compilation."""
-        for setting in ("split", "projected"):
-            if getattr(self, setting):
-                raise ArgumentError(
-                    f"compile: there is no compiled form with {setting}; leave {setting} out, or compile"
-                )
+        if self.split:
+            raise ArgumentError("compile: there is no compiled form with split; leave split out, or compile")
+        if self.projected or (self.projected is None and constrained and self.gamma != 0):
+            raise ArgumentError(
+                "compile: there is no compiled form with projected; give Sensitivity(projected=False), or leave compile out"
+            )
         first: tuple[tuple[Player, ...], ...] = (("v",),) if self.alternate and not responding else ()
         scheduled = "gamma" if callable(self.gamma) else ""
         return StepDerivatives((*first, ("u", "v") if self.gamma == 0 else None), scheduled)
@@ -149,7 +156,8 @@ class Sensitivity:
         return gamma * ctx.samples() if self.per_sample else gamma
 
     def _penalized_gradient(self, ctx: Context, gamma: float) -> PenalizedGradient:
-        if not self.split and not self.projected:
+        projects = self._projects(ctx)
+        if not self.split and not projects:
             return penalized_gradient(ctx.risk(), ctx.point, gamma)
         parts = _halves(ctx.batch) if self.split else (ctx.batch,)
         risks = [ctx.risk(batch=part) for part in parts]
@@ -158,7 +166,8 @@ class Sensitivity:
             values = [scalar(risk(at.u, at.v)) for risk in risks]
             halves = [gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
             g_v = {name: torch.stack([half[name].detach() for half in halves]).mean(0) for name in at.v}
-            free = [self._unconstrained(ctx, {n: g.detach() for n, g in half.items()}, g_v) for half in halves]
+            cut: list[Tensors] = [{n: g.detach() for n, g in half.items()} for half in halves]
+            free = [self._unconstrained(ctx, half, g_v) for half in cut] if projects else cut
             # Each half's gradient against the other's; a constant factor leaves the derivative of the square's half.
             products = [dot(half.values(), other.values()) for half, other in zip(halves, reversed(free), strict=True)]
             sensitivity, risk = torch.stack(products).mean(), torch.stack(values).mean()
@@ -167,8 +176,6 @@ class Sensitivity:
 
     def _unconstrained(self, ctx: Context, half: Tensors, g_v: Tensors) -> Tensors:
         """Return the part of a half's gradient that the constraint leaves free, at the point that the follower moves to."""
-        if not self.projected:
-            return half
         # Adam's rate is no step along the gradient, but any positive one tells the blocked directions.
         rate = max(float(group["lr"]) for group in ctx.optimizers["v"].optimizer.param_groups)
         ahead = {n: (t + rate * g_v[n]).detach().requires_grad_() for n, t in ctx.point.v.items()}

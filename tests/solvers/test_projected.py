@@ -1,4 +1,4 @@
-"""``Sensitivity(projected=True)``: constrained minimax points in closed form, which the whole slope misses."""
+"""``Sensitivity`` under a constraint: constrained minimax points in closed form, which the whole slope misses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_follower_pressed_against_a_box(gamma: float, alternate: bool) -> None
     )
     found = end(game, steps=400, lr=0.1, gamma=gamma, projected=True, alternate=alternate)
     assert (float(found.u), float(found.v)) == (pytest.approx(-0.5, abs=EXACT), 1.0)
-    missed = end(game, steps=400, lr=0.1, gamma=gamma, alternate=alternate)
+    missed = end(game, steps=400, lr=0.1, gamma=gamma, alternate=alternate, projected=False)
     assert float(missed.u) == pytest.approx(-(1 + 3 * gamma) / (2 + gamma), abs=EXACT)
     assert found.history["sensitivity"][-1] == 0.0 < 1.0 < missed.history["sensitivity"][-1]
 
@@ -52,7 +52,7 @@ def test_weights_on_a_simplex() -> None:
     )
     found = end(game, steps=1500, lr=0.03, projected=True)
     np.testing.assert_allclose(np.r_[found.u, found.v], [2.5, 0.5, 0.0, 0.5], atol=EXACT)
-    missed = end(game, steps=1500, lr=0.03)
+    missed = end(game, steps=1500, lr=0.03, projected=False)
     np.testing.assert_allclose(missed.v, [0.5 - 1 / 24, 0.0, 0.5 + 1 / 24], atol=EXACT)
 
 
@@ -68,7 +68,7 @@ def test_a_ball_whose_boundary_is_curved() -> None:
     found = end(game, steps=600, lr=0.05, projected=True)
     np.testing.assert_allclose(found.u, -w / 10, atol=EXACT)
     np.testing.assert_allclose(found.v, w / 5, atol=EXACT)
-    missed = end(game, steps=600, lr=0.05)
+    missed = end(game, steps=600, lr=0.05, projected=False)
     np.testing.assert_allclose(missed.u, -w / 5 * (1 + 5) / (2 + 1), atol=EXACT)
 
 
@@ -87,7 +87,7 @@ def test_one_step_counts_the_free_values_alone(game: hand.HandGame) -> None:
     np.testing.assert_allclose(found.u, expected, rtol=EXACT)
     np.testing.assert_allclose(found.v, game.v0 + 0.1 * free, rtol=EXACT)
     assert found.history["sensitivity"][0] == pytest.approx(free @ free, rel=EXACT)
-    assert not np.allclose(end(boxed, steps=1, lr=0.1, gamma=0.7).u, expected)
+    assert not np.allclose(end(boxed, steps=1, lr=0.1, gamma=0.7, projected=False).u, expected)
 
 
 @pytest.mark.parametrize("game", hand.games(), ids=lambda game: game.name)
@@ -106,7 +106,7 @@ def test_values_are_told_apart_by_name() -> None:
     v = {"a": nn.Linear(2, 3).double(), "b": torch.tensor([1.0, -1.0], dtype=torch.float64)}
     game = Game(lambda u, v: v["a"](u * v["b"]).sum(), torch.ones(2, dtype=torch.float64), v, project_v=lambda t: t)
     found = end(game, steps=3, lr=0.1, projected=True)
-    np.testing.assert_allclose(found.u, end(game, steps=3, lr=0.1).u, rtol=EXACT)
+    np.testing.assert_allclose(found.u, end(game, steps=3, lr=0.1, projected=False).u, rtol=EXACT)
 
 
 def test_halves_are_projected_too() -> None:
@@ -118,7 +118,7 @@ def test_halves_are_projected_too() -> None:
     options: dict[str, Any] = {"u_optimizer": SGD, "v_optimizer": SGD, "steps": 400, "data": [x]}
     found = solve(game, Sensitivity(projected=True, split=True), **options)
     assert (float(found.u), float(found.v)) == (pytest.approx(-0.5, abs=EXACT), 1.0)
-    whole = solve(game, Sensitivity(split=True), **options)
+    whole = solve(game, Sensitivity(split=True, projected=False), **options)
     assert float(whole.u) == pytest.approx(-4 / 3, abs=EXACT)
 
 
@@ -136,5 +136,21 @@ def test_what_cannot_be_projected_is_refused() -> None:
     assert solve(responding, Sensitivity(), steps=1, u_optimizer=SGD).ok
     cut = Game(lambda u, v: u * v, number(1.0), number(1.0), project_v=lambda v: v.detach().clamp(-1, 1))
     with pytest.raises(ArgumentError, match=r"^projected: project_v returns values that carry no gradient"):
-        solve(cut, Sensitivity(projected=True), steps=1)
-    assert solve(cut, Sensitivity(), steps=1).ok
+        solve(cut, Sensitivity(), steps=1)
+    assert solve(cut, Sensitivity(projected=False), steps=1).ok
+
+
+def test_the_default_counts_what_the_constraint_leaves_free() -> None:
+    """(x - 1/2)^2 / 2 + m (x - 1) with m >= 0, whose constraint is inactive: x = 1/2, as printed (1/2 + gamma) / (1 +
+    gamma)."""
+    game = Game(lambda x, m: (x - 0.5) ** 2 / 2 + m * (x - 1), number(0.0), number(0.3), project_v=Box(0.0, float("inf")))
+    default, printed = end(game, steps=900, lr=0.1), end(game, steps=900, lr=0.1, projected=False)
+    assert (float(default.u), float(default.v)) == (pytest.approx(0.5, abs=EXACT), 0.0)
+    assert (float(printed.u), float(printed.v)) == (pytest.approx(0.75, abs=EXACT), 0.0)
+
+
+def test_without_a_constraint_both_forms_are_one() -> None:
+    game = Game(lambda u, v: -3 * u**2 - v**2 + 4 * u * v, number(1.0), number(1.0))
+    default, printed = end(game, steps=5, lr=0.05), end(game, steps=5, lr=0.05, projected=False)
+    assert torch.equal(default.u, printed.u)
+    assert torch.equal(default.v, printed.v)
