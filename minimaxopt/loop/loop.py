@@ -19,7 +19,13 @@ from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.data_source import Exhausted
 from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin
 from minimaxopt.loop.progress_bar import Bar
-from minimaxopt.loop.resume import checkpoint, digest_of_frozen, load_checkpoint, optimizer_settings
+from minimaxopt.loop.resume import (
+    checkpoint,
+    digest_of_frozen,
+    load_checkpoint,
+    optimization_as_built,
+    optimizer_settings,
+)
 from minimaxopt.loop.rollback import NotFiniteError, StepBlocks
 from minimaxopt.results.environment import environment, without_addresses
 from minimaxopt.results.history import History
@@ -76,6 +82,7 @@ class SolveLoop:
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
         optimizers = optimizer_settings(ctx, self._names)
+        self._optimization = optimization_as_built(ctx, self._names)
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **optimizers}
         form = "no" if ctx.evaluation.compiled is None else "derivatives"
         form = form if ctx.step_form is None else "steps"
@@ -125,6 +132,7 @@ class SolveLoop:
             self._blocks,
             self._callbacks,
             frozen=self._frozen,
+            optimization=self._optimization,
             seconds=self._seconds,
             manifest=self._manifest,
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 
@@ -17,21 +16,7 @@ from minimaxopt.game.game import Game
 from minimaxopt.results import storage
 from minimaxopt.results.certificate import Certificate
 from minimaxopt.results.history import History
-
-if TYPE_CHECKING:
-    pass
-
-
-class Status(StrEnum):
-    """The outcome of a solve."""
-
-    CONVERGED = "converged"
-    STEPS_USED = "step budget used"
-    STOPPED = "stopped"
-    DIVERGED = "diverged"
-    INTERRUPTED = "interrupted"
-    DATA_ENDED = "data ended"
-    FAILED = "failed"
+from minimaxopt.results.status import Status
 
 
 @final
@@ -113,9 +98,13 @@ class Solution:
         """Read a solution of ``game`` from a folder that ``save`` wrote.
 
         Raises:
-            ResumeError: if nothing is there, the files were changed, or the game's players have other names or shapes.
+            ResumeError: if nothing is there, the files were changed or damaged, or the game's players have other names
+                or shapes.
         """
-        content = storage.read(Path(path) / "solution.json")
+        from minimaxopt.results.schema import SavedSolution, check  # pydantic is not for `import minimaxopt` to load
+
+        file = Path(path) / "solution.json"
+        content = check(storage.read(file), SavedSolution, file)
         held = Functional(game)
         fill(held, content["parameters"], content["buffers"])
         u, v = held.players(held.buffers)
