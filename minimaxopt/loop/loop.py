@@ -17,6 +17,7 @@ from minimaxopt._types import Player, Point, Tree
 from minimaxopt.calculus.gradients import operator
 from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.data_source import Exhausted
+from minimaxopt.game.random_streams import seed_host, stream
 from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.loop.resume import (
@@ -26,7 +27,7 @@ from minimaxopt.loop.resume import (
     optimization_as_built,
     optimizer_settings,
 )
-from minimaxopt.loop.rollback import NotFiniteError, StepBlocks
+from minimaxopt.loop.rollback import NotFiniteError, StepBlocks, UnseededDrawError
 from minimaxopt.results.environment import environment, without_addresses
 from minimaxopt.results.history import History
 from minimaxopt.results.solution import Solution, Status
@@ -200,12 +201,14 @@ class SolveLoop:
             try:
                 safe_next = self._blocks.make(size)
             except (Exception, KeyboardInterrupt) as event:
-                self._blocks.replay_block(safe, first)
-                if not isinstance(event, Exhausted):
+                unseeded = isinstance(event, UnseededDrawError)
+                safe_next = self._blocks.replay_block(safe, first, broken=not unseeded)
+                if isinstance(event, Exhausted):
+                    reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
+                    self._stopped = (Status.DATA_ENDED, reason)
+                    return
+                if not unseeded:
                     raise
-                reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
-                self._stopped = (Status.DATA_ENDED, reason)
-                return
             safe = safe_next
             self.ctx.source.forget(safe.position)
             bar.update(self.step, self.history.last("risk") if "risk" in self.history else math.nan, self.rates())
@@ -232,6 +235,7 @@ class SolveLoop:
             callback = self._callbacks[i]
             if self._called[i] != self.step and (everyone or self.step % callback.every == 0):
                 self._called[i] = self.step
+                seed_host(stream(self.ctx.seed, self.step, "callback", i))  # whether f uses it or not
                 callback(self)
 
     def _check_convergence(self) -> None:

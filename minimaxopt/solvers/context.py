@@ -21,6 +21,7 @@ from minimaxopt.game.data_source import Source, source_of
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
+from minimaxopt.game.random_streams import bring_to_rest, drawn_from
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.evaluation import Evaluation
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
@@ -149,6 +150,7 @@ class Context:
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
         self.rewinds = 0
         """Times that the run went back; references to the memory of moments and buffers are then out of date."""
+        self._drawn_from = False
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
         factories = {"u": (u_optimizer, u_scheduler), "v": (v_optimizer, v_scheduler)}
         self.optimizers: dict[Player, PlayerOptimizer] = {
@@ -346,6 +348,19 @@ class Context:
             if optimizer.scheduler is not None:
                 optimizer.scheduler.step()
         return state, record
+
+    def watch_draws(self) -> None:
+        """Leave the generators of ``random`` and ``numpy.random`` unseeded, as long as nothing draws from them."""
+        if not self._drawn_from:
+            self.evaluation.seeds_host = self.source.seeds_host = False
+            bring_to_rest()
+
+    def drew_unseeded(self) -> bool:
+        """Return whether ``f`` or the data drew from them unseeded; they are seeded from now on then."""
+        if self.evaluation.seeds_host:
+            return False
+        self._drawn_from = self.evaluation.seeds_host = self.source.seeds_host = drawn_from()
+        return self._drawn_from
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps depend on, as copies: the content of a checkpoint."""

@@ -35,6 +35,8 @@ class Evaluation:
         compiled: compiled derivatives in place of autograd's, or ``None``.
         seeding: called with the number of a random stream before each evaluation, in place of seeding the generators;
             ``None`` seeds them.
+        seeds_host: whether the generators of ``random`` and ``numpy.random`` are seeded before each evaluation, as
+            torch's are.
     """
 
     def __init__(self, functional: Functional, seed: int, devices: list[torch.device]) -> None:
@@ -44,6 +46,7 @@ class Evaluation:
         self.gradient_evaluations = 0
         self.compiled: Deriving | None = None
         self.seeding: Callable[[int], None] | None = None
+        self.seeds_host = True
         self.opening: Buffers = functional.buffers
         self._closing: Buffers | None = None
         self._latest: Buffers = self.opening
@@ -148,7 +151,7 @@ class Evaluation:
 
     def _seed(self, draw: int) -> None:
         if self.seeding is None:
-            replay(draw, self.devices)
+            replay(draw, self.devices, host=self.seeds_host)
         else:
             self.seeding(draw)
 
