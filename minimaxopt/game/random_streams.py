@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.random import mtrand
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -99,14 +100,14 @@ def preserve_rng_state(devices: Iterable[torch.device] = ()) -> Generator[None]:
     places = list(devices)
     cuda = sorted({_cuda_index(device) for device in places if device.type == "cuda"})
     mps = torch.mps.get_rng_state() if any(device.type == "mps" for device in places) else None
-    python, numpy, engine = random.getstate(), np.random.get_state(legacy=False), np.random.get_bit_generator()
-    np.random.set_bit_generator(np.random.MT19937())  # np.random.seed refuses others, which a user may have set
+    python, numpy, engine = random.getstate(), np.random.get_state(legacy=False), mtrand.get_bit_generator()
+    mtrand.set_bit_generator(np.random.MT19937())  # np.random.seed refuses others, which a user may have set
     try:
         with torch.random.fork_rng(devices=cuda, device_type="cuda"):
             yield
     finally:
         random.setstate(python)
-        np.random.set_bit_generator(engine)
+        mtrand.set_bit_generator(engine)
         np.random.set_state(numpy)
         if mps is not None:
             torch.mps.set_rng_state(mps)

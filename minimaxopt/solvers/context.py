@@ -386,7 +386,7 @@ class Context:
         self.evaluation.step, self.evaluation.gradient_evaluations = saved["step"], saved["gradient_evaluations"]
         for player, optimizer in self.optimizers.items():
             optimizer.load_positions(saved["parameters"][player])
-            optimizer.optimizer.load_state_dict(copy.deepcopy(saved["optimizers"][player]))
+            optimizer.load_state(saved["optimizers"][player])
             if optimizer.scheduler is not None:
                 optimizer.scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][player]))
         self.evaluation.load_buffers(saved["buffers"])
