@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minimaxopt.errors import DataError, ResumeError
 from minimaxopt.game.batches import Seekable
-from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.game.random_streams import bring_to_rest, replay, stream
 from minimaxopt.game.trees import tensors_of, to_device
 
 
@@ -30,6 +30,9 @@ class Source(Protocol):
     position: int
     limit: int
     """The most batches that a source keeps for going back."""
+    seeds_host: bool
+    """Whether the generators of ``random`` and ``numpy.random`` are seeded before each batch, as torch's are. A loop
+    that can draw batches again leaves it out until they are drawn from; a source that cannot seeds them all the same."""
 
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
@@ -66,6 +69,7 @@ class Indexed:
     device: torch.device | None
     position: int = 0
     limit: int = 1_000_000
+    seeds_host: bool = True
     exact: bool = True
     why_not: str = ""
 
@@ -113,6 +117,7 @@ class Iterated:
         # kept with its position, and the batches between are drawn again.
         self._marks: deque[tuple[int, dict[str, Any]]] = deque([(0, {"epoch": 0, "taken": 0})])
         self.limit = 1
+        self.seeds_host, self._draws = True, not isinstance(iterable, (list, tuple))
         self._stateful = hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict")
         self.why_not = _why_not_repeatable(iterable, stateful=self._stateful)
         self.exact = not self.why_not
@@ -188,13 +193,19 @@ class Iterated:
 
     def _begin(self) -> None:
         # A loader draws its order, and its workers' seeds, from the global generator when iteration begins.
-        replay(stream(self._seed, self._epoch, "data"))
+        self._replay(stream(self._seed, self._epoch, "data"))
         self._iterator = iter(self._iterable)
 
     def _next(self) -> Any:
         assert self._iterator is not None
-        replay(stream(self._seed, self._epoch, "data", self._taken + 1))
-        return next(self._iterator, _END)
+        self._replay(stream(self._seed, self._epoch, "data", self._taken + 1))
+        batch = next(self._iterator, _END)
+        if self._draws and not self.exact and not self.seeds_host:
+            bring_to_rest()  # where the loop expects to find them
+        return batch
+
+    def _replay(self, draw: int) -> None:
+        replay(draw, host=self._draws and (self.seeds_host or not self.exact))
 
 
 _END: Any = object()

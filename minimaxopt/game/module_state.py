@@ -24,8 +24,7 @@ State: TypeAlias = dict[str, Any]
 """Values by name; tensors among them are never changed in place."""
 
 _OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
-_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device, np.generic)
-_MUTABLE = (np.ndarray, torch.Generator)
+_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 _CONTAINERS = (list, dict, set, deque, tuple)
 _ABSENT: Any = object()
 _NEVER_READ: State = {}
@@ -127,9 +126,9 @@ class ModuleState:
                     continue
                 if isinstance(value, Tensor):
                     self._add_tensor(before, start + key, attributes, key, strict=False)
-                elif isinstance(value, _IMMUTABLE):
+                elif isinstance(value, _IMMUTABLE) or (isinstance(value, np.generic) and value.dtype.kind in "biuf"):
                     self._plain.append((start + key, attributes, key))
-                elif isinstance(value, _MUTABLE) or (isinstance(value, _CONTAINERS) and _is_plain(value)):
+                elif isinstance(value, torch.Generator) or _is_array(value) or _is_plain_container(value):
                     places = self._plain if isinstance(value, tuple) and not tensors_of(value) else self._mutable
                     places.append((start + key, attributes, key))
         self._sizes = [len(store) for store in self._stores]
@@ -271,13 +270,19 @@ def _equal(a: Any, b: Any) -> bool:
     return spec_a == spec_b and all(_equal(x, y) for x, y in zip(leaves_a, leaves_b, strict=True))
 
 
-def _is_plain(value: Any) -> bool:
-    """Return whether a container holds numbers, texts and tensors alone."""
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biufc"
+
+
+def _is_plain_container(value: Any) -> bool:
+    """Return whether a value is a container of numbers, texts and tensors alone."""
+    if not isinstance(value, _CONTAINERS):
+        return False
     parts = [*value, *value.values()] if isinstance(value, dict) else value
     return all(
         isinstance(x, _IMMUTABLE)
         or (isinstance(x, Tensor) and not isinstance(x, nn.Parameter))
-        or (isinstance(x, _CONTAINERS) and _is_plain(x))
+        or _is_plain_container(x)
         for x in parts
     )
 

@@ -3,20 +3,29 @@
 Every draw belongs to a stream named by (seed, step, purpose, substep). Seeding the default generators from that name
 just before an evaluation makes each evaluation a pure function of its arguments: two evaluations of one step see the
 same dropout masks, and a resumed run sees those of the run that was interrupted.
+
+The default generators are torch's, and the global ones of ``random`` and ``numpy.random`` in this process ("the host's"
+below). To seed the host's takes as long as ten of torch's, so that ``solve`` leaves them alone until the first draw from
+them: it brings them to rest, which is a state whose next numbers are known, and asks after each block of steps whether
+they were drawn from since. If so, it plays the block again, its data drawn anew, and seeds them from then on.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
 import torch
+from numpy.random import mtrand
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-Purpose: TypeAlias = Literal["data", "respond", "risk", "shuffle", "start"]
+Purpose: TypeAlias = Literal["callback", "data", "respond", "risk", "shuffle", "start"]
 
 
 def stream(seed: int, step: int, purpose: Purpose, substep: int = 0) -> int:
@@ -29,8 +38,16 @@ def stream(seed: int, step: int, purpose: Purpose, substep: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
 
 
-def replay(seed: int, devices: Iterable[torch.device] = ()) -> None:
-    """Set the default generators of the CPU and of ``devices`` to the start of a stream."""
+def replay(seed: int, devices: Iterable[torch.device] = (), *, host: bool = True) -> None:
+    """Set the default generators to the start of a stream.
+
+    Args:
+        seed: of the stream.
+        devices: whose generators are set beside torch's of the CPU.
+        host: whether those of ``random`` and ``numpy.random`` are set too.
+    """
+    if host:
+        seed_host(seed)
     # torch.manual_seed reaches every backend and costs a hundred times as much, once per evaluation.
     torch.default_generator.manual_seed(seed)
     for device in devices:
@@ -40,16 +57,58 @@ def replay(seed: int, devices: Iterable[torch.device] = ()) -> None:
             torch.mps.manual_seed(seed)
 
 
+def seed_host(seed: int) -> None:
+    """Set the generators of ``random`` and ``numpy.random`` to the start of a stream."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # which takes no more bits
+
+
+_REST = 0x6D696E696D6178
+
+
+@functools.cache
+def _rest() -> tuple[Any, int, float]:
+    """Return Python's generator's state at rest, and the next number then of Python's and of NumPy's."""
+    python = random.Random(_REST)
+    return python.getstate(), python.getrandbits(64), np.random.RandomState(_REST % 2**32).random_sample()
+
+
+def bring_to_rest() -> None:
+    """Set the host's generators to the state in which ``drawn_from`` notices a draw."""
+    random.setstate(_rest()[0])
+    np.random.seed(_REST % 2**32)
+
+
+def drawn_from() -> bool:
+    """Return whether the host's generators have been drawn from or seeded since they came to rest; ends the rest.
+
+    >>> with preserve_rng_state():
+    ...     bring_to_rest()
+    ...     before = drawn_from()
+    ...     bring_to_rest()
+    ...     _ = random.gauss()
+    ...     before, drawn_from()
+    (False, True)
+    """
+    _, python, numpy = _rest()
+    return random.getrandbits(64) != python or np.random.random_sample() != numpy
+
+
 @contextmanager
 def preserve_rng_state(devices: Iterable[torch.device] = ()) -> Generator[None]:
-    """Leave the global random state as it was found, whatever happens inside."""
+    """Leave the global random state as it was found, that of ``random`` and ``numpy.random`` included."""
     places = list(devices)
     cuda = sorted({_cuda_index(device) for device in places if device.type == "cuda"})
     mps = torch.mps.get_rng_state() if any(device.type == "mps" for device in places) else None
+    python, numpy, engine = random.getstate(), np.random.get_state(legacy=False), mtrand.get_bit_generator()
+    mtrand.set_bit_generator(np.random.MT19937())  # np.random.seed refuses others, which a user may have set
     try:
         with torch.random.fork_rng(devices=cuda, device_type="cuda"):
             yield
     finally:
+        random.setstate(python)
+        mtrand.set_bit_generator(engine)
+        np.random.set_state(numpy)
         if mps is not None:
             torch.mps.set_rng_state(mps)
 

@@ -265,7 +265,8 @@ class Checkpoint:
     """Save everything that the run depends on, so that ``solve(..., resume=folder)`` continues it to the bit.
 
     Written atomically, and only after the values were found finite: the last good checkpoint is never overwritten by a
-    bad one.
+    bad one. The last two of a run are kept, and where the last is found damaged, ``resume`` goes on from the one before,
+    with a warning.
 
     Args:
         path: the folder.
@@ -293,15 +294,32 @@ class Checkpoint:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise ArgumentError(f"path: {path} is a file; give the folder to save into")
+        self.begin()
+
+    def begin(self) -> None:
+        """Take what the folder holds for another run's; a resumed run's memory says otherwise."""
+        self._own = False
 
     def __call__(self, run: Progress) -> None:
-        """Save the run."""
-        storage.write(self.path, self.NAME, run.checkpoint())
+        """Save the run; its checkpoint before this one is kept, another run's is not."""
+        path = storage.write(self.path, self.NAME, run.checkpoint(), keep_previous=self._own)
+        if not self._own:
+            storage.previous(path).unlink(missing_ok=True)
+        self._own = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the run is saved."""
+        return {"path": str(self.path.absolute())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keep the checkpoint that the run goes on from, if it lies in this folder."""
+        self._own = state["path"] == str(self.path.absolute())
 
     @classmethod
     def latest(cls, path: str | Path) -> Path | None:
         """Return ``path`` if it holds a checkpoint, else ``None``: for ``resume`` where a run may not have begun."""
-        return Path(path) if (Path(path) / f"{cls.NAME}.json").exists() else None
+        last = Path(path) / f"{cls.NAME}.json"
+        return Path(path) if last.exists() or storage.previous(last).exists() else None
 
 
 def _line(step: int, row: Mapping[str, float]) -> str:

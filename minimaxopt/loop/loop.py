@@ -17,10 +17,17 @@ from minimaxopt._types import Player, Point, Tree
 from minimaxopt.calculus.gradients import operator
 from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.data_source import Exhausted
+from minimaxopt.game.random_streams import seed_host, stream
 from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin
 from minimaxopt.loop.progress_bar import Bar
-from minimaxopt.loop.resume import checkpoint, digest_of_frozen, load_checkpoint, optimizer_settings
-from minimaxopt.loop.rollback import NotFiniteError, SilentChangeError, StepBlocks
+from minimaxopt.loop.resume import (
+    checkpoint,
+    digest_of_frozen,
+    load_checkpoint,
+    optimization_as_built,
+    optimizer_settings,
+)
+from minimaxopt.loop.rollback import NotFiniteError, RepeatBlockError, StepBlocks
 from minimaxopt.results.environment import environment, without_addresses
 from minimaxopt.results.history import History
 from minimaxopt.results.solution import Solution, Status
@@ -76,6 +83,7 @@ class SolveLoop:
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
         optimizers = optimizer_settings(ctx, self._names)
+        self._optimization = optimization_as_built(ctx, self._names)
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **optimizers}
         form = "no" if ctx.evaluation.compiled is None else "derivatives"
         form = form if ctx.step_form is None else "steps"
@@ -125,6 +133,7 @@ class SolveLoop:
             self._blocks,
             self._callbacks,
             frozen=self._frozen,
+            optimization=self._optimization,
             seconds=self._seconds,
             manifest=self._manifest,
         )
@@ -192,14 +201,14 @@ class SolveLoop:
             try:
                 safe_next = self._blocks.make(size)
             except (Exception, KeyboardInterrupt) as event:
-                self._blocks.replay_block(safe, first)
+                again = isinstance(event, RepeatBlockError)
+                safe_next = self._blocks.replay_block(safe, first, broken=not again)
                 if isinstance(event, Exhausted):
                     reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
                     self._stopped = (Status.DATA_ENDED, reason)
                     return
-                if not isinstance(event, SilentChangeError):
+                if not again:
                     raise
-                safe_next = safe  # the replay has made the block's steps, knowing of the change
             safe = safe_next
             self.ctx.source.forget(safe.position)
             bar.update(self.step, self.history.last("risk") if "risk" in self.history else math.nan, self.rates())
@@ -226,6 +235,7 @@ class SolveLoop:
             callback = self._callbacks[i]
             if self._called[i] != self.step and (everyone or self.step % callback.every == 0):
                 self._called[i] = self.step
+                seed_host(stream(self.ctx.seed, self.step, "callback", i))  # whether f uses it or not
                 callback(self)
 
     def _check_convergence(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from minimaxopt._types import Player
 from minimaxopt.errors import ResumeError
 from minimaxopt.game.played_game import PLAYERS
@@ -27,6 +29,7 @@ def checkpoint(
     callbacks: Sequence[Callback],
     *,
     frozen: str,
+    optimization: Mapping[Player, Any],
     seconds: float,
     manifest: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -37,12 +40,14 @@ def checkpoint(
         blocks: its steps so far.
         callbacks: those that support state are asked for it.
         frozen: the digest of the players that do not move.
+        optimization: what ``optimization_as_built`` returned before the first step.
         seconds: spent so far.
         manifest: settings and environment.
     """
     return {
         "run": ctx.state_dict(),
         "frozen": frozen,
+        "optimization": dict(optimization),
         "state": blocks.state,
         "history": blocks.history.to_tensors(),
         "callbacks": {name: callback.state_dict() for name, callback in _with_state(callbacks)},
@@ -77,7 +82,7 @@ def load_checkpoint(
     Raises:
         ResumeError: the checkpoint is damaged, or of another run; nothing has been changed then.
     """
-    saved = storage.read(folder / f"{Checkpoint.NAME}.json")
+    saved = read_checkpoint(folder)
     run, then = saved["run"], saved["manifest"]
     for key in settings:
         if then.get(key) != manifest[key]:
@@ -96,6 +101,7 @@ def load_checkpoint(
             "resume: the player that stands still has other values than in the run that made the checkpoint; "
             "give the same game, or start afresh"
         )
+    _compare_optimization(saved["optimization"], optimization_as_built(ctx, names))
     differing = [
         f"{key} {then.get(key)} then, {manifest[key]} now"
         for key in _MATTERS_TO_THE_BIT
@@ -104,13 +110,106 @@ def load_checkpoint(
     if differing:
         text = f"resume: the values will not be those of an uninterrupted run to the bit: {'; '.join(differing)}"
         warnings.warn(text, stacklevel=6)  # of the caller of solve
-    ctx.load_state_dict(run)
-    blocks.state = copied_to(saved["state"], ctx.devices)
+    try:
+        ctx.load_state_dict(run)
+        blocks.state = copied_to(saved["state"], ctx.devices)
+        for name, callback in _with_state(callbacks):
+            if name in saved["callbacks"]:
+                callback.load_state_dict(saved["callbacks"][name])
+    except ResumeError:
+        raise
+    except Exception as error:
+        raise ResumeError(
+            f"resume: a part of the run does not take its state from the checkpoint in {folder} "
+            f"({type(error).__name__}: {error}); give what made the checkpoint, or start afresh"
+        ) from error
     blocks.history = History(saved["history"])
-    for name, callback in _with_state(callbacks):
-        if name in saved["callbacks"]:
-            callback.load_state_dict(saved["callbacks"][name])
     return float(saved["seconds"])
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """Return the content of the last checkpoint in a folder, or of the one before where the last is damaged.
+
+    Raises:
+        ResumeError: there is none, or neither can be read.
+    """
+    from minimaxopt.results.schema import SavedCheckpoint, check  # pydantic is not for `import minimaxopt` to load
+
+    last = folder / f"{Checkpoint.NAME}.json"
+    before = storage.previous(last)
+    try:
+        return check(storage.read(last), SavedCheckpoint, last)
+    except ResumeError as damage:
+        if not before.exists():
+            raise
+        try:
+            saved = check(storage.read(before), SavedCheckpoint, before)
+        except ResumeError as error:
+            raise ResumeError(f"{damage}. The checkpoint before it cannot be used either: {error}") from damage
+        warnings.warn(
+            f"resume: {last} cannot be used ({damage}); going on from {before}, made at step {saved['run']['step']}",
+            stacklevel=7,  # of the caller of solve
+        )
+        return saved
+
+
+def optimization_as_built(ctx: Context, names: Mapping[Player, Player]) -> dict[Player, Any]:
+    """Return each moving player's parameter groups and schedule, as their factories built them.
+
+    Args:
+        ctx: of a run that has made no step and loaded no checkpoint.
+        names: what the user calls each player.
+    """
+    built: dict[Player, Any] = {}
+    for player, moving in ctx.optimizers.items():
+        tensor_names = {id(tensor): name for name, tensor in moving.tensors.items()}
+        groups = [
+            {
+                "tensors": [tensor_names[id(tensor)] for tensor in group["params"]],
+                "settings": {k: _shown(x) for k, x in group.items() if k not in ("params", "param_names")},
+            }
+            for group in moving.optimizer.param_groups
+        ]
+        schedule = {} if moving.scheduler is None else moving.scheduler.state_dict()
+        built[names[player]] = {"groups": groups, "scheduler": {k: _shown(x) for k, x in schedule.items()}}
+    return built
+
+
+def _compare_optimization(saved: Mapping[Player, Any], built: Mapping[Player, Any]) -> None:
+    """Raise unless parameter groups and schedules were built as those of the checkpoint.
+
+    Rates that a schedule has moved since are not compared, and a setting that only one version of a class has is not
+    either.
+    """
+    remedy = "give the factory that made the checkpoint, or start afresh"
+    for player, now in built.items():
+        then = saved.get(player, {"groups": [], "scheduler": {}})
+        name, before, after = f"{player}_optimizer", then["groups"], now["groups"]
+        if len(before) != len(after):
+            raise ResumeError(
+                f"resume: {name} had {len(before)} parameter groups in the checkpoint, not {len(after)}; {remedy}"
+            )
+        for i, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old["tensors"] != new["tensors"]:
+                raise ResumeError(
+                    f"resume: parameter group {i} of {name} had the tensors {', '.join(old['tensors'])} in the "
+                    f"checkpoint, not {', '.join(new['tensors'])}; {remedy}"
+                )
+            _compare_settings(f"parameter group {i} of {name}", old["settings"], new["settings"], remedy)
+        _compare_settings(f"{player}_scheduler", then["scheduler"], now["scheduler"], remedy)
+
+
+def _compare_settings(owner: str, then: Mapping[str, str], now: Mapping[str, str], remedy: str) -> None:
+    for key in now:
+        if then.get(key, now[key]) != now[key]:
+            raise ResumeError(
+                f"resume: {owner} was built with {key} {then[key]} in the checkpoint, not {now[key]}; {remedy}"
+            )
+
+
+def _shown(value: Any) -> str:
+    """Return a setting in words that are the same in another process."""
+    return repr(value.tolist()) if isinstance(value, Tensor) else without_addresses(value)
 
 
 def optimizer_settings(ctx: Context, names: Mapping[Player, Player]) -> dict[str, str]:

@@ -37,8 +37,12 @@ class NotFiniteError(Exception):
 
 
 @final
-class SilentChangeError(Exception):
-    """An evaluation changed a tensor of the modules' state without its version, for the first time in this block."""
+class RepeatBlockError(Exception):
+    """A block must be made again, knowing what it was the first to do.
+
+    It drew from ``random`` or ``numpy.random``, and so without a seed; or it changed a tensor of the modules' state without
+    its version, and so without being put back.
+    """
 
 
 @final
@@ -73,16 +77,17 @@ class StepBlocks:
 
         Raises:
             NotFiniteError: a value is not finite.
-            SilentChangeError: the block must be made again.
+            RepeatBlockError: the block has to be replayed.
         """
         first = self._ctx.step
+        self._ctx.watch_draws()
         records: list[Record] = []
         for _ in range(size - 1):
             records.append(self._step())
         before_the_last = self.snapshot()
         records.append(self._step())
-        if self._ctx.played.find_silent_changes():
-            raise SilentChangeError
+        if self._ctx.played.find_silent_changes() | self._ctx.drew_unseeded():
+            raise RepeatBlockError
         columns = _columns(records)
         if self.first_nonfinite(columns):
             raise NotFiniteError(
@@ -92,19 +97,31 @@ class StepBlocks:
         self._record(first, columns)
         return before_the_last
 
-    def replay_block(self, snapshot: Snapshot, first: int) -> None:
+    def replay_block(self, snapshot: Snapshot, first: int, *, broken: bool = True) -> Snapshot:
         """Play the block that began at step ``first`` again from ``snapshot``, up to the step at which it broke off.
+
+        Args:
+            snapshot: from before the block.
+            first: the number of the block's first step.
+            broken: whether an exception broke it off, which is already being raised; else one of the replay is raised.
+
+        Returns:
+            A snapshot from before the last step.
 
         Raises:
             NotFiniteError: at the last point where all was finite, if a value ceases to be finite in the replay: that is
                 then the cause, whatever it led to afterwards.
         """
+        redraw = self._ctx.drew_unseeded() or not broken
         end, culprit, at = self._ctx.step, "", first
         self.history = self.history.until(first)
         before = here = snapshot
-        whole = False
+        whole, failure = False, None
         try:
             self._roll_back(snapshot)
+            if redraw and self._ctx.source.exact:
+                self._ctx.source.load(snapshot.context["source"])
+                before = here = self.snapshot()
             while self._ctx.step < end and not culprit:
                 before, here, at = here, self.snapshot(), self._ctx.step
                 record = self._step()
@@ -117,8 +134,8 @@ class StepBlocks:
                 elif not culprit and at >= first:
                     self._record(at, columns)
             whole = not culprit
-        except (Exception, KeyboardInterrupt):  # noqa: BLE001 - what broke the block off is already being raised
-            culprit = ""
+        except (Exception, KeyboardInterrupt) as event:  # noqa: BLE001 - raised below, unless that would hide the first
+            culprit, failure = "", event
         if not whole:
             self._roll_back(here)
         self.history = self.history.until(self._ctx.step)
@@ -126,6 +143,9 @@ class StepBlocks:
             raise NotFiniteError(
                 f"{culprit!r} ceased to be finite at step {at}; the result is the point after step {self._ctx.step}."
             )
+        if failure is not None and not broken:
+            raise failure from None
+        return here
 
     def first_nonfinite(self, columns: Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""

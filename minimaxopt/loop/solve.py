@@ -92,8 +92,9 @@ def solve(
         steps: steps to make in all, those of a resumed run included.
         data: ``Batches``, or any iterable of batches, which is begun again when it ends. ``None`` for an ``f(u, v)``
             without batches.
-        seed: of every random draw inside ``f`` and of the order of a loader. The global random state is left as it was
-            found.
+        seed: of every random draw inside ``f`` and of the order of a loader, from torch's generators or the global ones
+            of ``random`` and ``numpy.random``, which are all left as they were found. Generators of your own are not
+            seeded.
         u_optimizer: factory of the leader's optimizer, such as ``partial(torch.optim.Adam, lr=1e-4)``; its rate is
             lambda. The default is Adam at 1e-3, fused where torch can.
         v_optimizer: the same for the follower; its rate is sigma.
@@ -227,12 +228,15 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
     )
     if run.resume is not None:
         loop.resume(Path(run.resume))
-    elif run.steps:
+    ctx.watch_draws()
+    if run.resume is None and run.steps:
         with _named_as_played(flipped):
             probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
     if run.compile and run.steps > ctx.step:
         with _named_as_played(flipped):
             rehearse(ctx, solver)
+    if ctx.drew_unseeded() and ctx.source.exact:
+        ctx.source.load(ctx.source.state())  # the first batch is drawn anew
     return loop
 
 

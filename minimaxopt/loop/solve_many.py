@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt.loop.callbacks import Checkpoint
+from minimaxopt.loop.resume import read_checkpoint
 from minimaxopt.loop.solve import Run, solve
-from minimaxopt.results import storage
 from minimaxopt.results.solution import Solution, Status
 
 
@@ -76,7 +75,7 @@ def _arguments(run: Run) -> dict[str, Any]:
 
 def _not_begun(run: Run) -> Solution:
     """Return where a game stands that an interrupt kept from being played."""
-    at = 0 if run.resume is None else storage.read(Path(run.resume) / f"{Checkpoint.NAME}.json")["run"]["step"]
+    at = 0 if run.resume is None else read_checkpoint(Path(run.resume))["run"]["step"]
     # Nobody is told, since nothing happened: a callback would write down an end that was none.
     arguments: dict[str, Any] = {**_arguments(run), "steps": at, "callbacks": ()}
     solution = solve(**arguments, progress=False)

@@ -35,7 +35,7 @@ def environment(devices: Iterable[torch.device] = (), packages: Iterable[str] = 
     accelerators = [torch.cuda.get_device_name(place) for place in places if place.type == "cuda"]
     return {
         "minimaxopt": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own
         "numpy": version("numpy"),
         "python": platform.python_version(),
         **{name: version(name) for name in packages},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, final
 
@@ -18,18 +17,7 @@ from minimaxopt.game.played_game import PLAYERS, PlayedGame
 from minimaxopt.results import storage
 from minimaxopt.results.certificate import Certificate
 from minimaxopt.results.history import History
-
-
-class Status(StrEnum):
-    """The outcome of a solve."""
-
-    CONVERGED = "converged"
-    STEPS_USED = "step budget used"
-    STOPPED = "stopped"
-    DIVERGED = "diverged"
-    INTERRUPTED = "interrupted"
-    DATA_ENDED = "data ended"
-    FAILED = "failed"
+from minimaxopt.results.status import Status
 
 
 @final
@@ -111,12 +99,15 @@ class Solution:
         """Read a solution of ``game`` from a folder that ``save`` wrote.
 
         Raises:
-            ResumeError: if nothing is there, the files were changed, or the game's players have other names or shapes.
+            ResumeError: if nothing is there, the files were changed or damaged, or the game's players have other names
+                or shapes.
         """
-        content = storage.read(Path(path) / "solution.json")
+        from minimaxopt.results.schema import SavedSolution, check  # pydantic is not for `import minimaxopt` to load
+
+        file = Path(path) / "solution.json"
+        content = check(storage.read(file), SavedSolution, file)
         played = PlayedGame(game)
-        state = fill(played, content["parameters"], content["module_state"])
-        u, v = played.players(state)
+        u, v = played.players(fill(played, content["parameters"], content["module_state"]))
         rest = {k: content[k] for k in ("message", "steps", "seconds", "gradient_evaluations", "manifest")}
         if content.get("certificate") is not None:
             rest["certificate"] = Certificate.from_dict(content["certificate"])

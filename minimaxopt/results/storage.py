@@ -1,7 +1,7 @@
-"""Nestings of tensors and plain values as two files, safetensors and JSON, of which a reader never sees half.
+"""Nested values and tensors as two files, JSON and safetensors, of which a reader never sees half.
 
-The JSON file names the tensor file that belongs to it and its digest, and is replaced last: whoever is killed between
-the two leaves the previous pair whole. Nothing is pickled.
+The JSON file names the tensor file that belongs to it and is replaced last: whoever is killed between the two leaves
+the previous pair whole. One SHA-256 covers the content of both, so that a damaged file is never read.
 """
 
 from __future__ import annotations
@@ -10,74 +10,137 @@ import contextlib
 import errno
 import hashlib
 import json
-import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from minimaxopt.errors import DiskFullError, ResumeError, StoreError
+from minimaxopt.results.encoding import decode, encode
 
-FORMAT = 1
+FORMAT = 2
 TEMPORARY = ".writing-"
 """Prefix of what is being written; what a killed process left under it can be removed."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_RESTORE = "restore both files from a copy, or run again"
 
 
-def write(folder: Path, name: str, content: Any) -> Path:
-    """Write ``content`` as ``folder/name.json`` and a tensor file beside it, atomically; return the JSON."""
+def previous(path: Path) -> Path:
+    """Return where ``write`` keeps the JSON file that was at ``path`` before.
+
+    >>> previous(Path("run/checkpoint.json")).name
+    'checkpoint-previous.json'
+    """
+    return path.with_name(f"{path.stem}-previous{path.suffix}")
+
+
+def write(folder: Path, name: str, content: Any, *, keep_previous: bool = False) -> Path:
+    """Write ``content`` as ``folder/name.json`` and a tensor file beside it, atomically; return the JSON.
+
+    Args:
+        folder: where to; made if need be.
+        name: of the JSON file, without its suffix.
+        content: what ``encode`` takes.
+        keep_previous: whether the pair that is replaced stays, as ``previous(path)``.
+
+    Raises:
+        ResumeError: a type in ``content`` cannot be brought back.
+        OSError: the files cannot be written; the old ones stay.
+    """
     tensors: dict[str, Tensor] = {}
-    plain = _encode(content, name, tensors)
+    plain = json.dumps(encode(content, name, tensors), allow_nan=False)
     packed = save_tensors(tensors)
-    digest = hashlib.sha256(packed).hexdigest()
+    digest = _digest(plain, packed)
     tensor_file = f"{name}-{digest[:16]}.safetensors"
     write_atomically(folder / tensor_file, packed)
-    head = {"format": FORMAT, "tensors": tensor_file, "sha256": digest, "content": plain}
+    head = f'{{"format": {FORMAT}, "tensors": {json.dumps(tensor_file)}, "sha256": "{digest}", "content": {plain}}}'
     path = folder / f"{name}.json"
-    write_atomically(path, json.dumps(head, allow_nan=False).encode())
+    before = path.read_bytes() if keep_previous and path.is_file() else None
+    write_atomically(path, head.encode())
+    if before is not None:
+        # Only now: were it first, a kill between the two could leave two damaged files where one had been whole.
+        write_atomically(previous(path), before)
+    kept = {tensor_file, _tensor_file(before)}
     # What an earlier write left, and what one left that was killed.
     for old in [*folder.glob(f"{name}-*.safetensors"), *folder.glob(f".{name}*.partial")]:
-        if old.name != tensor_file:
+        if old.name not in kept:
             with contextlib.suppress(FileNotFoundError):
                 old.unlink()
     return path
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> Any:
-    """Read what ``write`` wrote; raise if it is not there, was changed, or is of another format."""
+    """Read what ``write`` wrote.
+
+    Args:
+        path: the JSON file.
+        device: where the tensors are to be.
+
+    Raises:
+        ResumeError: the files are not there, were changed or damaged, or are of another format.
+    """
     try:
-        head = json.loads(path.read_bytes())
+        raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ResumeError(
             f"path: there is no {path.name} in {path.parent}; give the folder that save() or Checkpoint wrote"
         ) from error
-    except ValueError as error:
+    except OSError as error:
+        raise ResumeError(f"path: {path} cannot be read ({error}); {_RESTORE}") from error
+    try:
+        head = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise ResumeError(
-            f"path: {path} is not JSON ({error}); it was not written by minimaxopt, or was changed since"
+            f"path: {path} is not JSON ({error}); it was not written by minimaxopt, or was changed since; {_RESTORE}"
         ) from error
     if not isinstance(head, dict) or not {"format", "tensors", "sha256", "content"} <= head.keys():
-        raise ResumeError(f"path: {path} was not written by minimaxopt, or was changed since")
+        raise ResumeError(f"path: {path} was not written by minimaxopt, or was changed since; {_RESTORE}")
     if head["format"] != FORMAT:
         raise ResumeError(
             f"path: {path} is not of format {FORMAT}; load it with the version of minimaxopt that wrote it"
         )
+    tensor_file = head["tensors"]
     try:
-        packed = (path.parent / head["tensors"]).read_bytes()
+        if not isinstance(tensor_file, str) or Path(tensor_file).name != tensor_file:
+            raise ValueError("no name of a file beside it")
+        packed = (path.parent / tensor_file).read_bytes()
     except FileNotFoundError as error:
-        raise ResumeError(f"path: {head['tensors']} is missing beside {path}; copy both files together") from error
-    if hashlib.sha256(packed).hexdigest() != head["sha256"]:
+        raise ResumeError(f"path: {tensor_file} is missing beside {path}; copy both files together") from error
+    except (OSError, ValueError) as error:
         raise ResumeError(
-            f"path: {head['tensors']} does not have the digest that {path.name} names; the file was changed or damaged"
+            f"path: the tensors {tensor_file!r} that {path} names cannot be read ({error}); {_RESTORE}"
+        ) from error
+    if _digest(json.dumps(head["content"]), packed) != head["sha256"]:
+        raise ResumeError(
+            f"path: {path.name} and {tensor_file} in {path.parent} do not have the digest that {path.name} names: one of "
+            f"them was changed or damaged; {_RESTORE}"
         )
-    tensors = {key: tensor.to(device) for key, tensor in load_tensors(packed).items()}
-    return _decode(head["content"], tensors)
+    try:
+        tensors = {key: tensor.to(device) for key, tensor in load_tensors(packed).items()}
+    except SafetensorError as error:
+        raise ResumeError(f"path: {tensor_file} in {path.parent} cannot be read ({error}); {_RESTORE}") from error
+    return decode(head["content"], tensors, path.stem)
+
+
+def _digest(plain: str, packed: bytes) -> str:
+    total = hashlib.sha256(plain.encode())
+    total.update(b"\n")  # which JSON on one line does not contain
+    total.update(packed)
+    return total.hexdigest()
+
+
+def _tensor_file(head: bytes | None) -> str:
+    """Return the tensor file that a JSON file names, or the empty string if it cannot be told."""
+    try:
+        return str(json.loads(head or b"{}")["tensors"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -152,50 +215,3 @@ def unwritable(path: Path, error: OSError) -> StoreError:
             f"store: {path} could not be written ({error}); free space on the disk and run again: what is stored is kept"
         )
     return StoreError(f"store: {path} could not be written ({error}); see that it can be written to and run again")
-
-
-def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, Tensor):
-        key = str(len(tensors))
-        # safetensors wants dense tensors that share nothing.
-        tensors[key] = value.detach().to("cpu", copy=True).contiguous()
-        return {"$tensor": key}
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        return number if math.isfinite(number) else {"$float": repr(number)}
-    if type(value) is tuple:  # a named one would come back as another type
-        return {"$tuple": [_encode(item, f"{where}.{i}", tensors) for i, item in enumerate(value)]}
-    if isinstance(value, list):
-        return [_encode(item, f"{where}.{i}", tensors) for i, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        if all(isinstance(key, str) and not key.startswith("$") for key in value):
-            return {key: _encode(item, f"{where}.{key}", tensors) for key, item in value.items()}
-        return {
-            "$items": [
-                [_encode(k, where, tensors), _encode(item, f"{where}.{k}", tensors)] for k, item in value.items()
-            ]
-        }
-    raise ResumeError(
-        f"{where}: {type(value).__name__} cannot be saved; keep tensors, numbers, strings, lists, plain tuples and "
-        "dictionaries in the state"
-    )
-
-
-def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_decode(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "$tensor" in value:
-        return tensors[value["$tensor"]]
-    if "$float" in value:
-        return float(value["$float"])
-    if "$tuple" in value:
-        return tuple(_decode(item, tensors) for item in value["$tuple"])
-    if "$items" in value:
-        return {_decode(key, tensors): _decode(item, tensors) for key, item in value["$items"]}
-    return {key: _decode(item, tensors) for key, item in value.items()}

@@ -22,6 +22,7 @@ from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.module_state import State as ModuleState
 from minimaxopt.game.played_game import PlayedGame
+from minimaxopt.game.random_streams import bring_to_rest, drawn_from
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.evaluation import Evaluation
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
@@ -157,6 +158,7 @@ class Context:
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
         self.rewinds = 0
         """Times that the run went back; references to the memory of moments and buffers are then out of date."""
+        self._drawn_from = False
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
         factories = {"u": (u_optimizer, u_scheduler), "v": (v_optimizer, v_scheduler)}
         self.optimizers: dict[Player, PlayerOptimizer] = {
@@ -355,6 +357,19 @@ class Context:
                 optimizer.scheduler.step()
         return state, record
 
+    def watch_draws(self) -> None:
+        """Leave the generators of ``random`` and ``numpy.random`` unseeded, as long as nothing draws from them."""
+        if not self._drawn_from:
+            self.evaluation.seeds_host = self.source.seeds_host = False
+            bring_to_rest()
+
+    def drew_unseeded(self) -> bool:
+        """Return whether ``f`` or the data drew from them unseeded; they are seeded from now on then."""
+        if self.evaluation.seeds_host:
+            return False
+        self._drawn_from = self.evaluation.seeds_host = self.source.seeds_host = drawn_from()
+        return self._drawn_from
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps depend on, as copies: the content of a checkpoint."""
         return {
@@ -379,7 +394,7 @@ class Context:
         self.evaluation.step, self.evaluation.gradient_evaluations = saved["step"], saved["gradient_evaluations"]
         for player, optimizer in self.optimizers.items():
             optimizer.load_positions(saved["parameters"][player])
-            optimizer.optimizer.load_state_dict(copy.deepcopy(saved["optimizers"][player]))
+            optimizer.load_state(saved["optimizers"][player])
             if optimizer.scheduler is not None:
                 optimizer.scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][player]))
         self.evaluation.opening = self.played.load_state_dict(saved["module_state"])

@@ -41,6 +41,8 @@ class Evaluation:
         compiled: compiled derivatives in place of autograd's, or ``None``.
         seeding: called with the number of a random stream before each evaluation, in place of seeding the generators;
             ``None`` seeds them.
+        seeds_host: whether the generators of ``random`` and ``numpy.random`` are seeded before each evaluation, as
+            torch's are.
     """
 
     def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device]) -> None:
@@ -50,6 +52,7 @@ class Evaluation:
         self.functional = Functional(played)
         self.compiled: Deriving | None = None
         self.seeding: Callable[[int], None] | None = None
+        self.seeds_host = True
         self.opening: dict[Player, State] = played.start
         self._guarded = GuardedBatch(())
         self._closing: dict[Player, State] | None = None
@@ -226,7 +229,7 @@ class Evaluation:
 
     def _seed(self, draw: int) -> None:
         if self.seeding is None:
-            replay(draw, self.devices)
+            replay(draw, self.devices, host=self.seeds_host)
         else:
             self.seeding(draw)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks  # pyright: ignore
 
 from minimaxopt._types import OptimizerFactory, Player, SchedulerFactory, Tensors
 from minimaxopt.errors import ArgumentError
+from minimaxopt.game.trees import tensors_of
 
 
 @final
@@ -102,6 +103,18 @@ class PlayerOptimizer:
         for tensor, state in zip(self.tensors.values(), moments, strict=True):
             if state:
                 self.optimizer.state[tensor] = copy.deepcopy(state)
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Let the optimizer go on from what its ``state_dict`` returned."""
+        self.optimizer.load_state_dict(copy.deepcopy(saved))
+        # torch makes a dict of every mapping in a tensor's state, and a deque without a limit of every deque.
+        indices = [index for group in saved["param_groups"] for index in group["params"]]
+        tensors = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
+        for index, tensor in zip(indices, tensors, strict=True):
+            for key, value in saved["state"].get(index, {}).items():
+                if isinstance(value, Collection) and not isinstance(value, (str, Tensor)):
+                    parts: dict[int, Any] = {id(t): t.to(tensor.device, copy=True) for t in tensors_of(value)}
+                    self.optimizer.state[tensor][key] = copy.deepcopy(value, parts)
 
     def _step(self, direction: Tensors) -> None:
         self.set_gradients(direction)

@@ -136,7 +136,10 @@ def _check_step(problem: Problem) -> None:
             _fail(f"one step with its settings ended as {solution.status}: {solution.message}")
         found.append(result_of(solution))
     if found[0] != found[1]:
-        _fail("two first steps under one seed differ; draw random numbers inside the risk from torch's own generator")
+        _fail(
+            "two first steps under one seed differ; draw random numbers inside the risk from the global generators of "
+            "torch, random or numpy.random"
+        )
 
 
 def _fail(sentence: str, cause: BaseException | None = None) -> NoReturn:

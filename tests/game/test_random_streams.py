@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
+from functools import partial
 from itertools import product
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minimaxopt.game.random_streams import preserve_rng_state, replay, stream
+from minimaxopt.game.random_streams import bring_to_rest, drawn_from, preserve_rng_state, replay, stream
 
-PURPOSES = ("data", "respond", "risk", "shuffle")
+PURPOSES = ("callback", "data", "respond", "risk", "shuffle")
 
 
 def test_streams_of_different_names_differ() -> None:
@@ -65,6 +69,57 @@ def test_undisturbed_leaves_the_global_state_as_found_after_an_exception() -> No
     with pytest.raises(ZeroDivisionError):
         fail()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_hosts_generators_are_replayed_too() -> None:
+    def draws() -> list[float]:
+        return [random.random(), random.gauss(), np.random.rand(), np.random.randn()]
+
+    with preserve_rng_state():
+        replay(stream(3, 0, "risk"))
+        first = draws()
+        replay(stream(3, 0, "risk"))
+        assert draws() == first
+        replay(stream(3, 0, "risk"), host=False)
+        assert not set(draws()) & set(first)
+        replay(stream(3, 1, "risk"))
+        assert not set(draws()) & set(first)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        random.random, random.gauss, partial(random.shuffle, [1, 2]), partial(random.getrandbits, 1),
+        np.random.rand, np.random.randn, partial(np.random.permutation, 3), partial(np.random.bytes, 1),
+        partial(random.seed, 3), partial(np.random.seed, 3),
+    ],
+)  # fmt: skip
+def test_any_draw_from_the_hosts_generators_is_noticed(draw: Any) -> None:
+    with preserve_rng_state():
+        for _ in range(2):
+            bring_to_rest()
+            torch.rand(1)
+            assert not drawn_from()
+            bring_to_rest()
+            draw()
+            assert drawn_from()
+
+
+@pytest.mark.parametrize("engine", [np.random.MT19937, np.random.PCG64, np.random.Philox])
+def test_the_hosts_generators_are_left_as_found(engine: Any) -> None:
+    original = np.random.get_bit_generator()
+    try:
+        np.random.set_bit_generator(engine(1))
+        np.random.randn()  # keeps a second number back
+        random.gauss()
+        python, numpy = random.getstate(), repr(np.random.get_state(legacy=False))
+        with preserve_rng_state():
+            replay(4)
+            np.random.randn()
+        assert (random.getstate(), repr(np.random.get_state(legacy=False))) == (python, numpy)
+        assert isinstance(np.random.get_bit_generator(), engine)
+    finally:
+        np.random.set_bit_generator(original)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -361,9 +361,9 @@ def test_checkpoints_are_made_when_due_and_at_the_end(tmp_path: Path, monkeypatc
     made: list[int] = []
     write = storage.write
 
-    def noted(folder: Path, name: str, content: Any) -> Path:
+    def noted(folder: Path, name: str, content: Any, **options: Any) -> Path:
         made.append(content["run"]["step"])
-        return write(folder, name, content)
+        return write(folder, name, content, **options)
 
     monkeypatch.setattr(storage, "write", noted)
     descend(11, Checkpoint(tmp_path, every=4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from minimaxopt import (
     Ascent,
     Batches,
     Checkpoint,
+    Descent,
     Game,
     Sensitivity,
     SimultaneousGDA,
@@ -72,6 +75,55 @@ def test_other_settings_are_refused_by_name(changes: dict[str, Any], both: list[
         play("sgd", steps=9, **{**changes, "resume": checkpoint})
     assert all(part in str(caught.value) for part in both)
     assert play("sgd", steps=9, resume=checkpoint).steps == 9
+
+
+def grouped(
+    *names_and_rates: tuple[list[int], float], **settings: Any
+) -> Callable[[list[torch.Tensor]], torch.optim.Optimizer]:
+    """Return a factory of SGD with these parameter groups, each of the tensors at these places."""
+    return lambda tensors: torch.optim.SGD(
+        [{"params": [tensors[i] for i in places], "lr": rate} for places, rate in names_and_rates], lr=0.1, **settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (grouped(([0, 1], 0.1)), r"u_optimizer had 2 parameter groups in the checkpoint, not 1; give the factory"),
+        (grouped(([1], 0.1), ([0], 0.2)), "group 0 of u_optimizer had the tensors weight in the checkpoint, not bias"),
+        (grouped(([0], 0.1), ([1], 0.3)), r"group 1 of u_optimizer was built with lr 0\.2 in the checkpoint, not 0\.3"),
+        (
+            lambda tensors: torch.optim.SGD([{"params": tensors[:1], "dampening": 0.5}, {"params": tensors[1:]}], 0.1),
+            r"group 0 of u_optimizer was built with dampening 0 in the checkpoint, not 0\.5",
+        ),
+    ],
+)
+def test_other_parameter_groups_are_refused(factory: Any, message: str, tmp_path: Path) -> None:
+    game = Game(lambda u, v: u(torch.ones(1, 2)).square().sum(), nn.Linear(2, 1), None)
+
+    def go(steps: int, factory: Any, **more: Any) -> Solution:
+        schedule = partial(MultiStepLR, milestones=[2, 6])  # moves the rates, which is no other factory
+        return solve(game, Descent(), steps=steps, u_optimizer=factory, u_scheduler=schedule, **more)
+
+    same = grouped(([0], 0.1), ([1], 0.2))
+    go(5, same, callbacks=[Checkpoint(tmp_path)])
+    with pytest.raises(ResumeError, match=message):
+        go(9, factory, resume=tmp_path)
+    resumed, whole = go(9, same, resume=tmp_path), go(9, same)
+    assert torch.equal(resumed.u.weight, whole.u.weight)
+    assert torch.equal(resumed.u.bias, whole.u.bias)
+
+
+@pytest.mark.parametrize(
+    "factory", [partial(MultiStepLR, milestones=[3, 6]), partial(MultiStepLR, milestones=[2, 6], gamma=0.5)]
+)
+def test_another_schedule_is_refused(factory: Any, tmp_path: Path) -> None:
+    game = Game(lambda u, v: u**2, torch.tensor(1.0), None)
+    solve(
+        game, Descent(), steps=3, u_scheduler=partial(MultiStepLR, milestones=[2, 6]), callbacks=[Checkpoint(tmp_path)]
+    )
+    with pytest.raises(ResumeError, match="u_scheduler was built with (milestones|gamma) .* in the checkpoint, not"):
+        solve(game, Descent(), steps=5, u_scheduler=factory, resume=tmp_path)
 
 
 def test_other_players_are_refused(checkpoint: Path) -> None:
@@ -168,7 +220,7 @@ def test_a_crash_between_the_two_files_leaves_the_last_checkpoint(
     monkeypatch.undo()
     resumed = play("sgd", steps=12, resume=checkpoint, callbacks=[Checkpoint(checkpoint)])
     assert fingerprint(resumed) == fingerprint(play("sgd", steps=12))
-    assert len(list(checkpoint.glob("*.safetensors"))) == 1
+    assert len(list(checkpoint.glob("*.safetensors"))) == 2  # its own and that of the checkpoint before
 
 
 @pytest.mark.parametrize("damage", ["truncate tensors", "drop tensors", "truncate json", "empty json", "foreign json"])
@@ -183,6 +235,67 @@ def test_damage_is_told_clearly(damage: str, checkpoint: Path) -> None:
         head.write_bytes({"truncate json": content[:-9], "empty json": b"", "foreign json": b'{"format": 1}'}[damage])
     with pytest.raises(ResumeError, match=r"path: .*(damaged|missing beside|not JSON|not written by minimaxopt)"):
         play("sgd", steps=8, resume=checkpoint)
+
+
+@pytest.mark.parametrize("damage", ["truncate json", "drop json", "flip a bit of the json", "drop tensors"])
+def test_the_checkpoint_before_is_used_where_the_last_is_damaged(damage: str, tmp_path: Path) -> None:
+    play("sgd", steps=6, callbacks=[Checkpoint(tmp_path, every=2)])
+    last, before = tmp_path / "checkpoint.json", tmp_path / "checkpoint-previous.json"
+    assert [storage.read(path)["run"]["step"] for path in (last, before)] == [6, 4]
+    assert len(list(tmp_path.iterdir())) == 4
+    content = last.read_bytes()
+    if damage == "truncate json":
+        last.write_bytes(content[:-5])
+    elif damage == "drop json":
+        last.unlink()
+    elif damage == "drop tensors":
+        (tmp_path / json.loads(content)["tensors"]).unlink()
+    else:
+        last.write_bytes(content.replace(b'"gradient_evaluations": 6', b'"gradient_evaluations": 7'))
+    assert Checkpoint.latest(tmp_path) == tmp_path
+    message = r"resume: .*checkpoint\.json cannot be used .*; going on from .*checkpoint-previous\.json, made at step 4"
+    with pytest.warns(UserWarning, match=message) as caught:
+        resumed = play("sgd", steps=9, resume=tmp_path, callbacks=[Checkpoint(tmp_path)])
+    assert Path(caught[0].filename).name == "trainings.py"
+    assert fingerprint(resumed) == fingerprint(play("sgd", steps=9))
+    assert fingerprint(play("sgd", steps=9, resume=tmp_path)) == fingerprint(resumed)
+
+
+def test_two_damaged_checkpoints_are_both_named(tmp_path: Path) -> None:
+    play("sgd", steps=6, callbacks=[Checkpoint(tmp_path, every=2)])
+    for path in tmp_path.glob("*.json"):
+        path.write_bytes(path.read_bytes()[:-5])
+    message = (
+        r"checkpoint\.json is not JSON .* before it cannot be used either: .*checkpoint-previous\.json is not JSON"
+    )
+    with pytest.raises(ResumeError, match=message):
+        play("sgd", steps=8, resume=tmp_path)
+
+
+def test_another_runs_checkpoint_is_not_kept_as_the_one_before(checkpoint: Path) -> None:
+    before = checkpoint / "checkpoint-previous.json"
+    callback = Checkpoint(checkpoint)
+    play("sgd", steps=3, callbacks=[callback])
+    assert not before.exists()
+    play("sgd", steps=5, callbacks=[callback])
+    assert not before.exists()
+    play("sgd", steps=7, resume=checkpoint, callbacks=[callback])
+    assert storage.read(before)["run"]["step"] == 5
+
+
+def test_a_kill_between_the_checkpoints_leaves_one(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = storage.write_atomically
+
+    def crash(path: Path, content: bytes) -> None:
+        if path.name == "checkpoint-previous.json":
+            raise OSError("the power went")
+        write(path, content)
+
+    monkeypatch.setattr(storage, "write_atomically", crash)
+    with pytest.raises(OSError, match="the power went"):
+        play("sgd", steps=12, resume=checkpoint, callbacks=[Checkpoint(checkpoint)])
+    monkeypatch.undo()
+    assert fingerprint(play("sgd", steps=15, resume=checkpoint)) == fingerprint(play("sgd", steps=15))
 
 
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:

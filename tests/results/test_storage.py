@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import Counter, OrderedDict, namedtuple
+import sys
+from collections import Counter, OrderedDict, UserDict, defaultdict, deque, namedtuple
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -79,20 +81,112 @@ def test_dictionaries_keep_their_keys_and_order(tmp_path: Path) -> None:
     back = round_trip(tmp_path, content)
     assert list(back) == [1, "1", (2, 3), "count"]
     assert list(back[2, 3]) == ["z", "a"]
-    assert back["count"] == {4: 2}
+    assert back["count"] == Counter([4, 4])
 
 
 Pair = namedtuple("Pair", "a b")
 
 
-@pytest.mark.parametrize("thing", [object(), {1, 2}, b"bytes", Pair(1, 2), 1j, lambda: 0])
+class Named(NamedTuple):
+    x: int
+    y: torch.Size
+
+
+CONTAINERS: list[Any] = [
+    Counter([4, 4, 7]),
+    OrderedDict(z=1, a=(2, 3)),
+    defaultdict(list, {"a": [1]}),
+    defaultdict(None, {1: 2}),
+    deque([1, (2,)], maxlen=5),
+    deque("ab"),
+    {1, 2},
+    frozenset({"a"}),
+    {1: "a", "1": "b", 2.5: "c", (2, 3): "d", None: "e", False: "f"},
+    {"$tensor": 1, "$float": {"$deque": 2}},
+    Pair(1, [2]),
+    Named(3, torch.Size([1, 2])),
+    torch.Size([]),
+    torch.float32,
+    torch.bfloat16,
+    torch.device("cuda", 1),
+    np.float32(0.1),
+    np.float64(math.pi),
+    np.int8(-3),
+    np.uint64(2**64 - 1),
+    np.bool_(True),
+    {"nested": [{"deep": (Counter("aab"), {(1,): {2}})}]},
+]
+
+
+def types(value: Any) -> Any:
+    """Return a value with the type of every part."""
+    if isinstance(value, dict):
+        return type(value), [(types(key), types(item)) for key, item in value.items()]
+    if isinstance(value, (list, tuple, deque)):
+        return type(value), [types(item) for item in value]
+    return type(value), value
+
+
+@pytest.mark.parametrize("value", CONTAINERS, ids=repr)
+def test_values_come_back_with_their_types(value: Any, tmp_path: Path) -> None:
+    back = round_trip(tmp_path, {"a": [0, value]})["a"][1]
+    assert types(back) == types(value)
+    assert getattr(back, "maxlen", None) == getattr(value, "maxlen", None)
+    assert getattr(back, "default_factory", None) is getattr(value, "default_factory", None)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_tensors_come_back(dtype: torch.dtype, tmp_path: Path) -> None:
+    tensor = torch.randn(3, 2, dtype=dtype)
+    back = round_trip(tmp_path, [tensor, tensor.T.conj(), tensor[0, 0], tensor.imag])
+    assert torch.equal(back[0], tensor)
+    assert torch.equal(back[1], tensor.T.conj())
+    assert torch.equal(back[2], tensor[0, 0])
+    assert torch.equal(back[3], tensor.imag)
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+class Text(str): ...
+
+
+Local = namedtuple("Elsewhere", "a")
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        object(), b"bytes", 1j, lambda: 0, Colour.RED, Text("a"), UserDict(), np.zeros(2), np.longdouble(1), Local(1),
+        defaultdict(lambda: 0), torch.ones(2).max(0), (1, 2).__iter__(), range(3), Path("x"), slice(1),
+    ],
+    ids=lambda thing: type(thing).__name__,
+)  # fmt: skip
 def test_what_cannot_be_kept_is_named(thing: Any, tmp_path: Path) -> None:
-    with pytest.raises(
-        ResumeError, match=rf"thing\.a\.1: {type(thing).__name__} cannot be saved; keep tensors, numbers"
-    ):
-        storage.write(tmp_path, "thing", {"a": [0, thing]})
+    for content in ({"a": [0, thing]}, {"a": (0, thing)}, {"a": deque([0, thing])}, {"a": Counter({0: 1, 1: thing})}):
+        with pytest.raises(
+            ResumeError, match=rf"thing\.a\.1: {type(thing).__name__} cannot be saved; keep tensors, numbers"
+        ):
+            storage.write(tmp_path, "thing", content)
     assert list(tmp_path.iterdir()) == []
     assert round_trip(tmp_path, {"a": [0, (1, 2)]}) == {"a": [0, (1, 2)]}
+
+
+@pytest.mark.parametrize("tensor", [torch.eye(2).to_sparse(), torch.ones(2, device="meta")], ids=["sparse", "meta"])
+def test_tensors_that_cannot_be_kept_are_named(tensor: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match=r"thing\.x: a tensor of layout .* cannot be saved; keep dense tensors"):
+        storage.write(tmp_path, "thing", {"x": tensor})
+
+
+def test_a_named_tuple_is_read_only_where_its_module_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = storage.write(tmp_path, "thing", Named(3, torch.Size([1])))
+    monkeypatch.setattr(sys.modules[__name__], "Named", namedtuple("Named", "x z"))
+    with pytest.raises(ResumeError, match=r"has the fields \('x', 'z'\), not \('x', 'y'\)\); load it with the version"):
+        storage.read(path)
+    monkeypatch.setattr(sys.modules[__name__], "Named", os.system)
+    with pytest.raises(ResumeError, match=r"thing: holds '\$namedtuple', .*no named tuple .*Named is imported"):
+        storage.read(path)
 
 
 def test_the_files_are_safetensors_and_json(tmp_path: Path) -> None:
@@ -183,8 +277,8 @@ def test_files_reach_the_disk_before_they_get_their_names(tmp_path: Path, monkey
         (lambda head, tensors: head.write_text("[1, 2]"), "was not written by minimaxopt"),
         (lambda head, tensors: head.write_text('{"format": 1}'), "was not written by minimaxopt"),
         (
-            lambda head, tensors: head.write_text(head.read_text().replace('"format": 1', '"format": 99')),
-            "is not of format 1; load it with the version",
+            lambda head, tensors: head.write_text(head.read_text().replace('"format": 2', '"format": 1')),
+            "is not of format 2; load it with the version",
         ),
     ],
 )

@@ -187,7 +187,7 @@ class Exploding(Theirs):
 
 @dataclass(frozen=True)
 class Dicing(Theirs):
-    draw: ClassVar[Any] = staticmethod(random.random)
+    draw: ClassVar[Any] = staticmethod(random.SystemRandom().random)
 
     def step(self, ctx: Any, state: Any) -> Any:
         luck, here = self.draw(), ctx.gradients()
@@ -201,6 +201,13 @@ class Shuffling(Dicing):
     """Draws from torch's own stream, which the risk's replays reset, but not in the step after a checkpoint."""
 
     draw: ClassVar[Any] = staticmethod(lambda: torch.rand(()))
+
+
+@dataclass(frozen=True)
+class Rolling(Dicing):
+    """The same with Python's own stream."""
+
+    draw: ClassVar[Any] = staticmethod(random.random)
 
 
 @dataclass(frozen=True)
@@ -327,6 +334,7 @@ BREACHES = [
     (Exploding, "did not come through 20 steps of a well-behaved quadratic"),
     (Dicing, "does not repeat itself under one seed"),
     (Shuffling, "continued from a checkpoint it differs in u, v, risk; .*seeded by ctx.seed"),
+    (Rolling, "continued from a checkpoint it differs in u, v, risk; .*seeded by ctx.seed"),
     (Remembering, "does not repeat itself under one seed.*keep nothing in the solver"),
     (Forgetting, "continued from a checkpoint it differs in u, v, risk"),
     (Unsaved, "failed on a checkpoint: ResumeError: .*Odd cannot be saved"),
