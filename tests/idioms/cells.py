@@ -33,13 +33,12 @@ from tests.idioms import second_order as second
 from tests.idioms.hand import HandLoop, Step, is_state, leaves, modules_of
 from tests.idioms.idioms import Idiom, Parts
 
-STEPS = 3
 LR = 0.2
 EXACT = 1e-12
 """The largest difference of a value, absolute below 1 and relative above."""
 
 _SOLVED: dict[str, Any] = {"cg_steps": 60, "cg_tolerance": 1e-14}
-_DAMPED: dict[str, Any] = {"damping": 1.0, **_SOLVED}
+_DAMPED: dict[str, Any] = {"damping": 2.0, **_SOLVED}
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class Row:
     by_hand: Callable[[], Step]
     family: str
     players: tuple[str, ...] = ("u", "v")
+    steps: int = 3
     plain: bool = False
     """Whether the optimizers must be SGD without momentum."""
 
@@ -64,8 +64,8 @@ def _first(solver: Any, by_hand: Callable[[], Step], *players: str) -> Row:
     return Row(solver, by_hand, "first", players or ("u", "v"))
 
 
-def _second(solver: Any, by_hand: Callable[[], Step]) -> Row:
-    return Row(solver, by_hand, "second", plain=isinstance(solver, CompetitiveGradient))
+def _second(solver: Any, by_hand: Callable[[], Step], steps: int = 2) -> Row:
+    return Row(solver, by_hand, "second", steps=steps, plain=isinstance(solver, CompetitiveGradient))
 
 
 ROWS: dict[str, Row] = {
@@ -77,7 +77,6 @@ ROWS: dict[str, Row] = {
     "negative-momentum": _first(NegativeMomentum(beta=-0.3), lambda: first.negative_momentum(-0.3)),
     "smoothed-gda": _first(SmoothedGDA(p=0.5, beta=0.5), lambda: first.smoothed(0.5, 0.5)),
     "extragradient": _first(Extragradient(), first.extragradient),
-    "extragradient, moments of the step": _first(Extragradient(moments="step"), lambda: first.extragradient("step")),
     "past-extragradient": _first(PastExtragradient(), first.past_extragradient),
     "optimistic": _first(Optimistic(), first.optimistic),
     "anchored-extragradient": _first(AnchoredExtragradient(), first.anchored),
@@ -94,10 +93,10 @@ ROWS: dict[str, Row] = {
     ),
     "sensitivity, split": _second(Sensitivity(gamma=0.5, split=True), lambda: second.split_sensitivity(0.5)),
     "unrolled": _second(Unrolled(steps=2, inner_lr=0.1), lambda: second.unrolled(2, 0.1)),
-    "stackelberg": _second(Stackelberg(**_DAMPED), lambda: second.stackelberg(1.0)),
-    "follow-the-ridge": _second(FollowTheRidge(**_DAMPED), lambda: second.follow_the_ridge(1.0)),
-    "newton-follower": _second(NewtonFollower(**_DAMPED), lambda: second.newton_follower(1.0)),
-    "complete-newton": _second(CompleteNewton(**_DAMPED), lambda: second.complete_newton(1.0)),
+    "stackelberg": _second(Stackelberg(**_DAMPED), lambda: second.stackelberg(2.0)),
+    "follow-the-ridge": _second(FollowTheRidge(**_DAMPED), lambda: second.follow_the_ridge(2.0)),
+    "newton-follower": _second(NewtonFollower(**_DAMPED), lambda: second.newton_follower(2.0)),
+    "complete-newton": _second(CompleteNewton(**_DAMPED), lambda: second.complete_newton(2.0), steps=1),
     "competitive-gradient": _second(CompetitiveGradient(**_SOLVED), lambda: second.competitive(LR)),
     "symplectic-adjustment": _second(SymplecticAdjustment(weight=0.5), lambda: second.symplectic(0.5)),
     "consensus": _second(Consensus(gamma=0.5), lambda: second.consensus(0.5)),
@@ -117,21 +116,21 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def played(idiom: Idiom, parts: Parts, row: Row, *, steps: int = STEPS, **options: Any) -> Solution:
+def played(idiom: Idiom, parts: Parts, row: Row, *, steps: int = 0, **options: Any) -> Solution:
     """Return the library's solution."""
     optimizers = {f"{player}_optimizer": sgd(idiom, row) for player in row.players}
     with quiet():
         return solve(
-            Game(parts.f, parts.u, parts.v), row.solver, steps=steps, data=parts.data, **optimizers, **options
+            Game(parts.f, parts.u, parts.v), row.solver, steps=steps or row.steps, data=parts.data, **optimizers, **options
         )
 
 
-def by_hand(idiom: Idiom, row: Row, *, steps: int = STEPS, parts: Parts | None = None) -> Parts:
+def by_hand(idiom: Idiom, row: Row, *, steps: int = 0, parts: Parts | None = None) -> Parts:
     """Return the game after steps made by hand."""
     parts = idiom.build() if parts is None else parts
     make = dict.fromkeys(("u", "v"), sgd(idiom, row))
     with quiet():
-        HandLoop(parts.f, parts.u, parts.v, parts.data, make, row.players).play(row.by_hand(), steps)
+        HandLoop(parts.f, parts.u, parts.v, parts.data, make, row.players).play(row.by_hand(), steps or row.steps)
     return parts
 
 
@@ -146,7 +145,7 @@ def observed(player: str, tree: Any) -> dict[str, Any]:
             things[f"{player}.{place}"] = leaf.detach()
             continue
         for name, part in leaf.named_modules():
-            values = {n: x for n, x in vars(part).items() if n != "training" and is_state(x)}
+            values = {n: x for n, x in vars(part).items() if not n.startswith(("training", "_torchdynamo")) and is_state(x)}
             for kind in (part._parameters, part._buffers, values):
                 for key, value in kind.items():
                     if value is not None:

@@ -78,13 +78,10 @@ def smoothed(p: float, beta: float) -> Step:
     return step
 
 
-def extragradient(moments: str = "both") -> Step:
+def extragradient() -> Step:
     def step(loop: HandLoop) -> None:
-        field, before = loop.field(), loop.memories()
-        ahead = {p: plus(loop.where(p), loop.proposal(p, field[p])) for p in PLAYERS}
-        if moments == "step":
-            loop.remember(before)
-        field = loop.field(at=ahead)
+        field = loop.field()
+        field = loop.field(at={p: plus(loop.where(p), loop.proposal(p, field[p])) for p in PLAYERS})
         for player in PLAYERS:
             loop.descend(player, field[player])
 

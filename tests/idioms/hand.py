@@ -171,9 +171,8 @@ class HandLoop:
         for state in self._opening.values():
             put_back(state)
 
-    def gradient(self, value: Tensor, player: str, **options: Any) -> Values:
-        """Return the gradient as it is: zeros where the value does not depend on a tensor, and never sparse."""
-        tensors = self.moving[player]
+    def gradient(self, value: Tensor, tensors: Values, **options: Any) -> Values:
+        """Return the gradient: zeros where the value does not depend on a tensor, and never sparse."""
         parts = torch.autograd.grad(value, tensors, allow_unused=True, **options)
         dense = [g.to_dense() if g is not None and g.is_sparse else g for g in parts]
         return [torch.zeros_like(t) if g is None else g for g, t in zip(dense, tensors, strict=True)]
@@ -183,7 +182,7 @@ class HandLoop:
     ) -> dict[str, Values]:
         """Return each player's gradient of its own loss."""
         with self.risk(players, at, noted=noted) as value:
-            gradients = {p: self.gradient(value, p, retain_graph=True) for p in players}
+            gradients = {p: self.gradient(value, self.moving[p], retain_graph=True) for p in players}
         return {p: g if p == "u" else [-part for part in g] for p, g in gradients.items()}
 
     # -- moves -------------------------------------------------------------------------------------------------------------

@@ -31,22 +31,18 @@ def shaped(vector: Tensor, like: Values) -> Values:
     return [part.view(t.shape) for part, t in zip(parts, like, strict=True)]
 
 
-def local(loop: HandLoop, players: tuple[str, ...] = ("u", "v"), at: dict[str, Values] | None = None) -> Local:
-    """Return all first and second derivatives at a point."""
-    with loop.risk(players, at) as value:
-        slopes = {p: flat(loop.gradient(value, p, create_graph=True)) for p in ("u", "v")}
-        rows: dict[str, Values] = {"u": [], "v": []}
-        for player, slope in slopes.items():
-            for entry in slope:
-                if entry.requires_grad:
-                    parts = [flat(loop.gradient(entry, p, retain_graph=True)) for p in ("u", "v")]
-                else:
-                    parts = [torch.zeros_like(slopes[p]) for p in ("u", "v")]
-                rows[player].append(torch.cat(parts).detach())
-    size = len(slopes["u"])
-    above, below = torch.stack(rows["u"]), torch.stack(rows["v"])
-    cut = (slopes["u"].detach(), slopes["v"].detach())
-    return Local(*cut, above[:, :size], above[:, size:], below[:, :size], below[:, size:])
+def local(loop: HandLoop, players: tuple[str, ...] = ("u", "v")) -> Local:
+    """Return all first and second derivatives where the players are."""
+    everything = loop.moving["u"] + loop.moving["v"]
+    with loop.risk(players) as value:
+        slope = flat(loop.gradient(value, everything, create_graph=True))
+        rows = [
+            flat(loop.gradient(entry, everything, retain_graph=True)) if entry.requires_grad else torch.zeros_like(slope)
+            for entry in slope
+        ]
+    matrix, size = torch.stack(rows).detach(), sum(t.numel() for t in loop.moving["u"])
+    above, below, slope = matrix[:size], matrix[size:], slope.detach()
+    return Local(slope[:size], slope[size:], above[:, :size], above[:, size:], below[:, :size], below[:, size:])
 
 
 def damped(matrix: Tensor, damping: float) -> Tensor:
@@ -63,9 +59,9 @@ def move(loop: HandLoop, player: str, direction: Tensor) -> None:
 def sensitivity(gamma: float, *, alternate: bool = False) -> Step:
     def penalised(loop: HandLoop) -> tuple[Values, Values]:
         with loop.risk() as value:
-            slope = loop.gradient(value, "v", create_graph=True)
+            slope = loop.gradient(value, loop.moving["v"], create_graph=True)
             penalty = torch.stack([part.square().sum() for part in slope]).sum()
-            return loop.gradient(value + gamma / 2 * penalty, "u"), [-part.detach() for part in slope]
+            return loop.gradient(value + gamma / 2 * penalty, loop.moving["u"]), [-part.detach() for part in slope]
 
     def step(loop: HandLoop) -> None:
         if alternate:
@@ -89,9 +85,9 @@ def split_sensitivity(gamma: float) -> Step:
             loop.risk(batch=half(batch, slice(0, middle)), noted=False) as one,
             loop.risk(batch=half(batch, slice(middle, None))) as other,
         ):
-            slopes = [loop.gradient(value, "v", create_graph=True) for value in (one, other)]
+            slopes = [loop.gradient(value, loop.moving["v"], create_graph=True) for value in (one, other)]
             along = torch.stack([(a * b).sum() for a, b in zip(*slopes, strict=True)]).sum()
-            leader = loop.gradient((one + other) / 2 + gamma / 2 * along, "u")
+            leader = loop.gradient((one + other) / 2 + gamma / 2 * along, loop.moving["u"])
             follower = [-(a.detach() + b.detach()) / 2 for a, b in zip(*slopes, strict=True)]
         loop.descend("v", follower)
         loop.descend("u", leader)
@@ -103,17 +99,19 @@ def unrolled(steps: int, size: float) -> Step:
     """By the adjoint recursion, backwards along the follower's path."""
 
     def step(loop: HandLoop) -> None:
-        path, points = [loop.where("v")], []
+        path, first = [loop.where("v")], loop.field(("v",))["v"]
         for _ in range(steps):
-            points.append(local(loop, at={"v": path[-1]}))
-            path.append(plus(path[-1], shaped(points[-1].v, path[-1]), size))
-        end = local(loop, at={"v": path[-1]})
-        adjoint, leader = end.v, end.u
-        for point in reversed(points):
-            leader = leader + size * point.uv @ adjoint
-            adjoint = adjoint + size * point.vv @ adjoint
-        move(loop, "v", -points[0].v)
-        move(loop, "u", leader)
+            path.append(plus(path[-1], loop.field(("v",), at={"v": path[-1]})["v"], -size))
+        end = loop.field(at={"v": path[-1]})
+        leader, adjoint = end["u"], [-part for part in end["v"]]
+        for point in reversed(path[:-1]):
+            with loop.risk(at={"v": point}, noted=False) as value:
+                slope = loop.gradient(value, loop.moving["v"], create_graph=True)
+                along = torch.stack([(a * b).sum() for a, b in zip(slope, adjoint, strict=True)]).sum()
+                leader = plus(leader, loop.gradient(along, loop.moving["u"], retain_graph=True), size)
+                adjoint = plus(adjoint, loop.gradient(along, loop.moving["v"]), size)
+        loop.descend("v", first)
+        loop.descend("u", leader)
 
     return step
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from minimaxopt.errors import MinimaxoptError
-from tests.idioms import cells
+from tests.idioms.aspects import ASPECTS, with_solver
+from tests.idioms.cells import ROWS
 from tests.idioms.idioms import IDIOMS, Idiom
 
-CELLS = [
-    pytest.param(idiom, name, id=f"{idiom.name}-{name}")
-    for idiom in IDIOMS
-    for name, row in cells.ROWS.items()
-    if not {name, row.family} & set(idiom.skipped)
-]
+
+CELLS = [(idiom, name) for idiom in IDIOMS for name, row in ROWS.items() if idiom.plays(name, row.family)]
 
 
-@pytest.mark.parametrize(("idiom", "name"), CELLS)
+@pytest.mark.parametrize(("idiom", "name"), CELLS, ids=lambda part: getattr(part, "name", part))
 def test_a_solve(idiom: Idiom, name: str) -> None:
-    row = cells.ROWS[name]
-    expected = idiom.refused.get(name, idiom.refused.get(row.family))
-    if expected is None:
-        assert cells.equals_the_loop(idiom, row) == []
-    else:
-        with pytest.raises(MinimaxoptError, match=expected):
-            cells.played(idiom, idiom.build(), row)
+    assert with_solver(idiom, name) == []
+
+
+@pytest.mark.parametrize(
+    ("idiom", "aspect"),
+    [(idiom, aspect) for idiom in IDIOMS for aspect in ASPECTS if idiom.plays(aspect)],
+    ids=lambda part: getattr(part, "name", part),
+)
+def test_an_aspect(idiom: Idiom, aspect: str) -> None:
+    assert ASPECTS[aspect](idiom) == []
