@@ -151,6 +151,11 @@ def with_own_gradients(*players: str) -> Callable[..., Tensor]:
     return f
 
 
+def counting_the_tie_twice(u: Any, v: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """What ``risk`` is for two parameters of one memory."""
+    return risk(u, v, batch) + u.encoder.weight.square().sum() / 2
+
+
 def shared_extractor(*, frozen: bool) -> Parts:
     features = nn.Linear(2, 2).requires_grad_(not frozen)
     return Parts(
@@ -301,6 +306,7 @@ IDIOMS: list[Idiom] = [
     Idiom("complex and integer buffers", both(m.ComplexBuffer)),
     Idiom("complex parameter", leader(m.ComplexParameter), refused(r"u\.z\b.*complex"), "it has no real gradient"),
     Idiom("mean teacher, updated in forward", both(m.Teacher)),
+    Idiom("several at once", both(m.several)),
     Idiom("checkpointed network", both(lambda: m.Checkpointed(use_reentrant=False))),
     Idiom("checkpointed network with dropout", both(lambda: m.Checkpointed(use_reentrant=False, dropout=0.3))),
     Idiom("checkpointed risk", both(m.linear, checkpointed_risk)),
@@ -371,3 +377,16 @@ IDIOMS: list[Idiom] = [
     Idiom("batch as a dataclass", of_batches(by_attribute, Samples), skipped=(SPLIT,)),
     Idiom("batch as a namedtuple", of_batches(by_attribute, Pair)),
 ]
+
+TWINS: dict[str, Callable[[], Parts]] = {
+    "tied by .data, in the leader": leader(lambda: m.Tied(m.same_parameter), counting_the_tie_twice),
+    "lambda over self, in the leader": leader(m.BoundMethod),
+    "checkpointed network": both(lambda: m.Checkpointed(use_reentrant=None)),
+    "checkpointed network with dropout": both(lambda: m.Checkpointed(use_reentrant=None, dropout=0.3)),
+    "checkpointed risk": both(m.linear),
+    "scripted, in the follower": follower(m.linear),
+    "DataParallel": both(m.linear),
+    "batch.pop": both(m.linear),
+    "batch as a dataclass": both(m.linear),
+}
+"""The same games without the idiom, by the idiom's name."""

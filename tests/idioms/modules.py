@@ -311,7 +311,9 @@ class Teacher(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    def __init__(self, *, use_reentrant: bool, dropout: float = 0.0) -> None:
+    """A network that is recomputed in the backward pass; not with ``use_reentrant=None``."""
+
+    def __init__(self, *, use_reentrant: bool | None, dropout: float = 0.0) -> None:
         super().__init__()
         self.first, self.dropout, self.last = nn.Linear(2, 2), nn.Dropout(dropout), nn.Linear(2, 2)
         self.use_reentrant = use_reentrant
@@ -320,6 +322,8 @@ class Checkpointed(nn.Module):
         return self.last(self.dropout(self.first(x)).tanh())
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.use_reentrant is None:
+            return self.inner(x)
         return checkpoint(self.inner, x, use_reentrant=self.use_reentrant)
 
 
@@ -422,6 +426,11 @@ def scripted() -> nn.Module:
 
 def traced() -> nn.Module:
     return torch.jit.trace(nn.Linear(2, 2), torch.zeros(4, 2))
+
+
+def several() -> nn.Module:
+    """Everything that a checkpoint must hold, in one network."""
+    return nn.Sequential(frozen_layer(), Counter(), Teacher(), nn.BatchNorm1d(2), nn.Dropout(0.3), Mask(persistent=False))
 
 
 # -- several leaves ------------------------------------------------------------------------------------------------------------
