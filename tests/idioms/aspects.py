@@ -44,7 +44,7 @@ def with_solver(idiom: Idiom, name: str) -> list[str]:
     )
 
 
-# -- on the user's own modules ---------------------------------------------------------------------------------------------
+# -- on the user's own modules -----------------------------------------------------------------------------------------
 
 
 def in_place(idiom: Idiom) -> list[str]:
@@ -65,7 +65,7 @@ def in_place(idiom: Idiom) -> list[str]:
     return said
 
 
-# -- certificates ------------------------------------------------------------------------------------------------------------
+# -- certificates ------------------------------------------------------------------------------------------------------
 
 _STEPS = 2
 
@@ -133,7 +133,9 @@ def _evaluating(parts: Parts, *players: str) -> Parts:
 
 def _loop(parts: Parts, players: tuple[str, ...] = ("u", "v")) -> HandLoop:
     data = None if parts.data is None else parts.data[:2]
-    return HandLoop(parts.f, parts.u, parts.v, data, dict.fromkeys(("u", "v"), partial(torch.optim.SGD, lr=LR)), players)
+    return HandLoop(
+        parts.f, parts.u, parts.v, data, dict.fromkeys(("u", "v"), partial(torch.optim.SGD, lr=LR)), players
+    )
 
 
 def _mean(parts: Parts, form: Callable[[HandLoop], tuple[Tensor, ...]]) -> Any:
@@ -185,7 +187,7 @@ def _trained(parts: Parts, player: str) -> Parts:
     return parts
 
 
-# -- files -----------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 
 
 def saved(idiom: Idiom) -> list[str]:
@@ -199,7 +201,7 @@ def saved(idiom: Idiom) -> list[str]:
         hand = by_hand(idiom, ALTERNATING)
         return differences((again.u, again.v), (hand.u, hand.v))
 
-    return outcome(play, idiom.refusal("alternating-gda", "first"))
+    return outcome(play, idiom.refusal("save and load", "first"))
 
 
 def resumed(idiom: Idiom) -> list[str]:
@@ -217,7 +219,7 @@ def resumed(idiom: Idiom) -> list[str]:
                 return said
         return said + [f"made anew: {line}" for line in differences((other.u, other.v), (hand.u, hand.v))]
 
-    return outcome(play, idiom.refusal("alternating-gda", "first"))
+    return outcome(play, idiom.refusal("resume", "first"))
 
 
 def rolled_back(idiom: Idiom) -> list[str]:
@@ -236,7 +238,7 @@ def rolled_back(idiom: Idiom) -> list[str]:
         # The risk of step 3 is that of the point after step 2 as much as of the step: the point before it is finite.
         return said if solution.status == "diverged" and solution.steps == 2 else [str(solution), *said]
 
-    return outcome(play, idiom.refusal("alternating-gda", "first"))
+    return outcome(play, idiom.refusal("roll-back", "first"))
 
 
 ASPECTS: dict[str, Callable[[Idiom], list[str]]] = {

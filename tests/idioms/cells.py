@@ -30,7 +30,7 @@ from minimaxopt.solvers.unrolled import Unrolled
 from minimaxopt.solvers.wrappers import Averaged, Lookahead
 from tests.idioms import first_order as first
 from tests.idioms import second_order as second
-from tests.idioms.hand import HandLoop, Step, is_state, leaves, modules_of
+from tests.idioms.hand import HandLoop, Step, is_state, leaves
 from tests.idioms.idioms import Idiom, Parts
 
 LR = 0.2
@@ -81,6 +81,7 @@ ROWS: dict[str, Row] = {
     "optimistic": _first(Optimistic(), first.optimistic),
     "anchored-extragradient": _first(AnchoredExtragradient(), first.anchored),
     "k-beam": _first(KBeam(followers=2, draw=beside, vectorise=False), lambda: first.k_beam(0.1)),
+    "k-beam, vectorised": Row(KBeam(followers=2, draw=beside), lambda: first.k_beam(0.1), "vectorised"),
     "lookahead": _first(
         Lookahead(AlternatingGDA(), period=2, alpha=0.4), lambda: first.lookahead(first.alternating(), 2, 0.4)
     ),
@@ -121,7 +122,12 @@ def played(idiom: Idiom, parts: Parts, row: Row, *, steps: int = 0, **options: A
     optimizers = {f"{player}_optimizer": sgd(idiom, row) for player in row.players}
     with quiet():
         return solve(
-            Game(parts.f, parts.u, parts.v), row.solver, steps=steps or row.steps, data=parts.data, **optimizers, **options
+            Game(parts.f, parts.u, parts.v),
+            row.solver,
+            steps=steps or row.steps,
+            data=parts.data,
+            **optimizers,
+            **options,
         )
 
 
@@ -134,7 +140,7 @@ def by_hand(idiom: Idiom, row: Row, *, steps: int = 0, parts: Parts | None = Non
     return parts
 
 
-# -- comparison -------------------------------------------------------------------------------------------------------------
+# -- comparison --------------------------------------------------------------------------------------------------------
 
 
 def observed(player: str, tree: Any) -> dict[str, Any]:
@@ -145,7 +151,9 @@ def observed(player: str, tree: Any) -> dict[str, Any]:
             things[f"{player}.{place}"] = leaf.detach()
             continue
         for name, part in leaf.named_modules():
-            values = {n: x for n, x in vars(part).items() if not n.startswith(("training", "_torchdynamo")) and is_state(x)}
+            values = {
+                n: x for n, x in vars(part).items() if not n.startswith(("training", "_torchdynamo")) and is_state(x)
+            }
             for kind in (part._parameters, part._buffers, values):
                 for key, value in kind.items():
                     if value is not None:
@@ -167,7 +175,11 @@ def differences(ours: tuple[Any, Any], theirs: tuple[Any, Any]) -> list[str]:
     """Return in words where two pairs of players differ."""
     here, there = ({**observed("u", u), **observed("v", v)} for u, v in (ours, theirs))
     said = [f"{name} is missing" for name in there if name not in here]
-    said += [f"{name}: {here[name]} for {there[name]}" for name in there if name in here and not same(here[name], there[name])]
+    said += [
+        f"{name}: {here[name]} for {there[name]}"
+        for name in there
+        if name in here and not same(here[name], there[name])
+    ]
     if (memory := shared({n: here[n] for n in there if n in here})) != shared(there):
         said.append(f"one memory: {sorted(map(sorted, memory))} for {sorted(map(sorted, shared(there)))}")
     return said
@@ -175,7 +187,9 @@ def differences(ours: tuple[Any, Any], theirs: tuple[Any, Any]) -> list[str]:
 
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=EXACT, atol=EXACT, equal_nan=True)
+        return (
+            a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=EXACT, atol=EXACT, equal_nan=True)
+        )
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return type(a) is type(b) and (a == b or abs(a - b) <= EXACT)

@@ -33,7 +33,7 @@ def quietly(factory: Factory) -> Factory:
     return made
 
 
-# -- parameters that share or refuse to move -----------------------------------------------------------------------------
+# -- parameters that share or refuse to move ---------------------------------------------------------------------------
 
 
 def frozen_layer() -> nn.Module:
@@ -86,7 +86,7 @@ class BufferOfParameter(nn.Module):
         return self.inner(x) + self.row
 
 
-# -- hooks ---------------------------------------------------------------------------------------------------------------
+# -- hooks -------------------------------------------------------------------------------------------------------------
 
 
 def masked_gradient() -> nn.Module:
@@ -128,7 +128,7 @@ def scaling_backward_hook() -> nn.Module:
     return module
 
 
-# -- functions that keep a module ------------------------------------------------------------------------------------------
+# -- functions that keep a module --------------------------------------------------------------------------------------
 
 
 class ClosureOverSelf(nn.Module):
@@ -177,13 +177,13 @@ class ComputedOnce(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Linear(2, 2)
-        self.halved = self.inner.weight / 2
+        self.raised = self.inner.weight + 0.1
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x) + x @ self.halved
+        return self.inner(x) + x @ self.raised
 
 
-# -- state that is no parameter --------------------------------------------------------------------------------------------
+# -- state that is no parameter ----------------------------------------------------------------------------------------
 
 
 class Counter(nn.Module):
@@ -307,7 +307,7 @@ class Teacher(nn.Module):
         return self.student(x) - taught / 2
 
 
-# -- what runs in the backward pass ------------------------------------------------------------------------------------------
+# -- what runs in the backward pass ------------------------------------------------------------------------------------
 
 
 class Checkpointed(nn.Module):
@@ -319,12 +319,13 @@ class Checkpointed(nn.Module):
         self.use_reentrant = use_reentrant
 
     def inner(self, x: Tensor) -> Tensor:
-        return self.last(self.dropout(self.first(x)).tanh())
+        return self.last(self.dropout(x).tanh())
 
     def forward(self, x: Tensor) -> Tensor:
+        # The older form has no gradient at all where its input needs none.
         if self.use_reentrant is None:
-            return self.inner(x)
-        return checkpoint(self.inner, x, use_reentrant=self.use_reentrant)
+            return self.inner(self.first(x))
+        return checkpoint(self.inner, self.first(x), use_reentrant=self.use_reentrant)
 
 
 class InputGradient(nn.Module):
@@ -362,7 +363,7 @@ class GradientReversal(nn.Module):
         return self.head(Reversed.apply(self.features(x).tanh()))
 
 
-# -- torch's own ---------------------------------------------------------------------------------------------------------------
+# -- torch's own -------------------------------------------------------------------------------------------------------
 
 
 def orthogonal() -> nn.Module:
@@ -417,6 +418,7 @@ def pruned() -> nn.Module:
 
 
 def compiled() -> nn.Module:
+    torch._dynamo.reset()  # what has been compiled too often is run as it is, and then has a second derivative
     return torch.compile(nn.Linear(2, 2), backend="aot_eager")  # type: ignore[return-value] - a module for a module
 
 
@@ -430,10 +432,12 @@ def traced() -> nn.Module:
 
 def several() -> nn.Module:
     """Everything that a checkpoint must hold, in one network."""
-    return nn.Sequential(frozen_layer(), Counter(), Teacher(), nn.BatchNorm1d(2), nn.Dropout(0.3), Mask(persistent=False))
+    return nn.Sequential(
+        frozen_layer(), Counter(), Teacher(), nn.BatchNorm1d(2), nn.Dropout(0.3), Mask(persistent=False)
+    )
 
 
-# -- several leaves ------------------------------------------------------------------------------------------------------------
+# -- several leaves ----------------------------------------------------------------------------------------------------
 
 
 def dictionary() -> dict[str, Any]:

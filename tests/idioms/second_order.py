@@ -37,7 +37,9 @@ def local(loop: HandLoop, players: tuple[str, ...] = ("u", "v")) -> Local:
     with loop.risk(players) as value:
         slope = flat(loop.gradient(value, everything, create_graph=True))
         rows = [
-            flat(loop.gradient(entry, everything, retain_graph=True)) if entry.requires_grad else torch.zeros_like(slope)
+            flat(loop.gradient(entry, everything, retain_graph=True))
+            if entry.requires_grad
+            else torch.zeros_like(slope)
             for entry in slope
         ]
     matrix, size = torch.stack(rows).detach(), sum(t.numel() for t in loop.moving["u"])

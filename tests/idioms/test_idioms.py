@@ -70,7 +70,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> 
     assert differences((resumed.u, resumed.v), (whole.u, whole.v)) == []
 
 
-# -- the referee itself ----------------------------------------------------------------------------------------------------
+# -- the referee itself ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["alternating-gda", "extragradient", "sensitivity", "unrolled", "stackelberg"])
@@ -87,7 +87,9 @@ def test_the_loop_by_hand_does_not_depend_on_the_idiom(idiom: str, name: str) ->
 
 def test_the_loop_by_hand_on_paper() -> None:
     """Three steps of ``u v`` from (1, 1), alternating, at 0.2 and with momentum 0.5."""
-    idiom = replace(BY_NAME["bare tensors, no data"], parts=lambda: Parts(torch.mul, torch.tensor(1.0), torch.tensor(1.0), None))
+    idiom = replace(
+        BY_NAME["bare tensors, no data"], parts=lambda: Parts(torch.mul, torch.tensor(1.0), torch.tensor(1.0), None)
+    )
     parts = by_hand(idiom, ROWS["alternating-gda"], steps=3)
     u = v = 1.0
     move_u = move_v = 0.0
