@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from minimaxopt import Checkpoint, Game, Solution, certify
 from minimaxopt.errors import MinimaxoptError, ResumeError
 from tests.idioms.cells import LR, ROWS, by_hand, differences, equals_the_loop, played, quiet
+from tests.idioms.games import Parts
 from tests.idioms.hand import HandLoop, leaves
-from tests.idioms.idioms import Idiom, Parts
+from tests.idioms.idioms import Idiom
 from tests.idioms.second_order import Local, local
 
 ALTERNATING = ROWS["alternating-gda"]

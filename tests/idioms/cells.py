@@ -30,8 +30,9 @@ from minimaxopt.solvers.unrolled import Unrolled
 from minimaxopt.solvers.wrappers import Averaged, Lookahead
 from tests.idioms import first_order as first
 from tests.idioms import second_order as second
+from tests.idioms.games import Parts
 from tests.idioms.hand import HandLoop, Step, is_state, leaves
-from tests.idioms.idioms import Idiom, Parts
+from tests.idioms.idioms import Idiom
 
 LR = 0.2
 EXACT = 1e-12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import signal
 import subprocess
 import sys
@@ -15,17 +16,20 @@ import torch
 
 from minimaxopt import Checkpoint
 from minimaxopt.errors import ArgumentError
+from minimaxopt.solvers import SOLVERS
 from tests.idioms import killed
 from tests.idioms.aspects import ASPECTS, outcome, with_solver
 from tests.idioms.cells import ROWS, by_hand, differences, observed, shared
+from tests.idioms.games import Parts
 from tests.idioms.hand import moving_tensors
-from tests.idioms.idioms import IDIOMS, TWINS, Idiom, Parts
+from tests.idioms.idioms import IDIOMS, TWINS, Idiom
 
 ROOT = Path(__file__).parent.parent.parent
 BY_NAME = {idiom.name: idiom for idiom in IDIOMS}
 
 
 CELLS = [(idiom, name) for idiom in IDIOMS for name, row in ROWS.items() if idiom.plays(name, row.family)]
+ASPECT_CELLS = [(idiom, aspect) for idiom in IDIOMS for aspect in ASPECTS if idiom.plays(aspect)]
 
 
 @pytest.mark.parametrize(("idiom", "name"), CELLS, ids=lambda part: getattr(part, "name", part))
@@ -33,11 +37,7 @@ def test_a_solve(idiom: Idiom, name: str) -> None:
     assert with_solver(idiom, name) == []
 
 
-@pytest.mark.parametrize(
-    ("idiom", "aspect"),
-    [(idiom, aspect) for idiom in IDIOMS for aspect in ASPECTS if idiom.plays(aspect)],
-    ids=lambda part: getattr(part, "name", part),
-)
+@pytest.mark.parametrize(("idiom", "aspect"), ASPECT_CELLS, ids=lambda part: getattr(part, "name", part))
 def test_an_aspect(idiom: Idiom, aspect: str) -> None:
     assert ASPECTS[aspect](idiom) == []
 
@@ -68,6 +68,10 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> 
     whole = killed.run(steps=step + 5)
     assert 0 < step < killed.STEPS - 5
     assert differences((resumed.u, resumed.v), (whole.u, whole.v)) == []
+
+
+def test_every_solver_is_in_the_table() -> None:
+    assert {row.solver.name for row in ROWS.values()} == set(SOLVERS)
 
 
 # -- the referee itself ------------------------------------------------------------------------------------------------
@@ -136,3 +140,12 @@ def test_a_refusal_must_be_ours_early_and_name_the_culprit() -> None:
     assert outcome(list, "u") == ["was not refused"]
     with pytest.raises(KeyError):
         refusing(KeyError("u.a"))
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_that_of_the_table() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "modules.py"))
+    assert (ROOT / "docs" / "modules.md").read_text() == script["page"](), "run python docs/modules.py"
+    assert len(list(script["cells"]())) == len(CELLS) + len(ASPECT_CELLS)
