@@ -33,6 +33,7 @@ from tests.idioms import second_order as second
 from tests.idioms.games import Parts
 from tests.idioms.hand import HandLoop, Step, is_state, leaves
 from tests.idioms.idioms import Idiom
+from tests.idioms.modules import Meter
 
 LR = 0.2
 EXACT = 1e-12
@@ -191,6 +192,10 @@ def same(a: Any, b: Any) -> bool:
         return (
             a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=EXACT, atol=EXACT, equal_nan=True)
         )
+    if isinstance(a, torch.Generator) and isinstance(b, torch.Generator):
+        return torch.equal(a.get_state(), b.get_state())
+    if isinstance(a, Meter) and isinstance(b, Meter):
+        return a.count == b.count and same(a.total, b.total)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return type(a) is type(b) and (a == b or abs(a - b) <= EXACT)

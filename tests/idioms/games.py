@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from tests.idioms.hand import leaves
@@ -178,6 +179,26 @@ def by_attribute(u: Any, v: Any, batch: Any) -> Tensor:
 def in_place(u: Any, v: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
     batch[0].sub_(batch[0].mean(0)).mul_(0.5)
     return risk(u, v, batch)
+
+
+def in_place_by_data(u: Any, v: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+    batch[0].data.mul_(0.5)
+    return risk(u, v, batch)
+
+
+def of_arrays(u: Any, v: Any, batch: tuple[Any, Any]) -> Tensor:
+    return risk(u, v, (torch.from_numpy(batch[0]), torch.from_numpy(batch[1])))
+
+
+def in_place_of_arrays(u: Any, v: Any, batch: tuple[Any, Any]) -> Tensor:
+    x, weight = batch
+    x *= 0.5
+    return of_arrays(u, v, (x, weight))
+
+
+def cached(u: Any, v: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+    with parametrize.cached():
+        return risk(u, v, batch)
 
 
 def of_batches(f: Callable[..., Tensor], form: Callable[[Tensor, Tensor], Any]) -> Callable[[], Parts]:

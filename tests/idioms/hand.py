@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt.game.random_streams import stream
+from tests.idioms.modules import Meter
 
 Values = list[Tensor]
 Step = Callable[["HandLoop"], None]
@@ -57,7 +58,7 @@ def is_state(value: Any) -> bool:
         return not isinstance(value, nn.Parameter) and not value.requires_grad
     if isinstance(value, list):
         return all(is_state(part) for part in value)
-    return isinstance(value, bool | int | float)
+    return isinstance(value, bool | int | float | torch.Generator | Meter)
 
 
 def state_of(tree: Any, moving: Sequence[Tensor]) -> list[Kept]:
@@ -70,7 +71,9 @@ def state_of(tree: Any, moving: Sequence[Tensor]) -> list[Kept]:
         plain = {n: x for n, x in vars(part).items() if n not in _OF_EVERY_MODULE and is_state(x)}
         for place, values in ((part._parameters, frozen), (part._buffers, buffers), (vars(part), plain)):
             for name, value in values.items():
-                if not isinstance(value, Tensor):
+                if isinstance(value, torch.Generator):
+                    state.append(Kept(place, name, value, value.get_state()))
+                elif not isinstance(value, Tensor):
                     state.append(Kept(place, name, None, copy.deepcopy(value)))
                 elif value.untyped_storage().data_ptr() not in storages:  # else it moves with the tensor that it views
                     state.append(Kept(place, name, value, value.detach().clone()))
@@ -79,7 +82,9 @@ def state_of(tree: Any, moving: Sequence[Tensor]) -> list[Kept]:
 
 def put_back(state: list[Kept]) -> None:
     for place, name, thing, value in state:
-        if thing is None:
+        if isinstance(thing, torch.Generator):
+            thing.set_state(value)
+        elif thing is None:
             place[name] = copy.deepcopy(value)
         else:
             place[name] = thing

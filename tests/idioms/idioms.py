@@ -10,8 +10,9 @@ from collections import UserDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from tests.idioms import games, modules, torch_modules
@@ -100,6 +101,11 @@ def reaching(name: str, make: Factory, tensor: str, why: str = REACHES) -> list[
 
 TORCH_WEIGHT_NORM = "torch's second derivative of it is wrong (torch.autograd.gradgradcheck fails, torch 2.13)"
 
+
+def arrays(x: Tensor, weight: Tensor) -> tuple[Any, Any]:
+    return x.numpy(), weight.numpy()
+
+
 SCRIPTED = refused(rf"PLAYER\b.*[Ss]cript(?s:.*){INPLACE}")
 NOT_COPIED = "TorchScript cannot be copied with parameters of its own"
 
@@ -128,6 +134,9 @@ IDIOMS: list[Idiom] = [
     Idiom("counter as an attribute", both(modules.Counter)),
     Idiom("tensor as an attribute, assigned", both(modules.TensorAttribute)),
     Idiom("tensor as an attribute, changed in place", both(modules.TensorAttributeInPlace)),
+    Idiom("helper object with a memory", both(modules.HelperObject)),
+    Idiom("generator of its own", both(modules.OwnGenerator)),
+    Idiom("layer in a plain list", both(modules.Unregistered)),
     Idiom("list as an attribute", both(modules.ListAttribute)),
     Idiom("mask of -inf in a buffer", both(lambda: modules.Mask(persistent=True))),
     Idiom("mask of -inf, not persistent", both(lambda: modules.Mask(persistent=False))),
@@ -178,6 +187,8 @@ IDIOMS: list[Idiom] = [
         TORCH_WEIGHT_NORM,
     ),
     Idiom("orthogonal", both(torch_modules.orthogonal)),
+    Idiom("parametrize.cached", both(torch_modules.orthogonal, games.cached)),
+    Idiom("LayerNorm", leader(lambda: nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2, eps=0.1)))),
     Idiom("BatchNorm in training mode", both(torch_modules.normalised("train"))),
     Idiom("BatchNorm in evaluation mode", both(torch_modules.normalised("eval"))),
     Idiom("BatchNorm, momentum=None", both(torch_modules.normalised("cumulative")), refused=ONE_BY_ONE),
@@ -185,6 +196,12 @@ IDIOMS: list[Idiom] = [
     Idiom("RNN", leader(lambda: torch_modules.Recurrent(nn.RNN))),
     Idiom("LSTM", leader(lambda: torch_modules.Recurrent(nn.LSTM))),
     Idiom("GRU", leader(lambda: torch_modules.Recurrent(nn.GRU))),
+    Idiom(
+        "MultiheadAttention",
+        both(torch_modules.Attention),
+        refused("scaled_dot_product.*SDPBackend.MATH", "second", "certify"),
+        "its fused form has no second derivative; `sdpa_kernel(SDPBackend.MATH)` has",
+    ),
     Idiom("Embedding", both(torch_modules.Embedded)),
     Idiom(
         "Embedding, sparse",
@@ -223,6 +240,20 @@ IDIOMS: list[Idiom] = [
         games.of_batches(games.in_place, lambda *b: b),
         refused(r"batch.*in place"),
         "clone it first",
+    ),
+    Idiom(
+        "batch changed in place by .data",
+        games.of_batches(games.in_place_by_data, lambda *b: b),
+        refused(r"batch.*in place"),
+        "clone it first",
+    ),
+    Idiom("batch of NumPy arrays", games.of_batches(games.of_arrays, arrays), skipped=(SPLIT,)),
+    Idiom(
+        "NumPy batch changed in place",
+        games.of_batches(games.in_place_of_arrays, arrays),
+        refused(r"batch.*in place"),
+        "copy it first",
+        skipped=(SPLIT,),
     ),
     Idiom("batch.pop", games.of_batches(games.popped, lambda x, w: {"x": x, "weight": w})),
     Idiom(

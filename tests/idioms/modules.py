@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -303,3 +305,57 @@ class Teacher(nn.Module):
                 follower.mul_(0.9).add_(leader, alpha=0.1)
             taught = self.teacher(x)
         return self.student(x) - taught / 2
+
+
+class Meter:
+    """A helper with a memory, as training scripts have them."""
+
+    def __init__(self) -> None:
+        self.total, self.count = torch.zeros(2), 0
+
+    def update(self, x: Tensor) -> Tensor:
+        self.total, self.count = self.total + x.detach().mean(0), self.count + 1
+        return self.total / self.count
+
+
+class HelperObject(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.meter = nn.Linear(2, 2), Meter()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x - self.meter.update(x))
+
+
+class OwnGenerator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.generator = nn.Linear(2, 2), torch.Generator().manual_seed(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x + torch.randn(x.shape, generator=self.generator, dtype=x.dtype) / 5)
+
+
+class Unregistered(nn.Module):
+    """A layer in a plain list, which torch does not see: it never moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(2, 2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)  # it is no part of what is saved either
+            self.layers = [nn.Linear(2, 2)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.layers[0](x).tanh())
+
+
+class Noisy(nn.Module):
+    """Noise of Python's and of NumPy's generators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x + random.random() / 5 + float(np.random.rand()) / 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import runpy
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,10 +21,11 @@ from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers import SOLVERS
 from tests.idioms import killed
 from tests.idioms.aspects import ASPECTS, outcome, with_solver
-from tests.idioms.cells import ROWS, by_hand, differences, observed, shared
-from tests.idioms.games import Parts
+from tests.idioms.cells import ROWS, by_hand, differences, observed, played, shared
+from tests.idioms.games import Parts, both
 from tests.idioms.hand import moving_tensors
 from tests.idioms.idioms import IDIOMS, TWINS, Idiom
+from tests.idioms.modules import Noisy
 
 ROOT = Path(__file__).parent.parent.parent
 BY_NAME = {idiom.name: idiom for idiom in IDIOMS}
@@ -68,6 +71,25 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> 
     whole = killed.run(steps=step + 5)
     assert 0 < step < killed.STEPS - 5
     assert differences((resumed.u, resumed.v), (whole.u, whole.v)) == []
+
+
+def test_noise_of_python_and_numpy_is_replayed_and_resumed(tmp_path: Path) -> None:
+    noisy = replace(BY_NAME["plain modules"], parts=both(Noisy))
+
+    def play(**options: Any) -> tuple[Any, Any]:
+        solution = played(noisy, noisy.build(), ROWS["alternating-gda"], **options)
+        return solution.u, solution.v
+
+    random.seed(1)
+    np.random.seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    whole = play(steps=4)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    random.seed(2)
+    assert differences(play(steps=4), whole) == []
+    play(steps=2, callbacks=[Checkpoint(tmp_path)])
+    np.random.seed(3)
+    assert differences(play(steps=4, resume=tmp_path), whole) == []
 
 
 def test_every_solver_is_in_the_table() -> None:

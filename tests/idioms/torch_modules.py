@@ -98,6 +98,17 @@ class Recurrent(nn.Module):
         return x + self.inner(x[:, :1].unsqueeze(0))[0].squeeze(0)
 
 
+class Attention(nn.Module):
+    """Self-attention over the samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(2, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x[None], x[None], x[None], need_weights=False)[0][0]
+
+
 class Embedded(nn.Module):
     def __init__(self, **options: Any) -> None:
         super().__init__()
