@@ -51,7 +51,7 @@ class Row:
     by_hand: Callable[[], Step]
     family: str
     players: tuple[str, ...] = ("u", "v")
-    steps: int = 3
+    steps: int = 2
     plain: bool = False
     """Whether the optimizers must be SGD without momentum."""
 
@@ -62,8 +62,8 @@ def beside(v: Any, generator: torch.Generator) -> Any:
     return optree.tree_map(lambda t: t + 0.1, v)
 
 
-def _first(solver: Any, by_hand: Callable[[], Step], *players: str) -> Row:
-    return Row(solver, by_hand, "first", players or ("u", "v"))
+def _first(solver: Any, by_hand: Callable[[], Step], *players: str, steps: int = 2) -> Row:
+    return Row(solver, by_hand, "first", players or ("u", "v"), steps)
 
 
 def _second(solver: Any, by_hand: Callable[[], Step], steps: int = 2) -> Row:
@@ -72,7 +72,7 @@ def _second(solver: Any, by_hand: Callable[[], Step], steps: int = 2) -> Row:
 
 ROWS: dict[str, Row] = {
     "simultaneous-gda": _first(SimultaneousGDA(), first.simultaneous),
-    "alternating-gda": _first(AlternatingGDA(), first.alternating),
+    "alternating-gda": _first(AlternatingGDA(), first.alternating, steps=4),
     "alternating-gda, v first": _first(AlternatingGDA(first="v", ascent_steps=2), lambda: first.alternating("vvu")),
     "two-timescale": _first(TwoTimescale(ratio=2.0, power=0.5), lambda: first.two_timescale(2.0, 0.5)),
     "best-response": _first(BestResponse(ascent_steps=3), lambda: first.alternating("vvvu")),
@@ -90,7 +90,7 @@ ROWS: dict[str, Row] = {
     "averaged": _first(Averaged(SimultaneousGDA(), start=1), lambda: first.averaged(first.simultaneous(), 1)),
     "descent": _first(Descent(), lambda: first.alternating("u"), "u"),
     "ascent": _first(Ascent(), lambda: first.alternating("v"), "v"),
-    "sensitivity": _second(Sensitivity(gamma=0.5), lambda: second.sensitivity(0.5)),
+    "sensitivity": _second(Sensitivity(gamma=0.5), lambda: second.sensitivity(0.5), steps=4),
     "sensitivity, alternating": _second(
         Sensitivity(gamma=0.5, alternate=True), lambda: second.sensitivity(0.5, alternate=True)
     ),

@@ -28,7 +28,14 @@ _OF_EVERY_MODULE = vars(nn.Module()).keys()
 
 
 class Kept(NamedTuple):
-    """A tensor or a plain value of a module: where it is kept, the object there, and a copy of its value."""
+    """A part of a module's state.
+
+    Attributes:
+        place: the dictionary that holds it.
+        name: its key there.
+        thing: the tensor or generator itself, into which the value is put back; ``None`` for what is replaced.
+        value: a copy of its value.
+    """
 
     place: dict[str, Any]
     name: str
@@ -164,7 +171,7 @@ class HandLoop:
         for player, values in (at or {}).items():
             self.put(player, values)
         self._begin_again()
-        torch.manual_seed(stream(self.seed, self.steps, "risk"))
+        torch.default_generator.manual_seed(stream(self.seed, self.steps, "risk"))
         yield self.f(self.trees["u"], self.trees["v"], *with_own_containers(self.batch if batch is None else batch))
         if noted and ("u" in players or self._closing is None or "u" not in self.optimizers):
             self._closing = self._states()

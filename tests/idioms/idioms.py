@@ -33,7 +33,7 @@ class Idiom:
         parts: builds the game anew.
         refused: what a refusal must name, by family; empty where everything is right.
         why: the reason of a refusal, or what to know.
-            skipped: solvers that say nothing about the idiom.
+        skipped: solvers, families and aspects that say nothing about the idiom.
         still_with: the solver that does not move the player in question, so that its values are as good as a refusal.
         momentum: whether the optimizers have momentum, which sparse gradients do without.
     """
@@ -78,7 +78,7 @@ ONE_BY_ONE = refused("vectorise=False", "vectorised")
 """What torch.vmap cannot follow; K-beam evaluates its followers one after the other then."""
 
 
-def where(idiom: Idiom, make: Factory) -> list[Idiom]:
+def in_either_player(idiom: Idiom, make: Factory) -> list[Idiom]:
     """Return an idiom in the leader and in the follower: a refusal must name the right one."""
     return [
         replace(
@@ -96,7 +96,7 @@ REACHES = "it would still reach the original and not the copy that moves"
 
 
 def reaching(name: str, make: Factory, tensor: str, why: str = REACHES) -> list[Idiom]:
-    return where(Idiom(name, games.no_data, refused(rf"PLAYER\.{tensor}\b(?s:.*){INPLACE}"), why), make)
+    return in_either_player(Idiom(name, games.no_data, refused(rf"PLAYER\.{tensor}\b(?s:.*){INPLACE}"), why), make)
 
 
 TORCH_WEIGHT_NORM = "torch's second derivative of it is wrong (torch.autograd.gradgradcheck fails, torch 2.13)"
@@ -211,8 +211,8 @@ IDIOMS: list[Idiom] = [
     ),
     Idiom("Embedding, max_norm", leader(torch_modules.Limited), skipped=(SPLIT,), refused=ONE_BY_ONE),
     Idiom("lazy module", leader(lambda: nn.LazyLinear(2)), refused(r"u\.(weight|bias).*lazy"), "it has no values yet"),
-    *where(Idiom("scripted", games.no_data, SCRIPTED, NOT_COPIED), quietly(torch_modules.scripted)),
-    *where(Idiom("traced", games.no_data, SCRIPTED, NOT_COPIED), quietly(torch_modules.traced)),
+    *in_either_player(Idiom("scripted", games.no_data, SCRIPTED, NOT_COPIED), quietly(torch_modules.scripted)),
+    *in_either_player(Idiom("traced", games.no_data, SCRIPTED, NOT_COPIED), quietly(torch_modules.traced)),
     Idiom(
         "torch.compile'd",
         both(torch_modules.compiled),
