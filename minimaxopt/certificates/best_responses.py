@@ -127,13 +127,13 @@ class BestResponses:
             reached[name] = _numbered(self._score(self._risk_of(game)), 1.0)
         return reached
 
-    def _valued(self, what: str, name: str, follower: Tree) -> Game:
+    def _valued(self, subject: str, name: str, follower: Tree) -> Game:
         """Return the game against a value of ``v``."""
         if self._game.responding:
             return replace(self._game, v=follower)
-        require_form(what, follower, self._game.v)
+        require_form(subject, follower, self._game.v)
         if same_architecture(follower, self._game.v):
-            game = allowed(what, replace(self._game, v=follower), self._tolerance, self._device)
+            game = allowed(subject, replace(self._game, v=follower), self._tolerance, self._device)
         else:
             self.foreign.add(name)
             game = replace(self._game, v=follower, project_v=None)
@@ -143,9 +143,9 @@ class BestResponses:
         """Return the risk at the best response that the user knows."""
         mine, other = (self._game.v, self._game.u) if player == "v" else (self._game.u, self._game.v)
         response = answer(_detached(other))
-        what = f"exact: the response of {player}"  # the other player has been looked at
-        require_form(what, response, mine)
-        game = allowed(what, replace(self._game, **{player: response}), self._tolerance, self._device)
+        subject = f"exact: the response of {player}"  # the other player has been looked at
+        require_form(subject, response, mine)
+        game = allowed(subject, replace(self._game, **{player: response}), self._tolerance, self._device)
         quantity = replace(self._score(self._risk_of(game)), note="exact response")
         return _numbered(quantity, 1.0 if player == "v" else -1.0)
 
@@ -208,7 +208,7 @@ class BestResponses:
         onwards = {n: t.detach() for n, t in add(last, first, -1.0).items()}
         if self._grows(measured, player, onwards, reached, sign):
             return True
-        gradient = of(measured.slopes(measured.point, (player,)), player)
+        gradient = of(measured.own_gradients(measured.point, (player,)), player)
         self.gradients += 1
         gradient_norm = float(squared_norm([t.detach() for t in gradient.values()]).sqrt())
         if not 0 < gradient_norm < math.inf:

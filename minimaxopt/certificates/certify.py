@@ -224,7 +224,7 @@ def _tolerance(game: Game, chosen: float | None) -> float:
 def _local_type(measured: DatasetRisk, tolerance: float) -> LocalType:
     if not measured.game.responding:
         return classify(measured, tolerance)
-    gradients = measured.slopes(measured.point, ("u",))
+    gradients = measured.own_gradients(measured.point, ("u",))
     length = float(projected_residual(measured.point.u, gradients.u, partial(measured.project, "u")).sqrt())
     return LocalType(
         "undecided",

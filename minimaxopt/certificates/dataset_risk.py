@@ -104,7 +104,7 @@ class DatasetRisk:
 
     # -- derivatives ---------------------------------------------------------------------------------------------------
 
-    def slopes(self, point: Point, players: tuple[Player, ...] = ("u", "v")) -> Point:
+    def own_gradients(self, point: Point, players: tuple[Player, ...] = ("u", "v")) -> Point:
         """Return each player's gradient of its own loss."""
         self.gradients += 1
         total = Point({}, {})

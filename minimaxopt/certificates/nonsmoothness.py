@@ -51,14 +51,14 @@ def gradient_jump(measured: DatasetRisk, point: Point, reach: float, tolerance: 
 
 
 def _side(measured: DatasetRisk, point: Point, reach: float, seed: int) -> Point:
-    """Return both players' slopes on one side of the point, at the nearest allowed point."""
+    """Return both players' gradients on one side of the point, at the nearest allowed point."""
 
     def moved(player: Player) -> Tensors:
         x = of(point, player)
         direction = random_like(x, 1000 * (seed + 1) + (player == "v"))
         return measured.project(player, add(x, direction, reach * max(1.0, _norm(x))))
 
-    return measured.slopes(Point(moved("u"), moved("v")))
+    return measured.own_gradients(Point(moved("u"), moved("v")))
 
 
 def _gap(above: Point, below: Point) -> Tensors:

@@ -233,11 +233,11 @@ def certify(
     from minimaxopt.cli.certify import judge
 
     settings = {"restarts": restarts, "steps": steps, "tolerance": tolerance, "seed": seed, "device": device}
-    found, path = judge(run, settings)
+    certificate, path = judge(run, settings)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        typer.echo(json.dumps(certificate.to_dict(), indent=2))
         return
-    typer.echo(str(found))
+    typer.echo(str(certificate))
     typer.echo(f"\nwritten to {path}")
 
 

@@ -48,8 +48,8 @@ def _problem(folder: Path) -> Problem:
             f"RUN: {folder} holds no finished run; give a folder that 'minimaxopt solve --out' wrote to its end"
         )
     try:
-        held = json.loads(note.read_text(encoding="utf-8"))
-        name, options = held["problem"], held["given"]
+        request = json.loads(note.read_text(encoding="utf-8"))
+        name, options = request["problem"], request["given"]
     except (ValueError, KeyError, TypeError) as error:
         raise ResumeError(f"RUN: {note} cannot be read ({error}); solve the problem anew") from error
     problem = load_problem(name, **options)

@@ -100,14 +100,14 @@ def _check_folder(request: Request) -> None:
     if request.out.exists() and not request.out.is_dir():
         raise ArgumentError(f"--out: {request.out} is a file; give a folder")
     # A run that was refused before its first step leaves its note only.
-    held = sorted(path.name for path in request.out.glob("*") if path.name != NOTE)
-    if held and not request.resume:
+    contents = sorted(path.name for path in request.out.glob("*") if path.name != NOTE)
+    if contents and not request.resume:
         raise ArgumentError(
-            f"--out: {request.out} is not empty ({held[0]}); give --resume to go on from there, or another folder"
+            f"--out: {request.out} is not empty ({contents[0]}); give --resume to go on from there, or another folder"
         )
-    if held and not (request.out / NOTE).exists():
+    if contents and not (request.out / NOTE).exists():
         raise ResumeError(
-            f"--resume: {request.out} holds {held[0]} but no run of minimaxopt solve; give another folder"
+            f"--resume: {request.out} holds {contents[0]} but no run of minimaxopt solve; give another folder"
         )
 
 
@@ -129,15 +129,15 @@ def _checkpoint(request: Request, effective: Mapping[str, str]) -> Path | None:
     if path is None:
         return None
     try:
-        then = json.loads((request.out / NOTE).read_text(encoding="utf-8"))
-        held = {"problem": then["problem"], **then["options"]}
+        note = json.loads((request.out / NOTE).read_text(encoding="utf-8"))
+        recorded = {"problem": note["problem"], **note["options"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ResumeError(f"--resume: {request.out / NOTE} cannot be read ({error}); give another folder") from error
-    now = {"problem": request.problem, **effective}
-    for key in sorted(held.keys() | now.keys()):
-        if held.get(key) != now.get(key):
+    requested = {"problem": request.problem, **effective}
+    for key in sorted(recorded.keys() | requested.keys()):
+        if recorded.get(key) != requested.get(key):
             raise ResumeError(
-                f"--resume: {request.out} holds a run with {key} = {held.get(key)}, not {now.get(key)}; "
+                f"--resume: {request.out} holds a run with {key} = {recorded.get(key)}, not {requested.get(key)}; "
                 "give the same, or another folder"
             )
     return path

@@ -169,15 +169,15 @@ def _project(ball: L1Ball | L2Ball, tree: Tree, nearest: _Nearest) -> Tree:
     centers = spread("center", ball.center, tree, tensors)
     offsets = [_rows(x - center, ball.per_sample) for x, center in zip(tensors, centers, strict=True)]
     balls = _balls(ball, offsets)
-    found = [nearest(d, radius_like(ball.radius, d, d.dim(), ball.per_sample)) for d in balls]
-    outside = [far for far, _ in found] * (len(offsets) if ball.joint else 1)
-    moved = _parts(ball, [there for _, there in found], offsets)
+    projected = [nearest(d, radius_like(ball.radius, d, d.dim(), ball.per_sample)) for d in balls]
+    outside = [rows_outside for rows_outside, _ in projected] * (len(offsets) if ball.joint else 1)
+    nearest_offsets = _parts(ball, [offset for _, offset in projected], offsets)
     # Where nothing has to move, x itself comes back, to the last digit.
     return rebuilt(
         tree,
         [
-            torch.where(_over(far, x), center + there.reshape(x.shape), x)
-            for x, center, far, there in zip(tensors, centers, outside, moved, strict=True)
+            torch.where(_over(rows_outside, x), center + offset.reshape(x.shape), x)
+            for x, center, rows_outside, offset in zip(tensors, centers, outside, nearest_offsets, strict=True)
         ],
     )
 
@@ -205,22 +205,22 @@ def _balls(ball: L1Ball | L2Ball, rows: list[Tensor]) -> list[Tensor]:
     """Return one matrix for each ball, or for all samples' balls: those given, or joined to one."""
     if not ball.joint or len(rows) < 2:
         return rows
-    for kind, found in (
+    for kind, values in (
         ("numbers of samples", {d.shape[0] for d in rows}),
         ("dtypes", {d.dtype for d in rows}),
         ("devices", {d.device for d in rows}),
     ):
-        if len(found) > 1:
-            listed = ", ".join(sorted(map(str, found)))
+        if len(values) > 1:
+            listed = ", ".join(sorted(map(str, values)))
             raise ArgumentError(f"joint: tensors of different {kind} ({listed}) are no one vector; leave joint out")
     return [torch.cat(rows, dim=1)]
 
 
-def _parts(ball: L1Ball | L2Ball, found: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
+def _parts(ball: L1Ball | L2Ball, joined: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
     """Undo ``_balls``."""
     if not ball.joint or len(rows) < 2:
-        return found
-    return list(found[0].split([d.shape[1] for d in rows], dim=1))
+        return joined
+    return list(joined[0].split([d.shape[1] for d in rows], dim=1))
 
 
 def _over(outside: Tensor, x: Tensor) -> Tensor:

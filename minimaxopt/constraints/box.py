@@ -129,11 +129,11 @@ class LInfBall:
 
     def _each(self, tree: Tree, one: Callable[[Tensor, float | Tensor, float | Tensor], Tensor]) -> Tree:
         tensors = tensors_in(tree)
-        found: list[Tensor] = []
+        values: list[Tensor] = []
         for x, center in zip(tensors, spread("center", self.center, tree, tensors), strict=True):
             radius = radius_like(self.radius, x, x.dim(), self.per_sample)
-            found.append(one(x, center - radius, center + radius))
-        return rebuilt(tree, found)
+            values.append(one(x, center - radius, center + radius))
+        return rebuilt(tree, values)
 
 
 def check_radius(radius: float | Tensor, per_sample: bool) -> None:

@@ -60,8 +60,8 @@ class Compiled:
     ) -> tuple[Gradients, Buffers]:
         """Return what ``calculus.operator`` does, and the buffers after."""
         function = self._function(("operator", players), shell, lambda risk: operator_of(risk, players))
-        value, slopes, after = _called(function, u, v, batch, buffers)
-        by_player = dict(zip(players, slopes, strict=True))
+        value, components, after = _called(function, u, v, batch, buffers)
+        by_player = dict(zip(players, components, strict=True))
         return Gradients(value, by_player.get("u", {}), by_player.get("v", {})), after
 
     def penalized_gradient(
@@ -136,8 +136,8 @@ def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
 
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers) -> Any:
         gradients, (value, after) = torch.func.grad(risk, argnums=argnums, has_aux=True)(u, v, batch, buffers)
-        slopes = [negated(slope) if player == "v" else slope for player, slope in zip(players, gradients, strict=True)]
-        return value, slopes, after
+        components = [negated(grad) if player == "v" else grad for player, grad in zip(players, gradients, strict=True)]
+        return value, components, after
 
     return derivatives
 
@@ -147,12 +147,12 @@ def penalized_gradient_of(risk: Any) -> Any:
 
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers, half: Tensor) -> Any:
         def total(moving: Tensors) -> tuple[Tensor, Any]:
-            slope, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)
-            sensitivity = squared_norm(slope.values())
-            return value + half * sensitivity, (value, slope, sensitivity, after)
+            grad, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)
+            sensitivity = squared_norm(grad.values())
+            return value + half * sensitivity, (value, grad, sensitivity, after)
 
-        g_u, (value, slope, sensitivity, after) = torch.func.grad(total, has_aux=True)(u)
-        return value, g_u, negated(slope), sensitivity, after
+        g_u, (value, grad, sensitivity, after) = torch.func.grad(total, has_aux=True)(u)
+        return value, g_u, negated(grad), sensitivity, after
 
     return derivatives
 

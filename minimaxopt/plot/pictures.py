@@ -154,7 +154,7 @@ def convergence(
         >>> axes.get_ylabel(), len(axes.lines)
         ('sensitivity', 2)
     """
-    columns = {name: held.history if isinstance(held, Solution) else held for name, held in histories.items()}
+    columns = {name: run.history if isinstance(run, Solution) else run for name, run in histories.items()}
     if not columns:
         raise ArgumentError("histories: is empty; give histories or solutions by name")
     for name, history in columns.items():

@@ -137,14 +137,19 @@ def _explained(doc: str) -> dict[str, str]:
     return found
 
 
-def check_names(argument: str, given: Iterable[str], options: Sequence[Option]) -> None:
-    """Refuse the first of ``given`` that is no option.
+def check_names(argument: str, names: Iterable[str], options: Sequence[Option]) -> None:
+    """Raise unless every name is that of an option.
+
+    Args:
+        argument: subject of the error message.
+        names: as passed by the user.
+        options: the options to choose from.
 
     Raises:
-        UnknownNameError: with the known options and the nearest spelling.
+        UnknownNameError: for the first that is not, with the known options and the nearest spelling.
     """
     known = {option.name for option in options}
-    for name in given:
+    for name in names:
         if name not in known:
             raise unknown_name(argument, name, known)
 

@@ -85,15 +85,15 @@ def _check_evaluation(problem: Problem) -> None:
         ctx.batch = ctx.source.take()
         if ctx.responding:
             answer, risk = ctx.respond()
-            found = operator(risk, Point(ctx.point.u, answer), ("u",))
+            gradients = operator(risk, Point(ctx.point.u, answer), ("u",))
         else:
             moving: tuple[Player, ...] = tuple(p for p in players if ctx.functional.parameters[p])
-            found = ctx.gradients(players=moving)
+            gradients = ctx.gradients(players=moving)
     except Exception as error:  # noqa: BLE001 - as above
         _fail(f"its game cannot be evaluated on the first batch: {type(error).__name__}: {error}", error)
-    if not math.isfinite(float(found.risk)):
-        _fail(f"its risk is {float(found.risk)} at the start; begin where it is finite")
-    for player, tensors in (("u", found.u), ("v", found.v)):
+    if not math.isfinite(float(gradients.risk)):
+        _fail(f"its risk is {float(gradients.risk)} at the start; begin where it is finite")
+    for player, tensors in (("u", gradients.u), ("v", gradients.v)):
         if not bool(finite(tensors.values())):
             _fail(
                 f"the gradient of {player} is not finite at the start; begin elsewhere, or guard roots and logarithms"
@@ -123,7 +123,7 @@ def _check_metrics(problem: Problem) -> None:
 def _check_step(problem: Problem) -> None:
     settings: dict[str, Any] = {name: value for name, value in problem.settings.items() if name not in _OWN}
     settings |= {"steps": 1, "progress": False}
-    found: list[Any] = []
+    results: list[Any] = []
     for seed in (1, 2):
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
@@ -134,8 +134,8 @@ def _check_step(problem: Problem) -> None:
                 _fail(f"one step with its settings failed: {type(error).__name__}: {error}", error)
         if not solution.ok:
             _fail(f"one step with its settings ended as {solution.status}: {solution.message}")
-        found.append(result_of(solution))
-    if found[0] != found[1]:
+        results.append(result_of(solution))
+    if results[0] != results[1]:
         _fail("two first steps under one seed differ; draw random numbers inside the risk from torch's own generator")
 
 

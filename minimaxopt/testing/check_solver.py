@@ -169,7 +169,7 @@ class _Play:
     solver: Any
     optimizer: OptimizerFactory
 
-    def __call__(self, what: str, game: Game, **settings: Any) -> Solution:
+    def __call__(self, game_title: str, game: Game, **settings: Any) -> Solution:
         chosen: dict[str, Any] = {
             "steps": _STEPS,
             "progress": False,
@@ -182,7 +182,7 @@ class _Play:
                 warnings.simplefilter("ignore", DivergenceWarning)
                 return solve(game, self.solver, **chosen)
         except Exception as error:  # noqa: BLE001 - whatever a stranger's code raises becomes a sentence
-            _fail(self.solver, f"failed on {what}: {type(error).__name__}: {error}", error)
+            _fail(self.solver, f"failed on {game_title}: {type(error).__name__}: {error}", error)
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------
@@ -350,14 +350,14 @@ def contents_of(game: Game) -> dict[str, Any]:
 
 def values_of(tree: Any) -> dict[str, Any]:
     """Return a player's values by name; those of one that is absent, or a function, are none."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if tree is None or is_responding(tree):
-        return found
+        return values
     for path, leaf in leaves_with_names(tree):
-        held: dict[str, Any] = leaf.state_dict() if isinstance(leaf, nn.Module) else {"": leaf}
-        for name, tensor in held.items():
-            found[f"{path}.{name}"] = (tensor.dtype, tuple(tensor.shape), tensor.detach().cpu().numpy().tobytes())
-    return found
+        tensors: dict[str, Any] = leaf.state_dict() if isinstance(leaf, nn.Module) else {"": leaf}
+        for name, tensor in tensors.items():
+            values[f"{path}.{name}"] = (tensor.dtype, tuple(tensor.shape), tensor.detach().cpu().numpy().tobytes())
+    return values
 
 
 def result_of(solution: Solution) -> dict[str, Any]:

@@ -71,8 +71,8 @@ def raising_game() -> Game:
 
 def meddling() -> Problem:
     """The metric changes the leader through a reference of its own."""
-    given = game()
-    return Problem(given, metrics={"m": lambda u, v: float(given.u.add_(1).sum())})
+    modified = game()
+    return Problem(modified, metrics={"m": lambda u, v: float(modified.u.add_(1).sum())})
 
 
 def dicing() -> Problem:

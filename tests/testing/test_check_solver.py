@@ -207,13 +207,13 @@ class Shuffling(Dicing):
 class Remembering(Theirs):
     """Keeps its counter in itself: a second run begins with the first one's."""
 
-    seen: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
 
     def step(self, ctx: Any, state: Any) -> Any:
-        self.seen.append(1)
+        self.steps.append(1)
         here = ctx.gradients()
         for player, direction in (("u", here.u), ("v", here.v)):
-            ctx.apply(player, {n: g / len(self.seen) for n, g in direction.items()})
+            ctx.apply(player, {n: g / len(self.steps) for n, g in direction.items()})
         return state, {"risk": here.risk}
 
 
@@ -284,12 +284,12 @@ class Secretive(Theirs):
     """Differentiates twice without a word."""
 
     def step(self, ctx: Any, state: Any) -> Any:
-        found = penalized_gradient(ctx.risk(), ctx.point, 0.5)
+        gradients = penalized_gradient(ctx.risk(), ctx.point, 0.5)
         ctx.note_buffers(("u",))
         ctx.gradient_evaluations += 2
-        ctx.apply("v", found.v)
-        ctx.apply("u", found.u)
-        return state, {"risk": found.risk}
+        ctx.apply("v", gradients.v)
+        ctx.apply("u", gradients.u)
+        return state, {"risk": gradients.risk}
 
 
 @dataclass(frozen=True)
@@ -305,12 +305,12 @@ class Deaf(Theirs):
         return {"count": 0, "before": None}
 
     def step(self, ctx: Any, state: Any) -> Any:
-        found = operator(ctx.risk(), ctx.point)
+        gradients = operator(ctx.risk(), ctx.point)
         ctx.gradient_evaluations += 1
         ctx.note_buffers(("u", "v"))
-        ctx.apply("u", found.u)
-        ctx.apply("v", found.v)
-        return state, {"risk": found.risk}
+        ctx.apply("u", gradients.u)
+        ctx.apply("v", gradients.v)
+        return state, {"risk": gradients.risk}
 
 
 BREACHES = [

@@ -135,7 +135,7 @@ class KnownGame:
 
     def game(self, u: Tree = None, v: Tree = None) -> Game:
         """Return the game, its players at ``u`` and ``v``, by default where ``self.u`` and ``self.v`` are."""
-        leader, follower = (copied(given) for given in (self.u if u is None else u, self.v if v is None else v))
+        leader, follower = (copied(player) for player in (self.u if u is None else u, self.v if v is None else v))
         return Game(self.f, leader, follower, project_u=self.project_u, project_v=self.project_v)
 
     def start(self, seed: int) -> Game:
