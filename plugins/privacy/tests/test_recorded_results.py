@@ -53,8 +53,8 @@ def test_the_table_of_faces_comes_back_from_the_scores(record):
 
 @pytest.mark.parametrize("record", CURVES, ids=lambda path: path.name)
 def test_the_trade_off_comes_back_from_its_rows(record):
-    held = json.loads((record / "tradeoff.json").read_text())
-    curve = Curve(held["rows"], tuple(held["labels"]), held["chance"])
+    document = json.loads((record / "tradeoff.json").read_text())
+    curve = Curve(document["rows"], tuple(document["labels"]), document["chance"])
     assert curve.markdown() == (record / "tradeoff.md").read_text()
 
 
@@ -65,8 +65,8 @@ def section(record):
 def known(record):
     if record in FACES:
         return quotable(report.rows(read(record)))
-    held = json.loads((record / "tradeoff.json").read_text())
-    curve = Curve(held["rows"], tuple(held["labels"]), held["chance"])
+    document = json.loads((record / "tradeoff.json").read_text())
+    curve = Curve(document["rows"], tuple(document["labels"]), document["chance"])
     return quotable([[p.useful, p.useful_margin, p.leakage, p.leakage_margin, p.rho or 0.0] for p in curve.points()])
 
 

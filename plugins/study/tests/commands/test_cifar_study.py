@@ -142,8 +142,8 @@ def test_each_claim_can_fail(made_up: Make, name: str) -> None:
     results = made_up(experiment=paper.CIFAR10)
     row, change = CHANGES[name]
     changed = {
-        place: replace(found, **change) if place[0] == row and place[1] == 0.06 else found
-        for place, found in results.rows.items()
+        place: replace(errors, **change) if place[0] == row and place[1] == 0.06 else errors
+        for place, errors in results.rows.items()
     }
     other = replace(results, rows=changed)
     verdict = {j.claim.name: j.at_this_scale for j in judge(evidence(other, tables.build(other)))}
@@ -156,9 +156,9 @@ def test_the_gate_counts_what_an_attack_adds(made_up: Make) -> None:
     assert gate_passed(evidence(results, tables.build(results)))
     weak = {"attnet": {"fresh": 0.3}, "attnet_train": {"fresh": 0.3}}  # 1.4 times the clean error, .08 more than it
     rows = {at: replace(row, **weak) if at[0] == NO_DEFENSE else row for at, row in results.rows.items()}
-    found = evidence(replace(results, rows=rows), tables.build(replace(results, rows=rows)))
-    assert not gate_passed(found)
-    assert [margin.verdict for margin in gate(found)].count(Verdict.FAILS) == 4
+    facts = evidence(replace(results, rows=rows), tables.build(replace(results, rows=rows)))
+    assert not gate_passed(facts)
+    assert [margin.verdict for margin in gate(facts)].count(Verdict.FAILS) == 4
 
 
 def test_tables_stand_beside_the_printed_ones(made_up: Make) -> None:

@@ -116,9 +116,9 @@ def test_a_report_outlives_a_version(finished: Path, tmp_path: Path) -> None:
     (out / "tables" / "table3.json").unlink()
     assert invoke("report", str(out)).exit_code == 0
     assert (out / "tables" / "table3.json").read_bytes() == before
-    told = json.loads(invoke("status", str(out), "--json").output)
-    assert told["outdated"] == {kind: [[7], KINDS[kind].version] for kind in KINDS}
-    assert all(not kind["left"] for kind in told["kinds"].values())
+    status = json.loads(invoke("status", str(out), "--json").output)
+    assert status["outdated"] == {kind: [[7], KINDS[kind].version] for kind in KINDS}
+    assert all(not kind["left"] for kind in status["kinds"].values())
     assert "lwa: stored in version 7, now 0; a run would compute it anew" in invoke("status", str(out)).output
 
 
@@ -189,8 +189,8 @@ def test_only_computes_what_is_asked_for_and_the_rest_follows(finished: Path, tm
     }
     rest = invoke("run", "--profile", profile, "--out", str(out), "--eta", "0.4", "--seeds", "0", "--workers", "1")
     assert rest.exit_code == 0, rest.output
-    found = sum("seed 0" in title for title in titles)
-    assert f"{found} found" in rest.output
+    stored = sum("seed 0" in title for title in titles)
+    assert f"{stored} found" in rest.output
     assert (out / "tables" / "table3.json").read_text() == one_eta(finished / "out" / "tables" / "table3.json", "0.4")
 
 
@@ -233,8 +233,8 @@ def test_without_any_time_measured_none_is_promised(finished: Path, tmp_path: Pa
     out = tmp_path / "out"
     out.mkdir()
     shutil.copy(finished / "out" / "run.json", out)
-    found = json.loads(invoke("status", str(out), "--json").output)
-    assert (found["seconds"], found["seconds_left"]) == (0, None)
+    status = json.loads(invoke("status", str(out), "--json").output)
+    assert (status["seconds"], status["seconds_left"]) == (0, None)
     assert "not known yet" in invoke("status", str(out)).output
 
 

@@ -176,12 +176,12 @@ class Words(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.anchors.add(given.get("id") or "")
+        attributes = dict(attrs)
+        self.anchors.add(attributes.get("id") or "")
         if tag == "a":
-            self.targets.add(given.get("href") or "")
+            self.targets.add(attributes.get("href") or "")
         if tag in ("img", "script", "link", "iframe"):
-            self.loaded.append(given.get("src") or given.get("href") or "")
+            self.loaded.append(attributes.get("src") or attributes.get("href") or "")
         self.cells += tag == "td"
 
     def handle_data(self, data: str) -> None:
@@ -301,10 +301,12 @@ def test_what_differs_from_the_paper_is_told_and_what_does_not_is_not() -> None:
     printed = [row for row in differences_from_paper(load_profile("paper"), whole) if not row[1].startswith("not said")]
     assert printed == []
     unsaid = {
-        what for what, there, _ in differences_from_paper(load_profile("paper"), whole) if there.startswith("not said")
+        setting
+        for setting, in_paper, _ in differences_from_paper(load_profile("paper"), whole)
+        if in_paper.startswith("not said")
     }
     assert {"steps of a round", "classifier's initialisation", "attack networks' output"} <= unsaid
-    differing = {what: here for what, _, here in differences_from_paper(load_profile("standard"), whole)}
+    differing = {setting: here for setting, _, here in differences_from_paper(load_profile("standard"), whole)}
     assert differing["steps of the games with attack networks"] == "2,500"
     assert differing["classifiers' learning rate"] == "0.001"
     assert "batch" not in differing

@@ -110,10 +110,10 @@ def test_every_number_on_the_pages_about_a_record_is_in_it(record: Path, page: s
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
 def test_the_verdicts_told_are_the_recorded_ones(record: Path) -> None:
     rows = [line.split(" | ") for line in section("reproduction.md", record).splitlines() if line.startswith("| ")]
-    told = [(paper, here) for _, paper, here, *_ in rows[1:]]
+    printed = [(paper, here) for _, paper, here, *_ in rows[1:]]
     recorded = [
         ("not printed" if claim["on the paper's numbers"] == "undecided" else claim["on the paper's numbers"],
          claim["at this scale"])
         for claim in json.loads((record / "claims.json").read_text())
     ]  # fmt: skip
-    assert told == recorded
+    assert printed == recorded

@@ -50,25 +50,25 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
 
 def checkpoints(out: Path, since: float = 0.0) -> list[Path]:
     """Checkpoints of trainings under way that were written after a moment."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for path in out.glob("unfinished/*/checkpoint.json"):
         try:
-            found += [path] if path.stat().st_mtime > since else []
+            paths += [path] if path.stat().st_mtime > since else []
         except FileNotFoundError:  # its training has just ended
             continue
-    return found
+    return paths
 
 
 def results(out: Path) -> dict[str, Any]:
     """What a result says, without times: the digest of its weights and its numbers."""
-    store, found = ResultStore(out), {}
+    store, by_title = ResultStore(out), {}
     for path in out.glob("store/*/result.json"):
         result = store.result(path.parent.name)
         numbers = {name: value for name, value in result["values"].items() if name != "seconds"}
-        found[result["title"]] = (result["key"], result.get("tensors_sha256"), numbers)
+        by_title[result["title"]] = (result["key"], result.get("tensors_sha256"), numbers)
         if "tensors_sha256" in result:
             assert store.tensors(result["key"])
-    return found
+    return by_title
 
 
 def written(out: Path) -> dict[str, bytes]:

@@ -28,14 +28,14 @@ def lines() -> tuple[Lines, io.StringIO]:
 
 
 def totals(folder: Path) -> dict[str, int]:
-    found = (json.loads(path.read_text()) for path in folder.glob("store/*/result.json"))
-    return {result["title"]: result["values"]["total"] for result in found}
+    results = (json.loads(path.read_text()) for path in folder.glob("store/*/result.json"))
+    return {result["title"]: result["values"]["total"] for result in results}
 
 
 def test_a_graph_is_computed_once(tmp_path: Path) -> None:
     graph = chain(4)
-    told, text = lines()
-    summary = run_graph(graph, tmp_path, FUNCTIONS, told)
+    log, text = lines()
+    summary = run_graph(graph, tmp_path, FUNCTIONS, log)
     assert summary.complete
     assert totals(tmp_path) == {"add 0": 0, "add 1": 1, "add 2": 3, "add 3": 6}
     assert "[4/4] add 3" in text.getvalue()
@@ -55,8 +55,8 @@ def test_results_say_where_they_come_from(tmp_path: Path) -> None:
 
 
 def test_a_failure_takes_only_its_dependants(tmp_path: Path) -> None:
-    told, text = lines()
-    summary = run_graph(fork({"good": "add", "bad": "fail", "deadly": "die"}), tmp_path, FUNCTIONS, told)
+    log, text = lines()
+    summary = run_graph(fork({"good": "add", "bad": "fail", "deadly": "die"}), tmp_path, FUNCTIONS, log)
     assert sorted(totals(tmp_path)) == ["after good", "good"]
     assert not summary.complete
     reasons = " ".join(summary.failed.values())
@@ -111,8 +111,8 @@ def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
     (store.results / bad.key / "result.json").write_text('{"key": ')
     for task in after:
         shutil.rmtree(store.results / task.key)
-    told, text = lines()
-    summary = run_graph(graph, tmp_path, FUNCTIONS, told, workers=1)
+    log, text = lines()
+    summary = run_graph(graph, tmp_path, FUNCTIONS, log, workers=1)
     assert not summary.complete
     assert f"delete {store.results / bad.key} and run again" in summary.damaged[bad.key]
     assert [graph[key].title for key in summary.computed] == ["after good"]
@@ -134,9 +134,9 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_reasons_end_in_the_error_itself(tmp_path: Path) -> None:
-    told, text = lines()
+    log, text = lines()
     graph = fork({"noted": "noted", "stale": "stale"})
-    summary = run_graph(graph, tmp_path, FUNCTIONS, told)
+    summary = run_graph(graph, tmp_path, FUNCTIONS, log)
     assert "FAILED noted: ValueError: eta: is cursed; choose another\n" in text.getvalue()
     reason = next(reason for key, reason in summary.failed.items() if graph[key].title == "stale")
     assert f"the checkpoint in {tmp_path}/unfinished/" in reason
@@ -196,10 +196,10 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
 def test_on_a_terminal_there_is_a_display(tmp_path: Path) -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
-    told = reporter(console)
-    assert isinstance(told, Display)
+    display = reporter(console)
+    assert isinstance(display, Display)
     assert isinstance(reporter(Console(file=io.StringIO())), Lines)
-    run_graph(fork({"good": "add", "bad": "fail"}), tmp_path, FUNCTIONS, told)
+    run_graph(fork({"good": "add", "bad": "fail"}), tmp_path, FUNCTIONS, display)
     assert "4 of 4 tasks" in text.getvalue()
     assert "skipped: after bad" in text.getvalue()
 
