@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: typer reads the annotations of the commands at run time.
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,21 +12,11 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from minimaxopt.cli.tables import (
-    brief_repr,
-    console,
-    docstring_of,
-    first_line,
-    new_table,
-    option_table,
-    print_table,
-    print_title,
-    until_sections,
-)
+from minimaxopt.cli.tables import brief_repr, console, new_table, option_table, print_table, print_title
 from minimaxopt.errors import ArgumentError, MinimaxoptError
 from minimaxopt.plugins.commands import DIVERGED, INTERRUPTED, REFUSED
 from minimaxopt.plugins.host import plugin_host
-from minimaxopt.plugins.options import describe_options, describe_settings
+from minimaxopt.plugins.options import describe_options, describe_settings, docstring_of, parsed_docstring
 from minimaxopt.plugins.problem import load_problem
 from minimaxopt.solvers import SOLVERS
 
@@ -117,6 +107,10 @@ def plugins() -> None:
     print_table(table, empty="No plugins are installed.")
 
 
+def _sentence(build: Callable[..., object]) -> str:
+    return parsed_docstring(build).short_description or ""
+
+
 def problems(context: typer.Context) -> None:
     """List the problems that the plugins bring; 'show NAME' describes one."""
     if context.invoked_subcommand is not None:
@@ -125,7 +119,7 @@ def problems(context: typer.Context) -> None:
     origin = {name: record.distribution for record in host.records for name in record.problems}
     table = new_table("name", "problem", "distribution")
     for name, build in sorted(host.problems.items()):
-        table.add_row(escape(name), escape(first_line(build)), escape(origin[name]))
+        table.add_row(escape(name), escape(_sentence(build)), escape(origin[name]))
     print_table(table, empty="No plugin brings a problem.")
     failed = [record.name for record in host.records if record.status == "failed"]
     if failed:
@@ -157,14 +151,14 @@ def solvers(context: typer.Context) -> None:
     origin = {name: record.distribution for record in host.records for name in record.solvers}
     table = new_table("name", "solver", "distribution")
     for name, build in sorted({**host.solvers, **SOLVERS}.items()):
-        table.add_row(escape(name), escape(first_line(build)), escape(origin.get(name, "minimaxopt")))
+        table.add_row(escape(name), escape(_sentence(build)), escape(origin.get(name, "minimaxopt")))
     print_table(table, empty="")
 
 
 def show_solver(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt solvers'.")]) -> None:
     """Describe a solver: its update, and its settings with their defaults."""
     build = plugin_host().find("solver", name)
-    print_title(name, until_sections(docstring_of(build)))
+    print_title(name, (parsed_docstring(build).description or "").rstrip())
     print_table(option_table(describe_settings(build)), empty="It has no settings.")
 
 

@@ -1,10 +1,10 @@
-"""Tables and titles on the console, and the docstrings that they show."""
+"""Tables and titles on the console."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -49,35 +49,6 @@ def option_table(options: Sequence[Option]) -> Table:
         row = [option.name, kind, brief_repr(option.default), *([option.help] if helpful else [])]
         table.add_row(*map(escape, row))
     return table
-
-
-def docstring_of(build: Callable[..., object]) -> str:
-    """Return the docstring of a factory, without its indentation."""
-    build = build.func if isinstance(build, functools.partial) else build
-    return inspect.getdoc(build) or ""
-
-
-def first_line(build: Callable[..., object]) -> str:
-    """Return the first line of a factory's docstring."""
-    return docstring_of(build).partition("\n")[0]
-
-
-def until_sections(doc: str) -> str:
-    """The sentence and the update equation, which stand before the first section of a docstring."""
-    heads = (
-        "Args:",
-        "Arguments:",
-        "Attributes:",
-        "Returns:",
-        "Raises:",
-        "Example:",
-        "Examples:",
-        "Example::",
-        "Source:",
-    )
-    lines = doc.splitlines()
-    end = next((i for i, line in enumerate(lines) if line.startswith(heads)), len(lines))
-    return "\n".join(lines[:end]).rstrip()
 
 
 def brief_repr(value: object) -> str:

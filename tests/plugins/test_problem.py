@@ -10,7 +10,7 @@ from pydantic import Field
 
 from minimaxopt import errors
 from minimaxopt.game.game import Game
-from minimaxopt.plugins.options import Option, convert, describe_settings, from_text
+from minimaxopt.plugins.options import Option, convert, describe_settings, from_text, parsed_docstring
 from minimaxopt.plugins.problem import Problem, describe_options, load_problem
 
 PLUGIN = '''
@@ -170,6 +170,28 @@ def test_constraints_are_kept():
     assert convert(option, 0.5) == 0.5
     with pytest.raises(errors.ArgumentError, match=r"rate: -1.0 does not fit: .*greater than 0; give float"):
         convert(option, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("sections", "texts"),
+    [
+        (
+            "Args:\n    low, high: bounds,\n        in volts.\n\nSource: a book.",
+            ("bounds, in volts.", "bounds, in volts."),
+        ),
+        ("Args:\n    low (float): the lower bound.\nSource: a book.", ("the lower bound.", "")),
+        ("Parameters\n----------\nlow : float\n    the lower bound.", ("the lower bound.", "")),
+        ("Args:\n    without a colon", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_help_comes_from_the_docstring(sections, texts):
+    def build(low=0.0, high=1.0):
+        pass
+
+    build.__doc__ = f"Clip.\n\nTo an interval.\n\n{sections}"
+    assert tuple(option.help for option in describe_settings(partial(build))) == texts
+    assert (parsed_docstring(build).description or "").startswith("Clip.\n\nTo an interval.")
 
 
 def test_settings_without_types_are_described_leniently():
