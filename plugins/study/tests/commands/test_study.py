@@ -129,7 +129,7 @@ def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(finished: Path,
     with ResultStore(out).lock():
         done = invoke("run", "--profile", str(finished / "tiny.toml"), "--out", str(out), "--seeds", "1")
     assert done.exit_code == 2, done.output
-    assert "already running" in done.output
+    assert "a study is already running" in done.output
     assert (out / "run.json").read_bytes() == before
 
 

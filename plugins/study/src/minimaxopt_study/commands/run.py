@@ -69,7 +69,7 @@ def run_study(
     study = Study(folder, profile, dict(describe(images)), versions, before.runs if before else [])
     plan = study.plan
     graph = wanted(plan, profile, only) if only else plan.graph
-    with study.store.lock():
+    with study.store.lock("a study"):
         if before is not None and (line := _changes(before, study)):
             reporter.note(line)
         study.save()
