@@ -1,4 +1,4 @@
-"""The risk of a game on whole data, in evaluation mode, with its derivatives: what a certificate is computed from."""
+"""The risk of a game on a whole data set in evaluation mode, with its derivatives, for certificates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DatasetRisk:
         source_of(data, seed, device)  # refuses what is no collection of batches
         if isinstance(data, Iterator):
             raise DataError(
-                "data: an iterator can be read once only, and a certificate reads the data many times; give Batches, a "
+                "data: an iterator can be read only once, and a certificate reads the data many times; give Batches, a "
                 "list of batches or a DataLoader"
             )
         self._batches = data

@@ -1,4 +1,4 @@
-"""Validation of given players: the form of the game's own, and a place that its projections allow."""
+"""Validation of given players: they have the form of the game's own and lie in its sets."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from minimaxopt.results.certificate import Constraint, Kind, Move, Quantity
 
 PLAYERS: tuple[Player, Player] = ("u", "v")
 _FAR = 0.1  # a Newton step longer than this leads to another point rather than to this one
-_WHO: dict[Player, str] = {"u": "the leader can still descend", "v": "the follower can still climb"}
+_UNSETTLED: dict[Player, str] = {"u": "the leader can still descend", "v": "the follower can still climb"}
 
 
 @final
@@ -84,7 +84,7 @@ class _Classification:
         return Tangent(project, of(point, player), of(grads, player), self.tolerance)
 
     def _onto(self, player: Player, point: Point, grads: Point) -> Tensors:
-        """Return the player's values brought onto the constraints that hold it.
+        """Return the player's values, moved onto the constraints against which the gradient presses.
 
         A player that stands beside a bound by less than the tolerance, and presses on it, stands on it: one step along
         the gradient and back by the projection leads there, and what the projection took away is the bound's force.
@@ -105,7 +105,7 @@ class _Classification:
         if not math.isfinite(self.moves.risk + sum(self.residuals.values())):
             return self._undecided("the risk or its gradient is not finite at the point")
         nonstationary: list[Player] = [p for p in ("v", "u") if self.residuals[p] > self.tolerance]
-        # Where a gradient decides, an eigenvalue is told in passing.
+        # Where a gradient decides, the eigenvalues are only reported.
         follower = self._eigenvalue("v", roughly="v" in nonstationary)
         leader = self._eigenvalue("u", roughly=bool(nonstationary))
         for player in nonstationary:
@@ -155,7 +155,7 @@ class _Classification:
         return follower is not None and follower.value < -max(self.tolerance, follower.error)
 
     def _threshold(self, pair: Eigenpair) -> float:
-        """Return how large a positive eigenvalue must be to be known as positive."""
+        """Return the value above which an eigenvalue is known to be positive."""
         return max(self.tolerance, pair.error, pair.below)
 
     def _singular(self, subject: str, which: str, value: float, pair: Eigenpair) -> str:
@@ -177,7 +177,7 @@ class _Classification:
         return said
 
     def _minimax(self, kind: Kind, sentence: str, nonstationary: list[Player]) -> LocalType:
-        """Give the positive verdict, unless something shows that the derivatives here are not those of a point near."""
+        """Return the positive verdict, unless the derivatives may not be those of a stationary point nearby."""
         if not self._settles():
             far = "" if self.local.distance is None else f" (it is {self.local.distance:.2g} long)"
             return self._undecided(
@@ -204,7 +204,7 @@ class _Classification:
 
     def _hidden(self, player: Player) -> LocalType:
         return self._undecided(
-            f"{_WHO[player]}: its projected gradient is {self.residuals[player]:.3g} long, over the tolerance of "
+            f"{_UNSETTLED[player]}: its projected gradient is {self.residuals[player]:.3g} long, over the tolerance of "
             f"{self.tolerance:.3g}, but no move along it improved by more than rounding"
         )
 
@@ -214,13 +214,13 @@ class _Classification:
             move = self.moves.of_follower(up, "its gradient", (1.0,))
         else:
             move = self.moves.of_leader(up, "its negative gradient", self.curvature.newton(), (1.0,))
-        reason = f"{_WHO[player]}: its projected gradient is {self.residuals[player]:.3g} long"
+        reason = f"{_UNSETTLED[player]}: its projected gradient is {self.residuals[player]:.3g} long"
         if move is not None:
             self._leaves(player, move, reason)
         return move is not None
 
     def _leaves(self, player: Player, move: Move | None, reason: str) -> LocalType:
-        """Give the negative verdict if a move bears it out."""
+        """Return the negative verdict if a move proves it."""
         if move is None:
             return self._undecided(f"{reason}, but no move along it improved by more than rounding")
         self.local.kind, self.local.reason, self.local.move = "not local minimax", f"{reason}.", move
@@ -240,7 +240,7 @@ class _Classification:
         self.local.eigenvalues["schur"] = Quantity(pair.value, pair.accuracy, pair.error)
         return pair
 
-    # -- the way to the point itself -----------------------------------------------------------------------------------
+    # -- distance to the stationary point ------------------------------------------------------------------------------
 
     def _residual(self, point: Point, grads: Point, player: Player) -> float:
         """Return ``||x - P(x - F(x))||``."""

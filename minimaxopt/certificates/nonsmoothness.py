@@ -1,4 +1,4 @@
-"""Nonsmoothness: jumps of the gradient, where derivatives say nothing of the risk around, as of ``relu`` at zero."""
+"""Nonsmoothness: jumps of the gradient, as of ``relu`` at zero, across which derivatives predict nothing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _gap(above: Point, below: Point) -> Tensors:
 
 
 def _extrapolated(far: Tensors, near: Tensors) -> Tensors:
-    """Return what remains of a difference at no distance: what falls in proportion to the distance cancels."""
+    """Extrapolate a difference to distance zero, where the part proportional to the distance cancels."""
     return {n: (_SHORTER * near[n] - far[n]) / (_SHORTER - 1) for n in far}
 
 

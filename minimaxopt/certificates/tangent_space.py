@@ -42,7 +42,7 @@ class Tangent:
         tolerance: largest gradient norm that counts as zero.
 
     Attributes:
-        decidable: whether second derivatives can be taken along the constraint; ``why_not`` says the reason.
+        decidable: whether second derivatives can be taken along the constraint; ``why_not`` gives the reason.
         constraint: how the constraint acts.
     """
 
@@ -71,7 +71,7 @@ class Tangent:
         self._jacobian = jacobian
         weak = self._weak(grad, tolerance)
         if not weak and not self._euclidean(jacobian):  # where a kink lies on the way, the Jacobian may be anything
-            self.why_not = "the projection's Jacobian is not symmetric, so that it is no Euclidean projection"
+            self.why_not = "the projection's Jacobian is not symmetric, so that it is not a Euclidean projection"
             return
         free, accuracy = self._trace(jacobian, n)
         active = weak or free < n * (1 - 1e-9)
@@ -85,7 +85,7 @@ class Tangent:
         return not self.why_not
 
     def free(self, x: Tensors) -> Tensors:
-        """Return ``J x``, what the constraint lets through."""
+        """Return ``J x``, the part of ``x`` that the constraint leaves free."""
         return x if self._jacobian is None else self._jacobian(x)
 
     def form(self, hessian: Operator, scale: float, *, everywhere: bool = False) -> Operator:
@@ -139,7 +139,7 @@ class Tangent:
         return abs(left - right) <= 1e3 * torch.finfo(next(iter(self._x.values())).dtype).eps
 
     def _weak(self, grad: Tensors, tolerance: float) -> bool:
-        """Return whether the free directions change when the gradient changes by as much as counts as zero."""
+        """Return whether the free directions change when the gradient changes by ``tolerance``."""
         assert self._jacobian is not None
         n = sum(t.numel() for t in grad.values())
         for seed in (3, 4):

@@ -1,4 +1,4 @@
-"""The command line: ``minimaxopt plugins|problems|solvers|solve|certify``, and whatever commands the plugins add."""
+"""The command line: ``minimaxopt plugins|problems|solvers|solve|certify``, and the commands of the plugins."""
 
 # No `from __future__ import annotations`: typer reads the annotations of the commands at run time.
 import inspect
@@ -88,7 +88,7 @@ def _root(
 
 
 def plugins() -> None:
-    """List the installed plugins, what each brings, and why a failed one failed."""
+    """List the installed plugins with what each provides, and the error of each that failed to load."""
     table = new_table("name", "distribution", "version", "status", "brings, or why it failed")
     for record in plugin_host().records:
         kinds = ("problems", "solvers", "callbacks", "commands")
@@ -126,7 +126,7 @@ def problems(context: typer.Context) -> None:
         console().print(f"[yellow]Not loaded: {escape(', '.join(failed))}; 'minimaxopt plugins' says why.[/]")
 
 
-def show_problem(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")]) -> None:
+def show_problem(name: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt problems'.")]) -> None:
     """Describe a problem: its options, and the settings that it brings for the solve."""
     build = plugin_host().find("problem", name)
     print_title(name, docstring_of(build))
@@ -134,8 +134,8 @@ def show_problem(name: Annotated[str, typer.Argument(help="As listed by 'minimax
     typer.echo()
     try:
         settings = load_problem(name).settings
-    except MinimaxoptError as error:  # for want of data, say; what stands above is true all the same
-        console().print(f"[yellow]Its settings for the solve are not known: {escape(str(error))}[/]", highlight=False)
+    except MinimaxoptError as error:  # such as missing data; what is printed above holds regardless
+        console().print(f"[yellow]Its settings for the solve cannot be shown: {escape(str(error))}[/]", highlight=False)
         return
     table = new_table("setting of solve", "value")
     for key, value in settings.items():
@@ -155,7 +155,7 @@ def solvers(context: typer.Context) -> None:
     print_table(table, empty="")
 
 
-def show_solver(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt solvers'.")]) -> None:
+def show_solver(name: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt solvers'.")]) -> None:
     """Describe a solver: its update, and its settings with their defaults."""
     build = plugin_host().find("solver", name)
     print_title(name, (parsed_docstring(build).description or "").rstrip())
@@ -163,9 +163,9 @@ def show_solver(name: Annotated[str, typer.Argument(help="As listed by 'minimaxo
 
 
 def solve(
-    problem: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")],
+    problem: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt problems'.")],
     solver: Annotated[
-        str | None, typer.Option(help="As listed by 'minimaxopt solvers'; by default the problem's own.")
+        str | None, typer.Option(help="Name, as listed by 'minimaxopt solvers'; by default the problem's own.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Step budget; by default the problem's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw of the solve.")] = None,
@@ -181,12 +181,13 @@ def solve(
         Path | None,
         typer.Option(help="Directory for the solution, log.jsonl and checkpoints; nothing is written without it."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device, such as cpu or cuda:0.")] = None,
     order: Annotated[
-        Literal["minimax", "maximin"] | None, typer.Option(help="Who leads; by default the problem's own.")
+        Literal["minimax", "maximin"] | None,
+        typer.Option(help="Order of play, which says who leads; by default the problem's own."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Go on from the last checkpoint in --out, if there is one.")
+        bool, typer.Option("--resume/--no-resume", help="Continue from the last checkpoint in --out, if there is one.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -217,17 +218,17 @@ def certify(
     restarts: Annotated[int, typer.Option(min=0, help="Fresh followers, and fresh leaders, to train.")] = 5,
     steps: Annotated[int, typer.Option(min=0, help="Steps of each training.")] = 500,
     tolerance: Annotated[
-        float | None, typer.Option(help="The gradient's length and the eigenvalue that count as zero.")
+        float | None, typer.Option(help="Largest gradient norm and eigenvalue magnitude that count as zero.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device, such as cpu or cuda:0.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
 ) -> None:
-    """Say how good a saved solution is, and keep the certificate with it (certificate.json, and in the solution)."""
-    from minimaxopt.cli.certify import judge
+    """Certify a saved solution, and store the certificate with it (certificate.json, and in the solution)."""
+    from minimaxopt.cli.certify import certify_run
 
     settings = {"restarts": restarts, "steps": steps, "tolerance": tolerance, "seed": seed, "device": device}
-    certificate, path = judge(run, settings)
+    certificate, path = certify_run(run, settings)
     if as_json:
         typer.echo(json.dumps(certificate.to_dict(), indent=2))
         return
@@ -243,7 +244,7 @@ def _assignments(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise ArgumentError(f"--set: {text!r} is no KEY=VALUE; write for instance --set eta=0.2")
+            raise ArgumentError(f"--set: {text!r} is not KEY=VALUE; write, for instance, --set eta=0.2")
         if key.startswith("solver."):
             settings[key.removeprefix("solver.")] = value
         else:

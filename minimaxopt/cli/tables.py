@@ -17,7 +17,7 @@ _WIDTH_OF_A_FILE = 120  # a pipe or file has no width; 80 columns would break li
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console, wide enough for a line where it is no terminal."""
+    """Return a console; where it is not a terminal, wide enough that lines are not broken."""
     plain = Console(stderr=stderr)
     return plain if plain.is_terminal else Console(stderr=stderr, width=max(plain.width, _WIDTH_OF_A_FILE))
 
@@ -31,7 +31,7 @@ def new_table(*columns: str) -> Table:
 
 
 def print_title(name: str, doc: str) -> None:
-    """Print a name and what its docstring says."""
+    """Print a name and, below it, its description."""
     console().print(f"[bold]{escape(name)}[/]\n{escape(doc)}\n", soft_wrap=True, highlight=False)
 
 

@@ -53,7 +53,7 @@ class Product:
             if part is not None and (isinstance(part, type) or not callable(part)):
                 description = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
                 raise ArgumentError(
-                    f"parts: {description}{f' at {path!r}' if path else ''} is no projection; give one such as "
+                    f"parts: {description}{f' at {path!r}' if path else ''} is not a projection; give one such as "
                     "Box(0, 1), or None"
                 )
 
@@ -74,7 +74,7 @@ class Product:
         """Return a random point, each part drawn by its own projection; free values are standard normal.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
 
         Raises:

@@ -60,7 +60,7 @@ class Simplex:
         """Return a random point, uniform on the simplex: Dirichlet(1, ..., 1) times the total.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
         """
         drawn: list[Tensor] = []

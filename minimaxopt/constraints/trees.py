@@ -36,7 +36,7 @@ def rebuilt(tree: Tree, tensors: Sequence[Tensor]) -> Tree:
 
 
 def mismatch(error: ValueError) -> str:
-    """Return what optree says of two structures, without the tensors that it prints with it."""
+    """Return optree's message on two structures, without the tensors that it prints."""
     text = re.sub(r"; (?!expected)\w+: .*", "", str(error), flags=re.DOTALL)
     return re.sub(r"^Expected an instance of ([\w.]+), got .*", r"expected a \1", text, flags=re.DOTALL).rstrip(".")
 
@@ -64,7 +64,7 @@ def _fitting(name: str, part: Any, x: Tensor) -> float | Tensor:
         return part
     try:
         fits = torch.broadcast_shapes(part.shape, x.shape) == x.shape
-    except RuntimeError:  # how torch says that two shapes have no common one
+    except RuntimeError:  # torch's error for shapes that do not broadcast
         fits = False
     if not fits:
         raise ArgumentError(
@@ -80,7 +80,7 @@ def numbers_in(name: str, value: Tree) -> list[float | Tensor]:
     for path, leaf in leaves_with_names(value):
         if isinstance(leaf, bool) or not isinstance(leaf, (int, float, Tensor)):
             where = f" at {path!r}" if path else ""
-            raise ArgumentError(f"{name}: {type(leaf).__name__}{where} is no number; give numbers or tensors")
+            raise ArgumentError(f"{name}: {type(leaf).__name__}{where} is not a number; give numbers or tensors")
         numbers.append(leaf)
     return numbers
 

@@ -58,7 +58,7 @@ class Compiled:
     def operator(
         self, players: tuple[Player, ...], shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
     ) -> tuple[Gradients, Buffers]:
-        """Return what ``calculus.operator`` does, and the buffers after."""
+        """Return the result of ``calculus.operator``, and the buffers after it."""
         function = self._function(("operator", players), shell, lambda risk: operator_of(risk, players))
         value, components, after = _called(function, u, v, batch, buffers)
         by_player = dict(zip(players, components, strict=True))
@@ -67,7 +67,7 @@ class Compiled:
     def penalized_gradient(
         self, half: Tensor, shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
     ) -> tuple[PenalizedGradient, Buffers]:
-        """Return what ``calculus.penalized_gradient`` does for twice the weight ``half``, and the buffers after."""
+        """Return the result of ``calculus.penalized_gradient`` for the weight ``2 half``, and the buffers after."""
         function = self._function(("penalised",), shell, penalized_gradient_of)
         value, g_u, g_v, sensitivity, after = _called(function, u, v, batch, buffers, half)
         return PenalizedGradient(value, g_u, g_v, sensitivity), after
@@ -172,6 +172,7 @@ def _called(function: Callable[..., Any], *arguments: Any) -> Any:
             return function(*arguments)
         except FailOnRecompileLimitHit as error:
             raise ArgumentError(
-                "compile: each shape of batches, and each value of a Python variable that f reads, is compiled by "
-                "itself, and there are too many; give batches of one shape and let f read tensors, or leave compile out"
+                "compile: each shape of batches, and each value of a Python variable that f reads, is compiled "
+                "separately, and there are too many; give batches of one shape and let f read tensors, or leave "
+                "compile out"
             ) from error

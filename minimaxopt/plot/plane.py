@@ -95,8 +95,8 @@ class Plane:
         inside = [i for i, c in enumerate(grid) if self._stays(player, float(c))]
         if len(inside) < 2:
             raise ArgumentError(
-                f"{player}_range: ({low:g}, {high:g}) holds no two values that project_{player} allows; give an "
-                "interval that overlaps the set more widely"
+                f"{player}_range: ({low:g}, {high:g}) holds fewer than two values that project_{player} allows; give "
+                "an interval that overlaps the set more widely"
             )
         ends = float(grid[inside[0]]), float(grid[inside[-1]])
         beyond = float(grid[max(inside[0] - 1, 0)]), float(grid[min(inside[-1] + 1, len(grid) - 1)])
@@ -117,7 +117,7 @@ class Plane:
         return Field(*values)
 
     def coordinate(self, player: Player, value: Any) -> float:
-        """Return a player's coordinate: a number stands for itself, tensors are taken to the nearest point."""
+        """Return a player's coordinate: a number stands for itself, tensors are projected onto the axis."""
         if isinstance(value, (int, float, np.number)):
             return float(value)
         vector = flattened(self._read("points", player, value))
@@ -166,7 +166,7 @@ class Plane:
     def _direction(self, player: Player, tree: Tree, tensors: Tensors) -> Tensors:
         direction = {n: t.detach().to(tensors[n]) for n, t in self._read("directions", player, tree).items()}
         if not float(squared_norm(direction.values())) > 0:
-            raise ArgumentError(f"directions: the one of {player} is zero; give one that leads somewhere")
+            raise ArgumentError(f"directions: that of {player} is zero; give another")
         return {name: direction[name] for name in tensors}
 
     def _read(self, argument: str, player: Player, tree: Tree) -> Tensors:

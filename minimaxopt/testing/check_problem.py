@@ -24,7 +24,7 @@ _OWN = ("steps", "callbacks", "progress", "resume")
 
 
 def check_problem(problem: Any) -> None:
-    """Run a problem through what ``solve`` and the command line ask of one, and raise where it falls short.
+    """Check that a problem meets the requirements of ``solve`` and of the command line.
 
     The risk and the gradients of whoever can move have to be finite on the first batch; metrics have to return
     numbers; settings have to be arguments of ``solve``; one step has to be made with them, twice alike, and the given
@@ -45,7 +45,7 @@ def check_problem(problem: Any) -> None:
         >>> check_problem(Problem(game, settings={"stepz": 10}))
         Traceback (most recent call last):
             ...
-        AssertionError: problem: the setting 'stepz' is no argument of solve; ...
+        AssertionError: problem: the setting 'stepz' is not an argument of solve; ...
 
     Source: minimaxopt's own problems pass the same suite.
     """
@@ -61,7 +61,7 @@ def check_problem(problem: Any) -> None:
 
 def _built(build: Any) -> Problem:
     if not callable(build):
-        _fail(f"{type(build).__name__} is no Problem; give Problem(game, ...) or a function that builds one")
+        _fail(f"{type(build).__name__} is not a Problem; give Problem(game, ...) or a function that builds one")
     try:
         made: Any = build()
     except Exception as error:  # noqa: BLE001 - whatever a stranger's code raises becomes a sentence
@@ -75,7 +75,7 @@ def _check_settings(problem: Problem) -> None:
     known = set(inspect.signature(solve).parameters) - {"game", "data"}
     for name in problem.settings:
         if name not in known:
-            _fail(f"the setting {name!r} is no argument of solve; give some of {', '.join(sorted(known))}")
+            _fail(f"the setting {name!r} is not an argument of solve; give some of {', '.join(sorted(known))}")
 
 
 def _check_evaluation(problem: Problem) -> None:

@@ -380,8 +380,8 @@ def test_the_cost_is_counted() -> None:
     [
         ({"restarts": -1}, "restarts: -1 is not a number of restarts"),
         ({"steps": 1.5}, "steps: 1.5 is not a number of steps"),
-        ({"tolerance": 0.0}, "tolerance: 0.0 is no tolerance"),
-        ({"tolerance": float("nan")}, "tolerance: nan is no tolerance"),
+        ({"tolerance": 0.0}, "tolerance: 0.0 is not a positive number"),
+        ({"tolerance": float("nan")}, "tolerance: nan is not a positive number"),
         ({"exact": {"w": None}}, r"exact: has \['w'\]"),
         ({"followers": torch.ones(1)}, "followers: Tensor is neither a mapping of names nor a list"),
         ({"solution": torch.ones(1)}, "solution: Tensor is neither a Solution nor a pair"),
@@ -398,7 +398,7 @@ def test_bad_arguments_are_refused(change: dict[str, Any], message: str) -> None
 
 def test_data_that_can_be_read_once_only_are_refused() -> None:
     game = attack_game()
-    with pytest.raises(DataError, match="an iterator can be read once only"):
+    with pytest.raises(DataError, match="an iterator can be read only once"):
         certify(game, (game.u, game.v), iter([digits(4, 0)]), restarts=0)
     with pytest.raises(DataError, match="looks like one batch"):
         certify(game, (game.u, game.v), digits(4, 0), restarts=0)

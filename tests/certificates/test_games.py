@@ -30,7 +30,7 @@ def local(game: KnownGame, point: KnownPoint) -> Certificate:
 
 
 def wrong(verdict: str, truth: KnownPoint) -> bool:
-    """Whether a verdict contradicts the truth, or leaves open what derivatives decide."""
+    """Return whether a verdict contradicts the truth, or leaves open what derivatives decide."""
     if truth.kind == "undecided":
         return verdict not in ("undecided", *(() if truth.local_minimax else ("not local minimax",)))
     return verdict != truth.kind

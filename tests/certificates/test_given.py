@@ -1,4 +1,4 @@
-"""What is given from outside: points and followers off the set or of another form, odd modes, odd risks."""
+"""Unusual arguments: points and followers off the set or of another form, odd modes, odd risks."""
 
 from __future__ import annotations
 
@@ -81,12 +81,15 @@ def test_a_module_off_the_set_is_refused_too() -> None:
         ({"exact": {"v": torch.zeros(2)}}, "exact: has"),
         ({"followers": {"x": torch.zeros(3)}}, r"followers: 'x' has a tensor of shape \(3,\)"),
         ({"followers": {"x": 3.0}}, "followers: 'x' has float"),
-        ({"followers": {"the solution's follower": torch.zeros(2)}}, "is no name, or one of the certificate's own"),
-        ({"followers": {3: torch.zeros(2)}}, "followers: 3 is no name"),
+        (
+            {"followers": {"the solution's follower": torch.zeros(2)}},
+            "is not a name, or is one of the certificate's own",
+        ),
+        ({"followers": {3: torch.zeros(2)}}, "followers: 3 is not a name"),
         ({"fresh_follower": lambda: torch.zeros(3), "restarts": 1}, r"fresh_follower: what it returned has a tensor"),
         ({"fresh_follower": torch.zeros(2), "restarts": 1}, "fresh_follower: Tensor is not callable"),
         ({"seed": "a"}, "seed: 'a' is not an integer"),
-        ({"tolerance": True}, "tolerance: True is no tolerance"),
+        ({"tolerance": True}, "tolerance: True is not a positive number"),
         ({"device": "nowhere"}, "device: 'nowhere' cannot be used"),
         ({"device": "meta"}, "device: 'meta' holds shapes without values"),
         ({"device": 1.5}, "device: 1.5 cannot be used"),
@@ -109,7 +112,7 @@ def test_a_frozen_player_is_refused_with_the_remedy() -> None:
 def test_training_data_that_can_be_read_once_only_are_refused() -> None:
     game = Game(lambda u, v, b: saddle(u, v) * b[0].mean(), scalar(0.0), scalar(0.0))
     data = [(torch.ones(4),)]
-    with pytest.raises(DataError, match="fit_data: an iterator can be read once only"):
+    with pytest.raises(DataError, match="fit_data: an iterator can be read only once"):
         certify(game, (game.u, game.v), data, fit_data=iter(data), restarts=2, steps=2)
 
 

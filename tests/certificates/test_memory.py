@@ -1,4 +1,4 @@
-"""A game of a million parameters: what a certificate needs beside the risk's own backward pass."""
+"""A game of a million parameters: the memory of a certificate beside that of the risk's own backward pass."""
 
 from __future__ import annotations
 

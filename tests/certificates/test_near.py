@@ -163,7 +163,7 @@ def test_a_small_eigenvalue_beside_a_crowd_of_others_is_found(hidden: float) -> 
 
 
 def test_lanczos_says_how_much_lower_the_smallest_eigenvalue_may_be() -> None:
-    """Over random spectra the smallest eigenvalue is never below what is said; without the word it often is."""
+    """Over random spectra the smallest eigenvalue is never below ``value - below``, but often below ``value - 2 error``."""
     surprises = 0
     for seed in range(30):
         rng = np.random.default_rng(seed)

@@ -209,7 +209,7 @@ def test_schedules_closures_and_groups_work_as_for_any_optimizer() -> None:
         ([0.5, -0.1], r"params: has weights that are negative or not finite; give weights on a simplex"),
         ([0.5, float("nan")], r"params: has weights that are negative or not finite; give"),
         ([[0.5, 0.5], [0.0, 0.0]], r"params: has a row without a positive weight, .*; give"),
-        (1.0, r"params: a tensor of no dimension is no row of weights; give"),
+        (1.0, r"params: a 0-d tensor is not a row of weights; give"),
     ],
 )
 def test_starts_off_the_simplex_are_refused(start: Any, message: str) -> None:
@@ -223,9 +223,9 @@ def test_starts_off_the_simplex_are_refused(start: Any, message: str) -> None:
 @pytest.mark.parametrize("lr", [-1.0, float("nan"), float("inf")])
 def test_steps_that_are_none_are_refused(lr: float) -> None:
     w = torch.full((2,), 0.5, requires_grad=True)
-    with pytest.raises(ArgumentError, match=r"^lr: .* is no step size; give"):
+    with pytest.raises(ArgumentError, match=r"^lr: .* is not a step size; give"):
         ExponentiatedGradient([w], lr=lr)
-    with pytest.raises(ArgumentError, match=r"^lr: .* is no step size; give"):
+    with pytest.raises(ArgumentError, match=r"^lr: .* is not a step size; give"):
         ExponentiatedGradient([{"params": [w], "lr": lr}])
     assert ExponentiatedGradient([w], lr=0).param_groups[0]["lr"] == 0
 

@@ -23,7 +23,7 @@ names = st.sampled_from(sorted(SETS))
 
 
 def is_nearest(x: Tensor, p: Tensor, member: Tensor) -> bool:
-    """Whether no way from ``p`` towards a member of the set leads nearer to ``x``."""
+    """Return whether no step from ``p`` towards a member of the set leads nearer to ``x``."""
     return float(((x - p) * (member - p)).sum()) <= EXACT * (1 + float(x.norm() * member.norm()))
 
 

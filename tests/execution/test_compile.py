@@ -222,7 +222,7 @@ def test_more_solves_than_torch_keeps_forms_of_one_function() -> None:
 
 
 def refused(match: str, game: Game | None = None, solver: Any = None, **settings: Any) -> None:
-    """Assert that a solve is refused before any step, whatever it is told to do first."""
+    """Assert that a solve is refused before any step."""
     moved: list[int] = []
 
     @dataclass
@@ -281,7 +281,7 @@ def test_a_risk_whose_compiled_values_differ_is_refused(monkeypatch: pytest.Monk
         return lambda *arguments: [1.001 * x for x in graph(*arguments)]
 
     monkeypatch.setattr("minimaxopt.execution.compiled_derivatives.inductor", wrong)
-    refused("compile: risk is another one when compiled .*: f depends on more than its arguments", tiny())
+    refused("compile: risk differs when compiled .*: f depends on more than its arguments", tiny())
 
 
 @needs_compiler
@@ -337,7 +337,7 @@ def test_draws_are_made_first_and_in_the_order_written() -> None:
 
 
 def test_a_draw_from_computed_values_is_refused() -> None:
-    with pytest.raises(DrawError, match="bernoulli draws from what the graph computes"):
+    with pytest.raises(DrawError, match="bernoulli draws from values that the graph computes"):
         take_out(traced(lambda x: torch.bernoulli(torch.sigmoid(x))))
 
 

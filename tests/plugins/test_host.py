@@ -173,7 +173,7 @@ BAD_REGISTRATIONS = {
         HEAD + "@hookimpl\ndef register_problems(register):\n    try: register('', dict)\n    except Exception: pass",
         "name is not usable",
     ),
-    "solver not frozen": (HEAD + "@dataclass\n" + CLASS + REGISTER, "S is no frozen dataclass"),
+    "solver not frozen": (HEAD + "@dataclass\n" + CLASS + REGISTER, "S is not a frozen dataclass"),
     "solver without step": (
         HEAD + "@dataclass(frozen=True)\n" + CLASS.replace("def step", "def stop") + REGISTER,
         "S has no step; a solver has name, players, init",

@@ -59,10 +59,10 @@ def test_a_problem_has_empty_defaults_of_its_own():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"game": 3}, "game: 3 is no Game"),
-        ({"metrics": [len]}, "metrics: .* is no mapping"),
+        ({"game": 3}, "game: 3 is not a Game"),
+        ({"metrics": [len]}, "metrics: .* is not a mapping"),
         ({"metrics": {"error": 0.5}}, r"metrics\['error'\]: 0.5 cannot be called"),
-        ({"settings": "steps"}, "settings: 'steps' is no mapping"),
+        ({"settings": "steps"}, "settings: 'steps' is not a mapping"),
     ],
 )
 def test_a_problem_of_wrong_parts_is_refused(arguments, reason):
@@ -111,7 +111,7 @@ def test_options_that_do_not_fit_are_refused(site, options, kind, reason):
 
 def test_a_factory_that_returns_no_problem_is_refused(site):
     site.install("bowls", PLUGIN)
-    with pytest.raises(errors.PluginError, match="its factory returned NoneType; it has to return a Problem"):
+    with pytest.raises(errors.PluginError, match="its factory returned NoneType; it must return a Problem"):
         load_problem("nothing")
 
 

@@ -36,7 +36,7 @@ BEYOND = 1e-9  # what a search may exceed an optimum by
 
 
 def judge_values(game: KnownGame, searched: tuple[float, float, Any]) -> list[str]:
-    """The minimax and maximin values, and whether the leader found is one of those listed."""
+    """Compare the minimax and maximin values, and the leader, with those that a search finds."""
     wrong: list[str] = []
     minimax, maximin, leader = searched
     for name, claimed, value in (("minimax", game.minimax_value, minimax), ("maximin", game.maximin_value, maximin)):
@@ -231,7 +231,7 @@ def judge_local(game: KnownGame) -> list[str]:
 
 
 def survives(game: KnownGame, u: Tree, v: Tree) -> bool:
-    """Whether no point near ``(u, v)`` refutes that it is local minimax, answers being sought within ``delta^(1/4)``."""
+    """Return whether no point near ``(u, v)`` refutes that it is local minimax, with answers within ``delta^(1/4)``."""
     here = float(game.f(u, v))
     slack = 1e-13 * (1 + abs(here))
     for delta in (1e-2, 1e-3, 1e-4):
@@ -244,7 +244,7 @@ def survives(game: KnownGame, u: Tree, v: Tree) -> bool:
 
 
 def _around(game: KnownGame, u: Tree, v: Tree, delta: float, *, follower: bool = False) -> list[Tree]:
-    """Return allowed points within ``delta`` of a player: along axes, slopes, eigenvectors and at random."""
+    """Return allowed points within ``delta`` of a player: along axes, gradients, eigenvectors and at random."""
     g, H = derivatives(game, u, v)
     m = flat(u).numel()
     player, project = (v, game.project_v) if follower else (u, game.project_u)

@@ -86,11 +86,11 @@ def needy(dim: int) -> Problem:
 
 
 BREACHES: list[tuple[str, Any, str]] = [
-    ("no problem", 3, "int is no Problem; give Problem"),
+    ("no problem", 3, "int is not a Problem; give Problem"),
     ("no problem made", lambda: game(), "its factory returned Game; return a Problem"),
     ("arguments needed", needy, "could not be built without arguments: TypeError: .*'dim'"),
-    ("misspelled setting", Problem(game(), settings={"stepz": 3}), "the setting 'stepz' is no argument of solve"),
-    ("data as a setting", Problem(game(), settings={"data": []}), "the setting 'data' is no argument of solve"),
+    ("misspelled setting", Problem(game(), settings={"stepz": 3}), "the setting 'stepz' is not an argument of solve"),
+    ("data as a setting", Problem(game(), settings={"data": []}), "the setting 'data' is not an argument of solve"),
     ("unknown solver", Problem(game(), settings={"solver": "sgda"}), "one step with its settings failed: UnknownName"),
     ("bad value", Problem(game(), settings={"tolerance": -1}), "one step .* failed: ArgumentError: tolerance"),
     ("not finite", Problem(broken_game()), "its risk is nan at the start"),

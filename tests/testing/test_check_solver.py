@@ -58,7 +58,7 @@ def refused(solver: Any, sentence: str, **options: Any) -> None:
 
 
 def test_what_is_no_solver_is_refused() -> None:
-    refused(3, "^int: is no solver; give an instance, its class, or a function")
+    refused(3, "^int: is not a solver; give an instance, its class, or a function")
     refused(lambda gamma: Sensitivity(gamma), "cannot be made without arguments")
 
     @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def test_what_is_no_solver_is_refused() -> None:
         name, players = "soft", ("u", "v")
         init, step = Theirs.init, Theirs.step
 
-    refused(Soft(), "is no frozen dataclass")
+    refused(Soft(), "is not a frozen dataclass")
 
     @dataclass
     class Thawed:
@@ -92,7 +92,7 @@ def test_what_is_no_solver_is_refused() -> None:
         init: ClassVar[Any] = Theirs.init
         step: ClassVar[Any] = Theirs.step
 
-    refused(Thawed, "is no frozen dataclass")
+    refused(Thawed, "is not a frozen dataclass")
 
 
 # -- conduct -----------------------------------------------------------------------------------------------------------
@@ -324,11 +324,11 @@ BREACHES = [
     (Meddling, "changed the players that it was given"),
     (Idle, "did not move v, though it is among its players"),
     (Trespassing, r"moved v, which is not among its players \('u',\)"),
-    (Exploding, "did not come through 20 steps of a well-behaved quadratic"),
+    (Exploding, "did not complete 20 steps of a well-behaved quadratic"),
     (Dicing, "does not repeat itself under one seed"),
-    (Shuffling, "continued from a checkpoint it differs in u, v, risk; .*seeded by ctx.seed"),
+    (Shuffling, "differs in u, v, risk when continued from a checkpoint; .*seeded by ctx.seed"),
     (Remembering, "does not repeat itself under one seed.*keep nothing in the solver"),
-    (Forgetting, "continued from a checkpoint it differs in u, v, risk"),
+    (Forgetting, "differs in u, v, risk when continued from a checkpoint"),
     (Unsaved, "failed on a checkpoint: ResumeError: .*Odd cannot be saved"),
     (Escaping, "left the players' domain in step 0"),
     (Peeking, "evaluates the risk outside the players' domain"),

@@ -1,4 +1,4 @@
-"""Robust and distributionally robust learning on a few numbers of data, with exact answers.
+"""Robust and distributionally robust learning on a few samples, with exact answers.
 
 Each is convex in the leader, and its follower's best response at ``u*`` makes ``u*`` the leader's: a saddle, so that
 minimax and maximin values are one. Leaders without a closed form are found by Newton's method on ``max_v f(u, v)``.

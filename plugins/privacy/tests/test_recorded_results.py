@@ -21,7 +21,7 @@ VERSION = re.compile(r"(torch|scikit-learn) [\d.]+\d")
 
 
 def quotable(value):
-    """What a page may quote of a row: not the settings that were tried, of which there are too many."""
+    """Return the numbers of a row that a page may quote; with the settings tried, any number would be among them."""
     if isinstance(value, dict):
         return set().union(*(quotable(v) for k, v in value.items() if k not in ("scores", "settings", "tried")))
     if isinstance(value, list | tuple):

@@ -75,7 +75,7 @@ def test_useful_stays_and_private_goes(train, test):
 
 
 def test_rho_moves_along_the_trade_off(train, test):
-    """Where the labels share a feature, a low price gives up utility for privacy."""
+    """If the labels share a feature, a low price gives up utility for privacy."""
     y = (train.X[:, 0] + train.X[:, 1] > 0).astype(int)
     cheap, dear = (small(max_iter=400, rho=rho).fit(train.X, y, private=train.private) for rho in (0.1, 100.0))
     leakages = [accuracy(fitted, train, test, "private") for fitted in (cheap, dear)]

@@ -1,4 +1,4 @@
-"""What is done to the features before a filter, against the singular values and under other units."""
+"""Scaling of the features before a filter, against the singular values and under other units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a choice changes: one setting at a time, seed by seed."""
+"""Effects of a choice: one setting at a time, seed by seed."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def started(browser: str, address: str, folder: Path) -> Iterator[subprocess.Pop
 
 
 def measured(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """What a browser measures of a page at each width, and what it wrote on its console (Firefox does not tell)."""
+    """Return a browser's measurements of a page at each width, and its console's lines (Firefox gives none)."""
     browser = installed()
     if browser is None:
         pytest.skip(f"no browser is installed (looked for {', '.join(BROWSERS)})")

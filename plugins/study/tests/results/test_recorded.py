@@ -72,7 +72,7 @@ def test_a_record_is_small_and_says_how_it_was_made(record: Path) -> None:
 
 
 def quotable(record: Path) -> set[float]:
-    """What a page may quote: cells, ends of games, settings and the claims' thresholds.
+    """Return the numbers that a page may quote: cells, ends of games, settings and the claims' thresholds.
 
     Margins, curves, pixels and the matrix are left out: they are so many that some number of three decimals would
     nearly always be among them.
@@ -90,7 +90,7 @@ def quotable(record: Path) -> set[float]:
 
 
 def section(page: str, record: Path) -> str:
-    """What a page of the documentation says about a record, from its mark to the next."""
+    """Return the part of a page of the documentation about a record, from its mark to the next."""
     text = (RESULTS.parent / page).read_text(encoding="utf-8")
     return text.partition(f"<!-- {record.name} -->")[2].partition("<!--")[0]
 

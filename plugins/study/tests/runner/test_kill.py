@@ -60,7 +60,7 @@ def checkpoints(out: Path, since: float = 0.0) -> list[Path]:
 
 
 def results(out: Path) -> dict[str, Any]:
-    """What a result says, without times: the digest of its weights and its numbers."""
+    """Return the results by title, without times: key, digest of the weights, and numbers."""
     store, by_title = ResultStore(out), {}
     for path in out.glob("store/*/result.json"):
         result = store.result(path.parent.name)

@@ -1,4 +1,4 @@
-"""Which images a study opens, and what it says of files that it cannot use."""
+"""Images that a study opens, and its errors for files that it cannot use."""
 
 from __future__ import annotations
 

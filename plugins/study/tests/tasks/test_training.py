@@ -1,4 +1,4 @@
-"""What single trainings do, at sizes of a few steps."""
+"""Single trainings, of a few steps each."""
 
 from __future__ import annotations
 
