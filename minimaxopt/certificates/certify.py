@@ -182,7 +182,7 @@ def _check(
         raise ArgumentError("game: has only one player, and a certificate needs two; give a game with both")
     for name, value in (("restarts", restarts), ("steps", steps)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ArgumentError(f"{name}: {value!r} is not a non-negative integer; give one")
+            raise ArgumentError(f"{name}: {value!r} is not a number of {name}; give a non-negative integer")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
     number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)

@@ -386,7 +386,7 @@ def test_the_cost_is_counted() -> None:
         ({"followers": torch.ones(1)}, "followers: Tensor is neither a mapping of names nor a list"),
         ({"solution": torch.ones(1)}, "solution: Tensor is neither a Solution nor a pair"),
         ({"game": 3}, "game: int is not a Game"),
-        ({"game": Game(lambda u, v: u.sum(), torch.ones(1), None)}, "game: has one player only"),
+        ({"game": Game(lambda u, v: u.sum(), torch.ones(1), None)}, "game: has only one player"),
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], message: str) -> None:

@@ -142,4 +142,4 @@ def test_a_map_that_is_no_euclidean_projection_cannot_be_decided() -> None:
 
     tangent = Tangent(on(normalised), flat([0.9, 0.1]), flat([0.5, -0.2]), TOLERANCE)
     assert not tangent.decidable
-    assert "no Euclidean projection" in tangent.why_not
+    assert "not a Euclidean projection" in tangent.why_not

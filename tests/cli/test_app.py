@@ -265,7 +265,7 @@ def test_the_solution_is_the_library_callers_own(run, tmp_path):
         (("saddle", "--set", "solver.split=maybe"), "split: 'maybe' does not fit"),
         (("bare",), "steps: problem 'bare' brings no step budget; give --steps"),
         (("absent",), "data: are missing; fetch them"),
-        (("wrong",), "problem 'wrong': solve has no setting 'stepz'; bring only"),
+        (("wrong",), "problem 'wrong': solve has no setting 'stepz'; use only"),
         (("saddle", "--device", "nowhere"), "--device: 'nowhere' cannot be used ("),
         (("saddle", "--resume"), "--resume: there is no folder to resume from; give --out"),
     ],

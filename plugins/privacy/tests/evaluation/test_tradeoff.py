@@ -158,9 +158,9 @@ def test_the_command_writes_table_picture_and_numbers_and_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--rho", "a,b", "rho: 'a,b' is no list of numbers"),
-        ("--rho", "-1", "rho: '-1' is no list"),
-        ("--seeds", "0.5", "seeds: '0.5' is no list of whole numbers"),
+        ("--rho", "a,b", "rho: 'a,b' is not a list of numbers"),
+        ("--rho", "-1", "rho: '-1' is not a list"),
+        ("--seeds", "0.5", "seeds: '0.5' is not a list of whole numbers"),
         ("--data", "faces", "data: it is 'faces'"),
         ("--data", "missing.mat", "path: there is no file missing.mat"),
         ("--keep", "colour", "keep: it is 'colour'"),
