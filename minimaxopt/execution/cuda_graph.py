@@ -195,7 +195,7 @@ def refuse_draws(spent: list[int], allowed: int) -> None:
         raise ArgumentError(
             f"compile: random numbers are drawn in {len(spent)} evaluations of a step, or outside the risk, and "
             "a CUDA graph cannot reset a generator between them; use a solver that evaluates the risk once a step, "
-            " such as 'simultaneous-gda' or 'sensitivity', or leave compile out"
+            "such as 'simultaneous-gda' or 'sensitivity', or leave compile out"
         )
 
 

@@ -486,7 +486,7 @@ def test_the_form_of_a_batch() -> None:
     assert form_of((x, 1)) == form_of((x + 1, 1))
     for other in ((x, 2), (x.double(), 1), (x[:1], 1), (x.T.contiguous().T, 1), ([x], 1)):
         assert form_of(other) != form_of((x, 1))
-    with pytest.raises(ArgumentError, match="compile: a batch holds a set, whose value would be captured"):
+    with pytest.raises(ArgumentError, match="compile: a batch holds a set, whose value the graph would freeze"):
         form_of(({1},))
 
 
@@ -502,7 +502,7 @@ def test_evaluations_that_draw_are_found_and_more_than_one_refused() -> None:
     refuse_draws([], 2)
     refuse_draws([2], 2)
     for spent in ([2, 4], [2, 2], [4]):
-        with pytest.raises(ArgumentError, match="no generator can be set back between them; use a solver"):
+        with pytest.raises(ArgumentError, match="cannot reset a generator between them; use a solver"):
             refuse_draws(spent, 2)
 
 

@@ -251,7 +251,7 @@ ONE = torch.ones(2)
         ),
         (Game(lambda u, v: u**2, torch.tensor(1.0), None), {}, r"game: v is missing; give a game"),
         (Game(lambda u, v: u * v, torch.tensor(1.0), lambda risk, u: u), {}, r"game: v is computed afresh .*; give"),
-        (VECTORS, {"directions": (ONE, torch.zeros(2))}, r"directions: the one of v is zero; give one that leads"),
+        (VECTORS, {"directions": (ONE, torch.zeros(2))}, r"directions: that of v is zero; give another"),
         (VECTORS, {"directions": (torch.ones(3), ONE)}, r"directions: has shape \(3,\) .* instead of \(2,\); give"),
         (VECTORS, {"directions": ({"a": ONE}, ONE)}, r"directions: does not fit u .*; give the structure of u"),
         (game(), {"u_range": (1, 1)}, r"u_range: \(1, 1\) is not an interval; give \(low, high\)"),
