@@ -131,16 +131,12 @@ def _default_factories(build: Any) -> dict[str, Callable[[], object]]:
     return {f.name: f.default_factory for f in fields if f.default_factory is not dataclasses.MISSING}
 
 
-def docstring_of(build: Callable[..., object]) -> str:
-    """Return the docstring of a factory, without its indentation; empty where it has none."""
-    return inspect.getdoc(_unwrapped(build)) or ""
-
-
 def parsed_docstring(build: Callable[..., object]) -> Docstring:
     """Return the docstring of a factory in its parts: description and arguments among them."""
     from docstring_parser import parse  # here, so that `import minimaxopt` does not load it
 
-    return parse(docstring_of(build).partition("\nSource:")[0])  # a section of ours, which the library does not know
+    text = inspect.getdoc(_unwrapped(build)) or ""
+    return parse(text.partition("\nSource:")[0])  # a section of ours, which the library does not know
 
 
 def _help_by_name(build: Callable[..., object]) -> dict[str, str]:
