@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import inspect
 import json
 import re
 import runpy
 import subprocess
 import sys
 import tomllib
+import typing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +193,110 @@ def test_each_file_of_the_first_plugin_is_about_twenty_lines() -> None:
     page = ROOT / "docs" / "plugins.md"
     for code in (blocks(page, "toml")[0], blocks(page, "python")[0]):
         assert len(code.splitlines()) <= 20
+
+
+# -- docstrings of the plugins -------------------------------------------------------------------------------------------
+
+PLUGINS = {name: importlib.import_module(f"minimaxopt_{name}") for name in ("adversarial", "bench", "privacy", "study")}
+PUBLIC = [(plugin, name) for plugin, module in PLUGINS.items() for name in getattr(module, "__all__", ())]
+# Records of what was computed, and functions that check nothing.
+RAISE_NOTHING = {
+    *("Cifar10", "Curve", "Dataset", "EtaSweep", "Evaluation", "MaskingFlag", "PrivacyData", "Reading"),
+    *("RobustnessEvaluation", "Round", "Score", "autoattack_available", "feasible_box", "fingerprint"),
+}
+
+
+def section(document: str, title: str) -> str:
+    """Return the indented lines below the title of a section."""
+    return "".join(re.findall(rf"^{title}:\n((?:[ ]+.*\n|\n)+)", document + "\n", re.MULTILINE))
+
+
+def described(value: Any, document: str) -> set[str]:
+    """Return the parameters that a docstring describes; a problem's options have their descriptions in annotations."""
+    arguments = section(document, "Args")
+    if arguments or not inspect.isfunction(value):
+        return set(re.findall(r"^    (\w+): ", arguments, re.MULTILINE))
+    hints = typing.get_type_hints(value, include_extras=True)
+    return {name for name, hint in hints.items() if isinstance(getattr(hint, "__metadata__", [None])[0], str)}
+
+
+def docstring_lacks(value: Any, *, raises: bool = True) -> list[str]:
+    """Return the parts that the docstring of a public class or function lacks."""
+    document = inspect.getdoc(value) or ""
+    source = document.rpartition("\nSource: ")[2] if "\nSource: " in document else ""
+    parts = {
+        "first sentence": re.match(r"[A-Z][^\n]*[.:](\n|$)", document),
+        "Raises": bool(section(document, "Raises")) == raises,
+        "Examples": ">>> " in section(document, "Examples"),
+        "Source": re.search(r"\b(1[89]|20)\d\d\b|this library", source),
+    }
+    arguments = [name for name in inspect.signature(value).parameters if name not in described(value, document)]
+    return [part for part, present in parts.items() if not present] + arguments
+
+
+def documented_assignments(folder: Path) -> set[str]:
+    """Return the constants and type aliases of a package that a string describes on the next line."""
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for statement, following in pairwise(ast.parse(path.read_text()).body):
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize(("plugin", "name"), PUBLIC)
+def test_public_names_of_plugins_are_documented(plugin: str, name: str) -> None:
+    value = getattr(PLUGINS[plugin], name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert docstring_lacks(value, raises=name not in RAISE_NOTHING) == []
+    else:
+        assert name in documented_assignments(ROOT / "plugins" / plugin / "src")
+
+
+DOCUMENT = """Return x.
+
+Args:
+    x: (N,) numbers.
+
+Raises:
+    ValueError: there is none.
+
+Examples:
+    >>> identity([1])
+    [1]
+
+Source: Hamm and Mehra 2018, Eq. 1.
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lacking"),
+    [
+        ("", "", []),
+        ("Hamm and Mehra 2018, Eq. 1", "this library", []),
+        ("Return x.", "return x.", ["first sentence"]),
+        ("    x: (N,) numbers.", "    y: (N,) numbers.", ["x"]),
+        ("Raises:\n    ValueError: there is none.\n", "", ["Raises"]),
+        (">>> ", "", ["Examples"]),
+        ("Hamm and Mehra 2018, Eq. 1.", "a paper.", ["Source"]),
+        ("Source: ", "", ["Source"]),
+        (DOCUMENT, "", ["first sentence", "Raises", "Examples", "Source", "x"]),
+    ],
+)
+def test_what_a_docstring_lacks_is_found(old: str, new: str, lacking: list[str]) -> None:
+    def identity(x: object) -> object:
+        return x
+
+    identity.__doc__ = DOCUMENT.replace(old, new) if old else DOCUMENT
+    assert docstring_lacks(identity) == lacking
+    if not old:
+        assert docstring_lacks(identity, raises=False) == ["Raises"]
+
+
+def test_a_constant_without_a_description_is_found(tmp_path: Path) -> None:
+    (tmp_path / "constants.py").write_text('HALF = 0.5\n"""A half."""\nTHIRD: float = 1 / 3\nONE = 1\n')
+    assert documented_assignments(tmp_path) == {"HALF"}
 
 
 # -- form ---------------------------------------------------------------------------------------------------------------

@@ -32,8 +32,7 @@ from minimaxopt.solvers import SOLVERS
 
 _HELP = f"""Minimax optimisation on PyTorch: min over u, max over v of f(u, v).
 
-Exit codes: 0 done; {REFUSED} refused, with the reason in one line; {DIVERGED} diverged; {INTERRUPTED} interrupted;
-1 anything unexpected, with its traceback.
+Exit codes: 0 done; 1 unexpected error; {REFUSED} refused, with the reason; {DIVERGED} diverged; {INTERRUPTED} interrupted.
 """
 
 
@@ -98,7 +97,7 @@ def _root(
 
 
 def plugins() -> None:
-    """List the installed plugins, what each brings, and why a failed one failed."""
+    """List the installed plugins, what each adds, and why a failed one failed."""
     table = new_table("name", "distribution", "version", "status", "brings, or why it failed")
     for record in plugin_host().records:
         kinds = ("problems", "solvers", "callbacks", "commands")
@@ -118,7 +117,7 @@ def plugins() -> None:
 
 
 def problems(context: typer.Context) -> None:
-    """List the problems that the plugins bring; 'show NAME' describes one."""
+    """List the problems that the plugins add; 'problems show NAME' describes one."""
     if context.invoked_subcommand is not None:
         return
     host = plugin_host()
@@ -132,10 +131,10 @@ def problems(context: typer.Context) -> None:
         console().print(f"[yellow]Not loaded: {escape(', '.join(failed))}; 'minimaxopt plugins' says why.[/]")
 
 
-def show_problem(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")]) -> None:
-    """Describe a problem: its options, and the settings that it brings for the solve."""
+def show_problem(name: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt problems'.")]) -> None:
+    """Describe a problem: its options, and its settings for 'solve'."""
     build = plugin_host().find("problem", name)
-    print_title(name, docstring_of(build))
+    print_title(name, until_sections(docstring_of(build)))
     print_table(option_table(describe_options(build)), empty="It has no options.")
     typer.echo()
     try:
@@ -150,7 +149,7 @@ def show_problem(name: Annotated[str, typer.Argument(help="As listed by 'minimax
 
 
 def solvers(context: typer.Context) -> None:
-    """List the solvers; 'show NAME' describes one."""
+    """List the solvers; 'solvers show NAME' describes one."""
     if context.invoked_subcommand is not None:
         return
     host = plugin_host()
@@ -161,7 +160,7 @@ def solvers(context: typer.Context) -> None:
     print_table(table, empty="")
 
 
-def show_solver(name: Annotated[str, typer.Argument(help="As listed by 'minimaxopt solvers'.")]) -> None:
+def show_solver(name: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt solvers'.")]) -> None:
     """Describe a solver: its update, and its settings with their defaults."""
     build = plugin_host().find("solver", name)
     print_title(name, until_sections(docstring_of(build)))
@@ -169,37 +168,37 @@ def show_solver(name: Annotated[str, typer.Argument(help="As listed by 'minimaxo
 
 
 def solve(
-    problem: Annotated[str, typer.Argument(help="As listed by 'minimaxopt problems'.")],
+    problem: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt problems'.")],
     solver: Annotated[
-        str | None, typer.Option(help="As listed by 'minimaxopt solvers'; by default the problem's own.")
+        str | None, typer.Option(help="Name, as listed by 'minimaxopt solvers'; by default the problem's own.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Step budget; by default the problem's own.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw of the solve.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps; by default the problem's own.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random draws.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="An option of the problem, or with the prefix 'solver.' a setting of the solver. Repeatable.",
+            help="An option of the problem or, with the prefix 'solver.', a setting of the solver. Repeatable.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Directory for the solution, log.jsonl and checkpoints; nothing is written without it."),
+        typer.Option(help="Folder for the solution, log.jsonl and checkpoints; without it nothing is written."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device, such as cpu or cuda:0.")] = None,
     order: Annotated[
-        Literal["minimax", "maximin"] | None, typer.Option(help="Who leads; by default the problem's own.")
+        Literal["minimax", "maximin"] | None,
+        typer.Option(help="Who leads: u (minimax) or v (maximin); by default the problem's own."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Go on from the last checkpoint in --out, if there is one.")
+        bool, typer.Option("--resume/--no-resume", help="Continue from the last checkpoint in --out, if there is one.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Solve a problem, and write the solution to --out.
 
-    The exit code is 0 when done, 2 when refused, 3 when diverged and 130 when interrupted; after the last two, --out
-    holds the last good point.
+    If the solve diverges or is interrupted, --out holds the last finite point.
     """
     # Imported here: the other commands need not wait for what solving needs.
     from minimaxopt.cli.solve import Request, launch
@@ -220,16 +219,18 @@ def solve(
 
 def certify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that 'minimaxopt solve --out' wrote.")],
-    restarts: Annotated[int, typer.Option(min=0, help="Fresh followers, and fresh leaders, to train.")] = 5,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="Number of fresh followers, and of fresh leaders, to train.")
+    ] = 5,
     steps: Annotated[int, typer.Option(min=0, help="Steps of each training.")] = 500,
     tolerance: Annotated[
-        float | None, typer.Option(help="The gradient's length and the eigenvalue that count as zero.")
+        float | None, typer.Option(help="Gradient norm and eigenvalue below which they count as zero.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Device, such as cpu or cuda:0.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
 ) -> None:
-    """Say how good a saved solution is, and keep the certificate with it (certificate.json, and in the solution)."""
+    """Certify a saved solution, and save the certificate with it and in certificate.json."""
     from minimaxopt.cli.certify import judge
 
     settings = {"restarts": restarts, "steps": steps, "tolerance": tolerance, "seed": seed, "device": device}

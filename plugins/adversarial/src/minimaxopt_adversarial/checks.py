@@ -59,6 +59,8 @@ def check_images(x: Tensor, bounds: Bounds, *, argument: str = "x") -> Tensor:
         Traceback (most recent call last):
         minimaxopt.errors.ArgumentError: x: its pixels span [255, 255], outside the bounds [0, 1]; rescale the images
         or give their range as bounds=(low, high)
+
+    Source: this library.
     """
     check_batch(x, argument=argument)
     low, high = check_bounds(bounds)

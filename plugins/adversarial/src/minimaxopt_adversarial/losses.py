@@ -26,9 +26,14 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     Returns:
         A 0-d tensor.
 
+    Raises:
+        IndexError: a class number is not below the number of classes.
+
     Examples:
         >>> cross_entropy(torch.zeros(1, 4), torch.tensor([2]))
         tensor(1.3863)
+
+    Source: this library, by ``torch.nn.functional.cross_entropy``.
     """
     return functional.cross_entropy(logits, y)
 
@@ -48,6 +53,9 @@ def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
     Returns:
         A 0-d tensor.
 
+    Raises:
+        RuntimeError: a class number is not below the number of classes.
+
     Examples:
         >>> margin_loss(torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]]), torch.tensor([0, 2]))
         tensor(1.5000)
@@ -66,12 +74,17 @@ LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "margin": margin_loss
 def loss_by_name(name: str) -> Loss:
     """Return the loss called ``name``, one of ``LOSSES``.
 
+    Args:
+        name: ``"cross-entropy"`` or ``"margin"``.
+
     Raises:
         UnknownNameError: no loss has that name.
 
     Examples:
         >>> loss_by_name("margin") is margin_loss
         True
+
+    Source: this library.
     """
     return LOSSES[check_choice("loss", name, LOSSES)]
 

@@ -54,7 +54,7 @@ def mnist_clean(
 
 def mnist_adversarial_training(
     eta: Eta = 0.2,
-    rounds: Annotated[int, "rounds of cat and mouse; the earlier ones are played while the problem is built"] = 1,
+    rounds: Annotated[int, "rounds of adversarial training; the earlier ones run while the problem is built"] = 1,
     round_steps: Annotated[int, "training steps of the undefended classifier and of each earlier round"] = 600,
     classifier: Classifier = "small",
     batch_size: BatchSize = 64,
@@ -116,7 +116,7 @@ def mnist_attnet(
     attacker_rate: AttackerRate = 1e-3,
     seed: Seed = 0,
 ) -> Problem:
-    """Play a classifier against an attack network, by Alg. 1 (Minimax-AttNet) unless another solver is named.
+    """Train a classifier against an attack network, by Alg. 1 (Minimax-AttNet) unless another solver is named.
 
     ``alternating-gda`` gives Alt-AttNet, ``unrolled`` Unrolled-AttNet, and the order ``maximin`` Maximin-AttNet.
     """

@@ -52,7 +52,7 @@ class Cell(NamedTuple):
         game: name of the game.
         trials: all runs.
         best: indices of the best setting and rate; ``None`` if no run of the screening ends at a minimax point.
-        refused: reason why the solver cannot play the game; empty if it can.
+        refused: reason why the solver cannot solve the game; empty if it can.
     """
 
     solver: str
@@ -96,7 +96,7 @@ class Cell(NamedTuple):
 
     @property
     def serving_rates(self) -> int:
-        """Number of learning rates at which some setting reaches a minimax point from all starts it was played from."""
+        """Number of learning rates at which some setting reaches a minimax point from all starts it was run from."""
         groups = group_by_choice(self.trials)
         return len({rate for (_, rate), runs in groups.items() if all(run.ending == "minimax" for run in runs)})
 
@@ -114,7 +114,7 @@ def _median(numbers: Iterable[int | None]) -> float:
 
 
 def compute(solver: str, game: str, settings: Settings) -> Cell:
-    """Play all runs of a cell: every setting and rate from the screening starts, the best from all starts.
+    """Run a whole cell: every setting and rate from the screening starts, the best from all starts.
 
     Args:
         solver: name of a solver.

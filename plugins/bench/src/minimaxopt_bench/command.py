@@ -16,37 +16,36 @@ from minimaxopt_bench.settings import QUICK, Settings
 
 
 def bench(
-    out: Annotated[Path, typer.Option(help="Folder for pages, pictures and numbers, and for what is done so far.")],
+    out: Annotated[Path, typer.Option(help="Folder for pages, pictures, numbers and stored results.")],
     games: Annotated[
-        str | None, typer.Option(help="Games with known answers by name, with commas between; by default all.")
+        str | None, typer.Option(help="Names of games with known answers, separated by commas; all by default.")
     ] = None,
     solvers: Annotated[
-        str | None, typer.Option(help="Solvers by name, with commas between; by default all that move both players.")
+        str | None, typer.Option(help="Names of solvers, separated by commas; by default all that move both players.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Largest number of steps of a run.")] = None,
     evaluations: Annotated[
         int | None, typer.Option(min=1, help="Largest number of gradient evaluations of a run.")
     ] = None,
-    starts: Annotated[int | None, typer.Option(min=1, help="Random starts; with --kbeam, trials.")] = None,
+    starts: Annotated[int | None, typer.Option(min=1, help="Number of random starts; with --kbeam, of trials.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first start; later ones add 1.")] = 0,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes of one thread each; by default one for each core.")
+        int | None, typer.Option(min=1, help="Number of processes, of one thread each; by default one per core.")
     ] = None,
     portraits: Annotated[
         bool, typer.Option("--portraits/--no-portraits", help="Whether to draw a phase portrait of each game.")
     ] = True,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A small budget, for a look in seconds; its numbers mean little.")
+        bool, typer.Option("--quick", help="Use a small budget, for a trial run of seconds; its numbers mean little.")
     ] = False,
     kbeam: Annotated[
         bool, typer.Option("--kbeam", help="Repeat the published K-beam table instead: six surfaces, 100 trials.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors.")] = False,
 ) -> None:
-    """Play every solver on every game with known answers, and write tables and pictures of where each ends.
+    """Run every solver on every game with a known answer, and write tables and pictures of where each ends.
 
-    Finished results are kept in --out: after an interruption the same command continues, and other settings are
-    computed anew.
+    Finished results are stored in --out: run an interrupted command again to continue.
     """
     overrides = {"steps": steps, "seed": seed, "trials" if kbeam else "starts": starts}
     if not kbeam:

@@ -33,7 +33,7 @@ def bench(
     command: str = "minimaxopt_bench.bench(...)",
     progress: bool | None = None,
 ) -> Cells:
-    """Play every solver on every game, and write ``index.md``, ``results.json``, ``summary.png`` and portraits.
+    """Run every solver on every game, and write ``index.md``, ``results.json``, ``summary.png`` and portraits.
 
     Each finished pair is stored under ``out``. Called again, the bench computes only the pairs that are missing or
     whose settings have changed.
@@ -64,6 +64,8 @@ def bench(
         ['index.md', 'results.json', 'store', 'summary.png']
         >>> cells["optimistic", "saddle"].ending
         'minimax'
+
+    Source: this library.
     """
     # Imported here: matplotlib takes half a second, which no other command of minimaxopt needs to wait for.
     from minimaxopt_bench import pictures

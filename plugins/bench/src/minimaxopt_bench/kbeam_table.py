@@ -50,6 +50,8 @@ class Protocol:
         >>> u, v = Protocol(trials=4).starts("seesaw")
         >>> u.shape, v.shape
         ((4,), (4, 10))
+
+    Source: Hamm and Noh 2018, K-Beam Minimax, as published in the README of its repository.
     """
 
     trials: int = 100
@@ -143,7 +145,7 @@ def _firsts(column: str, protocol: Protocol) -> range:
 
 
 def _play_jointly(known: KnownGame, solver: str, u: Array, v: Array, steps: int) -> list[float]:
-    """Play all trials as one game: the sum of their risks, each of which depends on one pair of numbers."""
+    """Run all trials as one game: the sum of their risks, each of which depends on one pair of numbers."""
 
     def total(u: Tensor, v: Tensor) -> Tensor:
         return known.f(u, v).sum()
@@ -153,7 +155,7 @@ def _play_jointly(known: KnownGame, solver: str, u: Array, v: Array, steps: int)
 
 
 def _play_separately(known: KnownGame, followers: int, u: Array, v: Array, steps: int) -> list[float]:
-    """Play each trial by itself, since each has a strongest follower of its own."""
+    """Run each trial separately, because each has its own strongest follower."""
     leaders: list[float] = []
     for leader, row in zip(u, v, strict=True):
         first, *others = (torch.tensor(value, dtype=torch.float64) for value in row)
@@ -169,7 +171,7 @@ def _drawing(followers: list[Tensor]) -> Callable[[Any, torch.Generator], Any]:
 
 
 def _leaders(game: Game, solver: Any, steps: int) -> list[float]:
-    """Play a game and return the values of its leader at the end."""
+    """Run a game and return the final values of its leader."""
     sgd, schedule = _RATE.factories()
     ctx = Context(game, u_optimizer=sgd, v_optimizer=sgd, u_scheduler=schedule, v_scheduler=schedule)
     with torch.random.fork_rng(devices=()):

@@ -1,4 +1,4 @@
-"""One run: a solver plays a known game from one start until it is clear how the run ends."""
+"""One run: a solver on a known game, from one start until the ending is clear."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Run(NamedTuple):
 
 
 def play(known: KnownGame, solver: str, variant: Mapping[str, Any], rate: Rate, seed: int, settings: Settings) -> Run:
-    """Let a solver play a known game from a random start, and return the outcome.
+    """Run a solver on a known game from a random start, and return the outcome.
 
     Args:
         known: the game.
@@ -59,7 +59,7 @@ def play(known: KnownGame, solver: str, variant: Mapping[str, Any], rate: Rate, 
         settings: budget, tolerance and rules.
 
     Raises:
-        ArgumentError: the solver cannot play the game.
+        ArgumentError: the solver cannot solve the game.
 
     Examples:
         >>> from minimaxopt.testing import known_game
@@ -78,7 +78,7 @@ def play(known: KnownGame, solver: str, variant: Mapping[str, Any], rate: Rate, 
 
 @final
 class _Observer:
-    """Plays one run and records what determines its ending."""
+    """Makes the steps of one run and records what determines its ending."""
 
     def __init__(self, known: KnownGame, ctx: Context, settings: Settings) -> None:
         self.known, self.ctx, self.settings = known, ctx, settings

@@ -107,6 +107,8 @@ class Settings:
     Examples:
         >>> Settings(starts=3, rates=(Rate(0.1),)).to_dict()["rates"]
         ['0.1']
+
+    Source: this library.
     """
 
     steps: int = 800
@@ -145,7 +147,7 @@ def optimizers(solver: str, rate: Rate) -> dict[str, Any]:
 
     Args:
         solver: name of a solver.
-        rate: learning rate of both players, but for a follower listed in ``FOLLOWER_RATES``.
+        rate: learning rate of both players, except for followers listed in ``FOLLOWER_RATES``.
 
     Examples:
         >>> factories = optimizers("newton-follower", Rate(0.1))
@@ -196,7 +198,7 @@ def select_solvers(names: list[str] | None = None) -> list[str]:
 
 
 def select_games(names: list[str] | None = None) -> list[str]:
-    """Return the games to play: the named ones, or all.
+    """Return the games to run: the named ones, or all.
 
     Args:
         names: names of games with known answers; all if empty or ``None``.

@@ -21,7 +21,7 @@ class Standing(NamedTuple):
     Attributes:
         solver: name of the solver.
         solved: by class of game, the number of games solved (at least half of the starts end at a minimax point) and
-            the number of games played.
+            the number of games run.
         share: mean over games of the share of starts that end at a minimax point.
         cost: median, over the games solved, of its gradient evaluations over those of the cheapest solver.
         rates: mean number of learning rates that serve, over the games solved.
@@ -38,7 +38,7 @@ class Standing(NamedTuple):
 
     @property
     def total(self) -> tuple[int, int]:
-        """Number of games solved, and of games played."""
+        """Number of games solved, and of games run."""
         return sum(n for n, _ in self.solved.values()), sum(n for _, n in self.solved.values())
 
 
@@ -91,7 +91,7 @@ def standings(cells: Cells) -> list[Standing]:
 
 
 def by_setting(cells: Cells) -> list[tuple[str, int, int]]:
-    """Return each setting of the solvers tried with several, the number of games it solves alone, and of games played.
+    """Return each setting of the solvers tried with several, the number of games it solves alone, and of games run.
 
     A setting solves a game if at least half of the screening starts end at a minimax point at its best rate.
 
@@ -108,7 +108,7 @@ def by_setting(cells: Cells) -> list[tuple[str, int, int]]:
 
 
 def _alone(cell: Cell, variant: int) -> Cell:
-    """Return a cell with one setting only, and only the starts that all settings were played from."""
+    """Return a cell with one setting only, and only the starts that all settings were run from."""
     screening = min(map(len, group_by_choice(cell.trials).values()), default=0)
     seeds = sorted({trial.seed for trial in cell.trials})[:screening]
     trials = tuple(trial for trial in cell.trials if trial.variant == variant and trial.seed in seeds)

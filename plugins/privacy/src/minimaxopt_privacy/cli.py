@@ -15,7 +15,7 @@ from minimaxopt.plugins import INTERRUPTED, comma_separated, environment, write_
 app = typer.Typer(no_args_is_help=True, help="Fit privacy filters and attack them with freshly trained predictors.")
 
 PACKAGES = ("minimaxopt-privacy", "scikit-learn", "scipy")
-OUT = "Folder for the table, the picture and the numbers; an interrupted command continues from it."
+OUT = "Folder for the table, the picture, the numbers and stored results."
 
 
 @app.command()
@@ -28,32 +28,31 @@ def evaluate(
         str, typer.Option(help="Useful label of the digits: digit or parity; the other is private.")
     ] = "digit",
     methods: Annotated[
-        str, typer.Option(help="Filters, comma-separated; X+laplace adds noise to the output of X.")
+        str, typer.Option(help="Filters, separated by commas; X+laplace adds noise to the output of X.")
     ] = "linear,mlp,random,pca,pls,lda,ddd,none",
-    components: Annotated[int, typer.Option(min=1, help="Output dimension.")] = 10,
-    rho: Annotated[str, typer.Option(help="Prices of utility, comma-separated.")] = "0.3,1,3,10,100",
-    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0,1,2",
+    components: Annotated[int, typer.Option(min=1, help="Output dimension of the filters.")] = 10,
+    rho: Annotated[str, typer.Option(help="Prices of utility, separated by commas.")] = "0.3,1,3,10,100",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     epsilon: Annotated[float, typer.Option(help="Privacy loss of the laplace and gaussian mechanisms.")] = 10.0,
     adversary: Annotated[
         str, typer.Option(help="Adversary in training: softmax, mlp, or softmax,mlp for a committee.")
     ] = "softmax,mlp",
-    solver: Annotated[str, typer.Option(help="Solver, as `minimaxopt solvers` lists them.")] = "sensitivity",
+    solver: Annotated[str, typer.Option(help="Name of a solver, as listed by 'minimaxopt solvers'.")] = "sensitivity",
     steps: Annotated[int, typer.Option(min=1, help="Steps of each solve.")] = 1000,
     families: Annotated[
-        str, typer.Option(help="Families of fresh predictors, comma-separated.")
+        str, typer.Option(help="Families of fresh predictors, separated by commas.")
     ] = "logistic,rbf-svm,random-forest,mlp",
     filter_share: Annotated[
         float,
         typer.Option(
-            help="Share of the training samples for the filter; predictors get the others. With 1 both get all."
+            help="Share of the training samples for the filter; predictors use the others. With 1 both use all."
         ),
     ] = 0.5,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Fit filters over rho and seeds, attack each with fresh predictors, and write the trade-off as table and picture.
 
-    Finished evaluations are stored in --out: run an interrupted command again to continue. Evaluations with other
-    settings are computed anew.
+    Finished evaluations are stored in --out: run an interrupted command again to continue.
     """
     from minimaxopt_privacy.datasets import load_data
     from minimaxopt_privacy.evaluation.tradeoff import tradeoff
@@ -102,18 +101,20 @@ def evaluate(
 def genki(
     data: Annotated[Path, typer.Option(help="The study's genki.mat, which no package ships.")],
     out: Annotated[Path, typer.Option(help=OUT)],
-    dimensions: Annotated[str, typer.Option(help="Output dimensions, comma-separated.")] = "10,20,50,100",
-    methods: Annotated[str | None, typer.Option(help="Filters, comma-separated; by default all.")] = None,
-    rho: Annotated[str, typer.Option(help="Prices of utility in the cross-validation.")] = "0.3,1,3,10,30",
-    seeds: Annotated[str, typer.Option(help="Seeds of the fits scored on the test faces.")] = "0,1,2,3,4,5,6,7,8,9",
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation on training faces.")] = 5,
+    dimensions: Annotated[str, typer.Option(help="Output dimensions, separated by commas.")] = "10,20,50,100",
+    methods: Annotated[str | None, typer.Option(help="Filters, separated by commas; all by default.")] = None,
+    rho: Annotated[str, typer.Option(help="Prices of utility tried in the cross-validation.")] = "0.3,1,3,10,30",
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of the fits that are scored on the test faces.")
+    ] = "0,1,2,3,4,5,6,7,8,9",
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation on the training faces.")] = 5,
     epsilon: Annotated[float, typer.Option(help="Privacy loss of the mechanisms.")] = 10.0,
     families: Annotated[
-        str, typer.Option(help="Families of fresh predictors on the test faces, comma-separated.")
+        str, typer.Option(help="Families of fresh predictors on the test faces, separated by commas.")
     ] = "logistic,rbf-svm,random-forest,mlp",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of every solve, for a trial run.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each solve, for a trial run.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes, of one thread each.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Repeat the minimax-filter study of GENKI: choose settings on the training faces, score the test faces once.
 

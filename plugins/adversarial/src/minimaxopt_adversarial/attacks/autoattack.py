@@ -30,6 +30,8 @@ def autoattack_available() -> bool:
     Examples:
         >>> autoattack_available() in (True, False)
         True
+
+    Source: this library.
     """
     return importlib.util.find_spec("torchattacks") is not None
 
@@ -67,7 +69,7 @@ def autoattack(
         version: ``"standard"`` or ``"rand"``.
         steps: steps of APGD and FAB. AutoAttack has 100; torchattacks' own ``AutoAttack`` stops after 10.
         queries: evaluations of the Square attack.
-        seed: seed of the random starts; each batch begins with it anew.
+        seed: seed of the random starts, the same for each batch.
         batch_size: images attacked together.
 
     Returns:

@@ -53,6 +53,8 @@ def feasible_box(x: Tensor, eta: float, bounds: Bounds) -> tuple[Tensor, Tensor]
         >>> lower, upper = feasible_box(torch.tensor([[-1.0, 0.0]]), 0.25, (-1.0, 1.0))
         >>> lower, upper
         (tensor([[-1.0000, -0.2500]]), tensor([[-0.7500,  0.2500]]))
+
+    Source: this library.
     """
     x = x.detach()
     radius = round_down(eta, x.dtype)

@@ -1,1 +1,1 @@
-"""MNIST and CIFAR-10: found on disk, verified, read and preprocessed."""
+"""MNIST and CIFAR-10: located on disk, verified, read and preprocessed."""

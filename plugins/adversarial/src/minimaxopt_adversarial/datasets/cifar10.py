@@ -50,6 +50,9 @@ class Cifar10:
         >>> digits = load_mnist(source="embedded")  # in the place of CIFAR-10's images
         >>> round(Cifar10(digits, mean=120.0, std=63.75, verified=False).pixel_eta(0.06), 6)
         0.03
+
+    Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009); the scaling is that of Hamm and
+    Mehra 2018, Appendix B.
     """
 
     dataset: Dataset
@@ -87,6 +90,9 @@ def load_cifar10(
         allow_unverified: accept files whose content cannot be verified. Only the archive has a published checksum, so
             loose files never can. The data's name then says so, and a result on them must.
         sha256: checksum of the archive, for other data in CIFAR-10's format.
+
+    Returns:
+        The images with the numbers by which they were scaled.
 
     Raises:
         DataError: files are missing, damaged or not the published ones, or unverified and not allowed to be.

@@ -35,6 +35,8 @@ class Dataset:
         >>> from minimaxopt_adversarial import load_mnist
         >>> load_mnist(source="embedded").x_test.shape
         torch.Size([1000, 1, 28, 28])
+
+    Source: this library.
     """
 
     x_train: Tensor
@@ -49,10 +51,15 @@ class Dataset:
 def fingerprint(*tensors: Tensor) -> str:
     """Return the SHA-256, in hexadecimal, of the tensors' types, shapes and bytes, in order.
 
+    Args:
+        tensors: any number of tensors, of any shape and dtype.
+
     Examples:
         >>> import torch
         >>> fingerprint(torch.zeros(2)) == fingerprint(torch.zeros(2)) != fingerprint(torch.zeros(1, 2))
         True
+
+    Source: this library.
     """
     digest = hashlib.sha256()
     for tensor in tensors:

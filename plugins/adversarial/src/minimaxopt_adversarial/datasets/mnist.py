@@ -54,6 +54,9 @@ def load_mnist(
             ``"auto"``, ``"download"`` where a directory is named, otherwise ``"embedded"``: nothing is fetched unasked.
         checksums: file name to SHA-256 of its decompressed content, for other data in MNIST's format.
 
+    Returns:
+        Training and test images with their classes.
+
     Raises:
         DataError: a file is missing or has another content, or cannot be downloaded.
         UnknownNameError: there is no such source.

@@ -53,6 +53,8 @@ class Round(NamedTuple):
     Examples:
         >>> Round(1, torch.zeros(3, 2), nn.Linear(2, 2)).number
         1
+
+    Source: Hamm and Mehra 2018, Sec. 3.1.
     """
 
     number: int
@@ -75,7 +77,7 @@ def adversarial_training_rounds(
     seed: int = 0,
     **options: Any,
 ) -> Iterator[Round]:
-    """Play cat and mouse: attack the current classifier, retrain it on clean and attacked images, and so on.
+    """Alternate attack and retraining: attack the classifier, retrain it on clean and attacked images, and repeat.
 
     ``FGSM1 -> Adv FGSM1 -> FGSM2 -> Adv FGSM2 -> ...``: ``FGSMk`` attacks Adv FGSM(k-1) in evaluation mode, once for
     all images; Adv FGSMk starts from Adv FGSM(k-1) and is trained on the 1:1 mixture.
@@ -95,7 +97,7 @@ def adversarial_training_rounds(
         options: options of ``solve``, such as ``u_optimizer``.
 
     Returns:
-        An iterator that plays a round at each step.
+        An iterator that runs one round at each step.
 
     Raises:
         ArgumentError: an argument cannot be used.

@@ -44,6 +44,9 @@ def classifier_game(classifier: nn.Module, *, loss: Loss = F.cross_entropy) -> G
         classifier: images (N, ...) to logits (N, classes).
         loss: ``loss(logits, y)``, the mean over the samples.
 
+    Raises:
+        ArgumentError: ``classifier`` is neither a module nor a tensor.
+
     Examples:
         >>> import torch
         >>> game = classifier_game(nn.Linear(2, 2))
@@ -68,7 +71,7 @@ def gradient_game(
     loss: Loss = F.cross_entropy,
     attack: Callable[..., Tensor] = fgsm,
 ) -> Game:
-    """Return the game of a classifier against a gradient attack that is computed afresh at each step.
+    """Return the game of a classifier against a gradient attack that is recomputed at each step.
 
     ``min_u f(u, Z(u))`` with ``f(u, Z) = (1/N) sum_i l(g(z_i; u), y_i)`` (Eq. 2), ``Z(u)`` the attack on ``u``
 
@@ -116,6 +119,9 @@ def attnet_game(classifier: nn.Module, attacker: nn.Module, *, loss: Loss = F.cr
         classifier: the leader, images to logits (N, classes).
         attacker: the follower, ``attacker(x, y) -> z``, such as ``AttackNetwork(eta=0.2)``.
         loss: ``loss(logits, y)``, the mean over the samples; ``margin_loss`` teaches an attacker faster.
+
+    Raises:
+        ArgumentError: a player is neither a module nor a tensor, or both share a tensor.
 
     Examples:
         >>> import torch

@@ -31,6 +31,8 @@ def error_rate(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int 
     Examples:
         >>> error_rate(lambda x: x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
         0.5
+
+    Source: this library.
     """
     return misclassified(classifier, x, y, batch_size=batch_size).float().mean(dtype=torch.float64).item()
 
@@ -38,11 +40,22 @@ def error_rate(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int 
 def misclassified(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 1000) -> Tensor:
     """Return for each image whether the classifier puts it into the wrong class: ``argmax g(x_i) != y_i``, (N,) bool.
 
-    Arguments and errors are those of ``error_rate``, which is the share of them.
+    ``error_rate`` is the mean of the result.
+
+    Args:
+        classifier: images (N, ...) to logits (N, classes).
+        x: (N, ...) images.
+        y: (N,) true classes, int64.
+        batch_size: images in one pass.
+
+    Raises:
+        ArgumentError: there is no image, or shapes do not fit.
 
     Examples:
         >>> misclassified(lambda x: x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
         tensor([False,  True])
+
+    Source: this library.
     """
     check_batch(x)
     check_labels(y, len(x))
@@ -107,6 +120,8 @@ class Errors:
         >>> errors = Errors(torch.tensor([True, False, False, True]))
         >>> errors.rate, [round(end, 2) for end in errors.interval]
         (0.5, [0.15, 0.85])
+
+    Source: this library; its interval is that of Wilson 1927.
     """
 
     wrong: Tensor

@@ -38,6 +38,8 @@ class EtaSweep:
         >>> errors = (Errors(torch.tensor([False, True])),)
         >>> EtaSweep((-1.0, 1.0), (0.1,), errors, errors, steps=10).pgd[0].rate
         0.5
+
+    Source: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), Sec. 3.1.
     """
 
     bounds: Bounds
@@ -97,6 +99,9 @@ def eta_sweep(
         >>> sweep = eta_sweep(lambda x: x, torch.tensor([[0.5, 0.0], [0.1, 0.0]]), torch.tensor([0, 0]))
         >>> [errors.rate for errors in sweep.pgd]
         [0.5, 0.5, 0.5, 1.0, 1.0, 1.0]
+
+    Source: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), Sec. 3.1: an
+    attack without a bound should fool every image.
     """
     low, high = check_bounds(bounds)
     check_images(x, bounds)

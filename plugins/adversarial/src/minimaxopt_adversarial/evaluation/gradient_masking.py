@@ -31,6 +31,8 @@ class MaskingFlag:
     Examples:
         >>> MaskingFlag("black-box", False, {}, "").raised
         False
+
+    Source: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), Sec. 3.1.
     """
 
     name: str

@@ -33,6 +33,8 @@ class RobustnessEvaluation:
         >>> evaluation = RobustnessEvaluation(0.1, (-1.0, 1.0), 0, clean, fgsm, {}, {}, None, {})
         >>> round(evaluation.worst.rate, 3)
         0.667
+
+    Source: Carlini et al., "On evaluating adversarial robustness" (2019).
     """
 
     eta: float

@@ -37,6 +37,8 @@ class StrongAttack:
         PGD on the margin, 10 steps of 2.5 eta / 10, 5 random starts
         >>> attack(lambda x: x, torch.zeros(1, 2), torch.tensor([0]), eta=0.25, bounds=(-1.0, 1.0))
         tensor([[-0.2500,  0.2500]])
+
+    Source: Madry, Makelov, Schmidt, Tsipras and Vladu 2017 for plain steps; Dong et al. 2018 for momentum.
     """
 
     name: str
@@ -90,6 +92,9 @@ def strong_attacks(*, steps: int = 40, restarts: int = 5, decay: float = 1.0) ->
     Examples:
         >>> [attack.name for attack in strong_attacks()]
         ['PGD', 'PGD margin', 'momentum PGD']
+
+    Source: Madry, Makelov, Schmidt, Tsipras and Vladu 2017 for plain steps; Dong et al. 2018 for momentum; Carlini and
+    Wagner 2017 for the margin.
     """
     return (
         StrongAttack("PGD", steps=steps, restarts=restarts),

@@ -53,7 +53,7 @@ class AttackNetwork(nn.Module):
         output: ``"layernorm-tanh"`` or ``"tanh"``.
         scale: slope ``s`` before the tanh of ``"layernorm-tanh"``, > 0.
         learn_scale: whether ``s`` is trained.
-        label_gain: factor of the one-hot label, which would be drowned at 1 beside an image of many pixels.
+        label_gain: factor of the one-hot label; at 1 an image of many pixels would outweigh the label.
         label_layers: ``"all"`` shows the label to every layer, so that dropout cannot hide it, ``"first"`` to one.
 
     Raises:
@@ -64,7 +64,7 @@ class AttackNetwork(nn.Module):
         >>> z.shape, bool(z.abs().max() <= 0.2)
         (torch.Size([2, 1, 28, 28]), True)
 
-    Source: Hamm and Mehra 2018, Sec. 4.1 and Appendix A, which do not say how the bound on ``z`` is held.
+    Source: Hamm and Mehra 2018, Sec. 4.1 and Appendix A, which do not say how ``z`` is kept within its bound.
     """
 
     def __init__(

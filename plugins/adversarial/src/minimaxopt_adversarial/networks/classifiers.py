@@ -42,7 +42,7 @@ class MnistCNN(nn.Module):
         >>> MnistCNN(width=8, stride=2, hidden=64)(torch.zeros(3, 1, 28, 28)).shape
         torch.Size([3, 10])
 
-    Source: TensorFlow's tutorial ``mnist/convolutional.py``, cited in the paper's Appendix A.
+    Source: TensorFlow's tutorial ``mnist/convolutional.py``, cited in Hamm and Mehra 2018, Appendix A.
     """
 
     def __init__(
@@ -99,9 +99,14 @@ def small_cnn(*, dropout: float = 0.5, init: Init = "tutorial") -> MnistCNN:
         dropout: share of hidden units dropped while training, in [0, 1).
         init: ``"tutorial"`` or ``"torch"``, as for ``MnistCNN``.
 
+    Raises:
+        ArgumentError: ``dropout`` or ``init`` is not as for ``MnistCNN``.
+
     Examples:
         >>> sum(p.numel() for p in small_cnn().parameters())
         105194
+
+    Source: this library.
     """
     return MnistCNN(width=8, stride=2, hidden=128, dropout=dropout, init=init)
 
@@ -135,7 +140,7 @@ class CifarCNN(nn.Module):
         >>> sum(p.numel() for p in CifarCNN().parameters())
         1756426
 
-    Source: TensorFlow's tutorial ``cifar10.py``, cited in the paper's Appendix B.
+    Source: TensorFlow's tutorial ``cifar10.py``, cited in Hamm and Mehra 2018, Appendix B.
     """
 
     def __init__(

@@ -84,11 +84,17 @@ class RandomFilter(_Projection):
         private_target: the same for ``private``.
         random_state: seed of ``W``.
 
+    Raises:
+        TypeError: ``fit`` is called without ``private``: which label to hide is never guessed.
+        ValueError: in ``fit`` or ``transform``, for samples, labels or settings that cannot be used.
+
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
         >>> y, private = (X[:, 0] > 0).astype(int), (X[:, 1] > 0).astype(int)
         >>> RandomFilter(2, random_state=0).fit_transform(X, y, private=private).shape
         (20, 2)
+
+    Source: a baseline of Hamm 2017, "Minimax filter".
     """
 
     def __init__(
@@ -117,11 +123,17 @@ class PCAFilter(_Projection):
         utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
 
+    Raises:
+        TypeError: ``fit`` is called without ``private``: which label to hide is never guessed.
+        ValueError: in ``fit`` or ``transform``, for samples, labels or settings that cannot be used.
+
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
         >>> y, private = (X[:, 0] > 0).astype(int), (X[:, 1] > 0).astype(int)
         >>> PCAFilter(2).fit_transform(X, y, private=private).shape
         (20, 2)
+
+    Source: Pearson 1901; a baseline of Hamm 2017, "Minimax filter".
     """
 
     def __init__(self, n_components: int = 2, *, utility_target: Any = "auto", private_target: Any = "auto") -> None:
@@ -144,6 +156,10 @@ class PrivatePLS(_Projection):
         strength: price of covariance with the private label, >= 0.
         utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
+
+    Raises:
+        TypeError: ``fit`` is called without ``private``: which label to hide is never guessed.
+        ValueError: in ``fit`` or ``transform``, for samples, labels or settings that cannot be used.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
@@ -183,6 +199,10 @@ class PrivateLDA(_Projection):
         shrinkage: weight of the isotropic scatter added to the total scatter, >= 0.
         utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
+
+    Raises:
+        TypeError: ``fit`` is called without ``private``: which label to hide is never guessed.
+        ValueError: in ``fit`` or ``transform``, for samples, labels or settings that cannot be used.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))
@@ -226,6 +246,10 @@ class DiscriminativeDirection(_Projection):
         shrinkage: weight of the isotropic scatter added to the within-class scatter, >= 0.
         utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
+
+    Raises:
+        TypeError: ``fit`` is called without ``private``: which label to hide is never guessed.
+        ValueError: in ``fit`` or ``transform``, for samples, labels or settings that cannot be used.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 4))

@@ -43,8 +43,8 @@ def gaussian_scale(epsilon: float, delta: float, sensitivity: float) -> float:
     for every epsilon, and is never larger.
 
     Args:
-        epsilon: > 0.
-        delta: in (0, 1).
+        epsilon: bound on the log-ratio of densities, except with probability ``delta``, > 0.
+        delta: probability that the bound fails, in (0, 1).
         sensitivity: the greatest l2-distance between two values that must be indistinguishable, > 0.
 
     Raises:
@@ -78,7 +78,7 @@ def gaussian_delta(epsilon: float, scale: float, sensitivity: float) -> float:
     Args:
         epsilon: >= 0.
         scale: standard deviation of the noise, > 0.
-        sensitivity: as in :func:`gaussian_scale`.
+        sensitivity: as in ``gaussian_scale``.
 
     Examples:
         >>> round(gaussian_delta(0.0, 1.0, 1.0), 4)  # the total variation of N(0, 1) and N(1, 1)
@@ -131,7 +131,7 @@ class _Mechanism(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         The noise is fresh each time: publishing a sample ``k`` times costs ``k`` times its epsilon, so publish it once
             and
         keep the published value. With a ``random_state`` the noise is a function of it and of X, so that experiments
-        can be repeated; whoever knows or guesses that seed can subtract the noise, so there is no guarantee then.
+        can be repeated; anyone who knows or guesses that seed can subtract the noise, so there is no guarantee.
 
         Raises:
             NotFittedError: the mechanism has not been fitted.
@@ -170,23 +170,26 @@ class LaplaceMechanism(_Mechanism):
 
     ``z = c + clip(x - c) + b e``, ``e_j ~ Laplace(1)``, ``b = 2 r / epsilon``
 
-    This is local differential privacy: whatever two persons' values ``x`` and ``x'`` are, the densities of the
-        published
-    vectors differ by at most a factor ``e^epsilon``, which bounds what anyone can infer. It protects the persons whose
-    data are published, not those whose data determine the centre and the radius. Noise is drawn in floating-point
-    numbers, whose lowest digits leak more than the densities do (Mironov 2012); round the output against that attack.
+    This is local differential privacy: for any two values ``x`` and ``x'``, the densities of the published vectors
+    differ by at most a factor ``e^epsilon``, which bounds what anyone can infer. It protects the persons whose data are
+    published, not those whose data determine the centre and the radius. Noise is drawn in floating-point numbers, whose
+    lowest digits leak more than the densities do (Mironov 2012); round the output against that attack.
 
     Args:
-        epsilon: > 0.
-        radius: of the ball, > 0; by default a quantile of the training samples' distances from the centre.
-        quantile: of those distances, in (0, 1].
+        epsilon: bound on the log-ratio of densities, > 0.
+        radius: radius of the ball in the l1 norm, in the unit of the features, > 0; by default a quantile of the
+            training samples' distances from the centre.
+        quantile: level of that quantile, in (0, 1].
         random_state: ``None`` for fresh noise each time; a seed for experiments, never for a release.
+
+    Raises:
+        ValueError: in ``fit`` or ``transform``, for samples or settings that cannot be used.
 
     Attributes:
         center_: mean of the training samples, ``(n_features,)``.
-        radius_: of the ball.
+        radius_: radius of the ball.
         sensitivity_: its diameter, ``2 radius_``.
-        scale_: of the noise.
+        scale_: scale of the noise.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(100, 2))
@@ -228,17 +231,21 @@ class GaussianMechanism(_Mechanism):
     Local differential privacy as for ``LaplaceMechanism``, except with probability ``delta``.
 
     Args:
-        epsilon: > 0.
-        delta: in (0, 1).
-        radius: of the ball, > 0; by default a quantile of the training samples' distances from the centre.
-        quantile: of those distances, in (0, 1].
+        epsilon: bound on the log-ratio of densities, except with probability ``delta``, > 0.
+        delta: probability that the bound fails, in (0, 1).
+        radius: radius of the ball in the l2 norm, in the unit of the features, > 0; by default a quantile of the
+            training samples' distances from the centre.
+        quantile: level of that quantile, in (0, 1].
         random_state: ``None`` for fresh noise each time; a seed for experiments, never for a release.
+
+    Raises:
+        ValueError: in ``fit`` or ``transform``, for samples or settings that cannot be used.
 
     Attributes:
         center_: mean of the training samples, ``(n_features,)``.
-        radius_: of the ball.
+        radius_: radius of the ball.
         sensitivity_: its diameter, ``2 radius_``.
-        scale_: of the noise.
+        scale_: standard deviation of the noise.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(100, 2))
@@ -293,5 +300,5 @@ def noise_entropy(seed: int | None, X: NDArray[Any]) -> np.random.SeedSequence:
 
 
 def noise_seed(seed: int | None, X: NDArray[Any]) -> int:
-    """Return :func:`noise_entropy` as a 64-bit seed for torch's generators."""
+    """Return ``noise_entropy`` as a 64-bit seed for torch's generators."""
     return int(noise_entropy(seed, X).generate_state(1, np.uint64)[0])

@@ -52,22 +52,22 @@ class MinimaxFilter(ScoreMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     + (penalty / 2) |u|^2 + (head_penalty / 2) |w|^2``
 
     All training is one ``minimaxopt.solve``. The leakage is measured by fresh adversaries, not by the one that the
-    filter
-    was trained against: see ``evaluate_filter``.
+    filter was trained against: see ``evaluate_filter``.
 
     Args:
         n_components: output dimension, at most ``n_features``.
         rho: price of a nat of utility loss, in nats of private loss, >= 0.
         filter: ``"linear"``, ``"mlp"``, ``"conv"``, ``"noise"`` (linear, with noise of learned scale), or an
             ``nn.Module`` from ``(N, features)`` to ``(N, n_components)``, which is copied.
-        head: predicts ``y``: ``"softmax"`` or ``"mlp"``.
-        adversary: predicts ``private``: the same, or a sequence of them for a committee.
+        head: utility head, which predicts ``y``: ``"softmax"`` or ``"mlp"``.
+        adversary: adversary in training, which predicts ``private``: ``"softmax"``, ``"mlp"``, or a sequence of both
+            for a committee.
         utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
         hidden: for ``filter="mlp"``: widths of its hidden layers.
         image_shape: for ``filter="conv"``: channels, height and width.
         noise: for ``filter="noise"``: initial scale of the noise, > 0.
-        scaling: of X before the filter: ``"standard"`` (each feature), ``"whiten"`` (the standardised features'
+        scaling: preprocessing of X: ``"standard"`` (each feature), ``"whiten"`` (the standardised features'
             principal components, of unit variance), ``"shrunk"`` (the same, directions of little variance staying
             small), ``"shrunk-covariance"`` (the same without standardising, for features of one unit) or
             ``"none"``. ``"auto"`` is ``"standard"`` for ``"conv"`` and modules, which need every feature in its place,
@@ -84,13 +84,18 @@ class MinimaxFilter(ScoreMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             worst case).
         max_iter: steps of the solve.
         batch_size: samples in a batch; ``None`` for all of them.
-        learning_rate: of Adam, for filter and head.
-        adversary_learning_rate: of Adam, for the adversary.
-        tolerance: as in ``solve``: the norm of the gradients at which to stop.
-        device: as in ``solve``.
-        progress: as in ``solve``: ``None`` shows a progress bar on a terminal.
+        learning_rate: Adam's learning rate of the filter and the head.
+        adversary_learning_rate: Adam's learning rate of the adversary.
+        tolerance: norm of the gradients at which to stop, as in ``solve``; ``None`` for all ``max_iter`` steps.
+        device: device of the training, such as ``"cpu"``, as in ``solve``.
+        progress: whether to show a progress bar; ``None`` shows one on a terminal.
         random_state: seed of initial weights and batches. For a filter with noise it makes the noise a function of X,
-            for experiments; with ``None`` each ``transform`` draws anew, as a release must.
+            for experiments; with ``None`` each ``transform`` draws fresh noise, as a release must.
+
+    Raises:
+        TypeError: ``fit`` is called without ``private``: which label to hide is never guessed.
+        ValueError: in ``fit`` or ``transform``, for samples, labels or settings that cannot be used.
+        DoubleBackwardError: an operation of a filter of your own has no second derivative, and the solver needs one.
 
     Attributes:
         filter_: the fitted filter, a module.

@@ -57,6 +57,8 @@ class Curve:
         >>> curve = Curve([{**row, "seed": 0}, {**row, "seed": 1}], ("digit", "parity"), 0.5)
         >>> curve.points()[0].useful, curve.points()[0].useful_margin
         (0.9, 0.0)
+
+    Source: this library.
     """
 
     rows: Sequence[Mapping[str, Any]]

@@ -54,6 +54,13 @@ class Score:
         settings: the chosen settings.
         interval: 95% interval over the choice of test samples; ``None`` for regression.
         accuracy: share of correct predictions, which a rare class hardly moves; ``None`` for regression.
+
+    Examples:
+        >>> score = Score("logistic", value=0.62, validated=0.6, settings={"C": 1.0}, interval=(0.55, 0.68))
+        >>> score.family, score.value
+        ('logistic', 0.62)
+
+    Source: this library.
     """
 
     family: str
@@ -70,15 +77,17 @@ class Reading:
     """Scores of fresh predictors of all families on one label.
 
     Args:
-        label: its name.
+        label: name of the label.
         kind: ``"classification"`` or ``"regression"``.
         chance: score of a predictor that sees nothing: one over the number of classes; 0 for regression.
-        scores: one for each family.
+        scores: one score for each family.
 
     Examples:
         >>> low, high = (Score(name, v, v, {}, None) for name, v in (("logistic", 0.5), ("mlp", 0.7)))
         >>> Reading("gender", "classification", 0.5, (low, high)).best.family
         'mlp'
+
+    Source: this library.
     """
 
     label: str
@@ -115,6 +124,8 @@ class Evaluation:
         >>> reading = Reading("gender", "classification", 0.5, (score,))
         >>> Evaluation((reading,), (reading,)).leakage
         0.6
+
+    Source: this library.
     """
 
     utility: tuple[Reading, ...]
@@ -164,17 +175,17 @@ def evaluate_filter(
     """Evaluate a fitted filter by fresh predictors of several families, for the useful and the private labels alike.
 
     Every predictor is trained, and its settings chosen by cross-validation, on the filtered training data alone. It is
-    scored once, on held-out filtered data. Every class counts alike, however rare.
+    scored once, on held-out filtered data. Every class counts equally, however rare.
 
     Args:
         filter_: anything with ``transform``; ``None`` publishes X itself.
         X: features ``(N, n_features)`` on which the predictors are trained. They should not be those that the filter
             was fitted on, on which it hides more than on others.
-        y: their useful labels, ``(N,)`` or ``(N, k)``.
-        private: their private labels, the same.
-        X_test: held-out features.
-        y_test: their useful labels; a class without training samples counts as wrongly predicted.
-        private_test: their private labels.
+        y: useful labels of X, ``(N,)`` or ``(N, k)``.
+        private: private labels of X, of the same form.
+        X_test: held-out features, ``(M, n_features)``.
+        y_test: useful labels of X_test; a class without training samples counts as wrongly predicted.
+        private_test: private labels of X_test.
         families: ``"logistic"``, ``"rbf-svm"``, ``"random-forest"``, ``"mlp"``, or scikit-learn estimators; the worst
             of them is the leakage.
         utility_families: families for the useful labels; by default the same.
@@ -197,6 +208,8 @@ def evaluate_filter(
         >>> (train, test) = (tuple(part[rows] for part in (X, y, private)) for rows in split)
         >>> evaluate_filter(None, *train, *test, families=["logistic"]).leakage > 0.95
         True
+
+    Source: this library.
     """
     chosen = {"private": families, "y": families if utility_families is None else utility_families}
     for argument, names in (("families", families), ("utility_families", chosen["y"])):

@@ -38,10 +38,10 @@ def tradeoff(
 
     Args:
         data: training and test samples.
-        methods: names as in :func:`build_method`; methods without ``rho`` are fitted once a seed.
+        methods: names as in ``build_method``; methods without ``rho`` are fitted once a seed.
         components: output dimension of the filters.
-        rhos: prices of utility.
-        seeds: of filters, predictors and of the split by ``filter_share``.
+        rhos: prices of a nat of utility loss, in nats of private loss.
+        seeds: seeds of the filters, the predictors and the split by ``filter_share``.
         epsilon: privacy loss of the mechanisms.
         settings: further arguments of the minimax filters.
         families: families of fresh predictors.

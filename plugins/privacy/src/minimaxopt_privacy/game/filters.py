@@ -17,8 +17,8 @@ def linear_filter(features: int, dimension: int) -> nn.Linear:
     """Return the filter ``z = W x + b``.
 
     Args:
-        features: of ``x``, ``(N, features)``.
-        dimension: of ``z``, ``(N, dimension)``; at most ``features``.
+        features: number of features of ``x``, ``(N, features)``.
+        dimension: number of outputs of ``z``, ``(N, dimension)``; at most ``features``.
 
     Raises:
         ArgumentError: the dimension is not between 1 and ``features``.
@@ -26,6 +26,8 @@ def linear_filter(features: int, dimension: int) -> nn.Linear:
     Examples:
         >>> linear_filter(64, 10)
         Linear(in_features=64, out_features=10, bias=True)
+
+    Source: the linear filter of Hamm 2017, "Minimax filter".
     """
     return nn.Linear(features, check_components(dimension, features))
 
@@ -34,8 +36,8 @@ def mlp_filter(features: int, dimension: int, hidden: Sequence[int] = (20,)) -> 
     """Return the filter ``z = W_L tanh(... tanh(W_1 x + b_1) ...) + b_L``.
 
     Args:
-        features: of ``x``, ``(N, features)``.
-        dimension: of ``z``, ``(N, dimension)``; at most ``features``.
+        features: number of features of ``x``, ``(N, features)``.
+        dimension: number of outputs of ``z``, ``(N, dimension)``; at most ``features``.
         hidden: widths of the hidden layers.
 
     Raises:
@@ -59,7 +61,7 @@ def conv_filter(image_shape: tuple[int, int, int], dimension: int, channels: Seq
 
     Args:
         image_shape: channels, height and width; ``x`` is ``(N, channels * height * width)``.
-        dimension: of ``z``, ``(N, dimension)``.
+        dimension: number of outputs of ``z``, ``(N, dimension)``.
         channels: output channels of the convolutions, each of which halves height and width.
 
     Raises:
@@ -68,6 +70,8 @@ def conv_filter(image_shape: tuple[int, int, int], dimension: int, channels: Seq
     Examples:
         >>> conv_filter((1, 8, 8), 10)(torch.zeros(5, 64)).shape
         torch.Size([5, 10])
+
+    Source: this library.
     """
     shape: Any = image_shape  # from users, of any type
     if not isinstance(shape, Sequence) or len(shape) != 3:
@@ -92,8 +96,8 @@ class NoisyFilter(nn.Module):
 
     Args:
         inner: ``g``, from ``(N, features)`` to ``(N, dimension)``.
-        dimension: of ``z``.
-        scale: initial ``s``, > 0.
+        dimension: number of outputs of ``z``.
+        scale: initial standard deviation ``s``, > 0.
         learned: whether ``s`` is a parameter of the leader; otherwise it is constant.
 
     Raises:
@@ -185,11 +189,11 @@ def build_filter(
 
     Args:
         kind: ``"linear"``, ``"mlp"``, ``"conv"`` or ``"noise"`` (a linear filter with learned noise).
-        features: of ``x``, ``(N, features)``.
-        dimension: of ``z``; at most ``features``.
-        hidden: for ``"mlp"``: widths of its hidden layers.
-        image_shape: for ``"conv"``: channels, height and width, whose product is ``features``.
-        noise: for ``"noise"``: the initial scale.
+        features: number of features of ``x``, ``(N, features)``.
+        dimension: number of outputs of ``z``, ``(N, dimension)``; at most ``features``.
+        hidden: widths of the hidden layers of ``"mlp"``.
+        image_shape: channels, height and width, whose product is ``features``; needed by ``"conv"``.
+        noise: initial standard deviation of the noise of ``"noise"``, > 0.
 
     Raises:
         ArgumentError: there is no such kind, or an argument does not suit it.
@@ -197,6 +201,8 @@ def build_filter(
     Examples:
         >>> type(build_filter("conv", 64, 3, image_shape=(1, 8, 8))[-1]).__name__
         'Linear'
+
+    Source: this library.
     """
     if kind == "conv" and (image_shape is None or torch.Size(image_shape).numel() != features):
         raise refuse(

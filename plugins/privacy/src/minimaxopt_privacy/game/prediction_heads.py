@@ -30,8 +30,8 @@ class Task:
     Args:
         outputs: number of classes, or length of a vector of numbers.
         kind: ``"classification"`` or ``"regression"``.
-        weight: of its loss among several tasks, > 0.
-        name: of the label, for tables.
+        weight: weight of its loss among several tasks, > 0.
+        name: name of the label, for tables.
 
     Raises:
         ArgumentError: an argument is out of range; a class label has fewer than two classes.
@@ -69,7 +69,7 @@ def task_loss(tasks: Sequence[Task], scores: Any, labels: Any) -> Tensor:
     ``sum_k weight_k l_k(scores_k, labels_k) / sum_k weight_k``
 
     Args:
-        tasks: the tasks.
+        tasks: the tasks, in the order of scores and labels.
         scores: ``(N, outputs)``, or a sequence of such, one for each task.
         labels: ``(N,)``, or a sequence of such.
 
@@ -79,6 +79,8 @@ def task_loss(tasks: Sequence[Task], scores: Any, labels: Any) -> Tensor:
     Examples:
         >>> task_loss([Task(2), Task(2)], [torch.zeros(3, 2)] * 2, [torch.zeros(3, dtype=torch.long)] * 2)
         tensor(0.6931)
+
+    Source: this library.
     """
     all_scores = [scores] if isinstance(scores, Tensor) else list(scores)
     all_labels = [labels] if isinstance(labels, Tensor) else list(labels)
@@ -100,8 +102,8 @@ class PredictionHead(nn.Module):
     ``s_k(z) = W_k h(z) + b_k`` with ``h`` the identity (softmax regression) or a multilayer perceptron with ReLUs
 
     Args:
-        dimension: features of ``z``, ``(N, dimension)``.
-        tasks: the labels.
+        dimension: number of features of ``z``, ``(N, dimension)``.
+        tasks: the labels to predict, one linear layer each.
         hidden: widths of the trunk's layers; none for a linear head.
 
     Raises:
@@ -113,6 +115,8 @@ class PredictionHead(nn.Module):
         [(5, 2), (5, 3)]
         >>> tuple(PredictionHead(4, [Task(2)])(torch.zeros(5, 4)).shape)
         (5, 2)
+
+    Source: this library; the linear head is the softmax regression of Hamm 2017, "Minimax filter".
     """
 
     def __init__(self, dimension: int, tasks: Sequence[Task], hidden: Sequence[int] = ()) -> None:

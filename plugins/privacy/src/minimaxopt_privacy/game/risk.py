@@ -83,7 +83,7 @@ class PrivacyRisk:
 
 
 def privacy_risk(rho: float) -> PrivacyRisk:
-    """Return the risk for one useful and one private class label, as :class:`PrivacyRisk`.
+    """Return the risk for one useful and one private class label, as ``PrivacyRisk``.
 
     Args:
         rho: price of a nat of utility loss, in nats of private loss, >= 0.
@@ -94,6 +94,8 @@ def privacy_risk(rho: float) -> PrivacyRisk:
     Examples:
         >>> privacy_risk(rho=1.0).penalty
         0.0
+
+    Source: Hamm and Mehra 2018, Sec. 5.2.
     """
     return PrivacyRisk(rho)
 
@@ -111,18 +113,18 @@ def privacy_game(
 ) -> Game:
     """Return the game in which a filter and its utility head lead, and an adversary follows.
 
-    ``min_{u,w} max_v f((u, w), v)`` with the risk of :class:`PrivacyRisk`; ``solve(game, order="maximin")`` plays it
+    ``min_{u,w} max_v f((u, w), v)`` with the risk of ``PrivacyRisk``; ``solve(game, order="maximin")`` solves it
     with the adversary as the leader, and returns the adversary with the best worst case.
 
     Args:
         filter_: maps features ``(N, d)`` to the published vector ``(N, k)``.
         head: maps ``(N, k)`` to scores of the useful classes; to a sequence of scores for several tasks.
         adversary: maps ``(N, k)`` to scores of the private classes; or several by name.
-        rho: as in :class:`PrivacyRisk`.
-        utility: as in :class:`PrivacyRisk`.
-        private: as in :class:`PrivacyRisk`.
-        penalty: as in :class:`PrivacyRisk`.
-        head_penalty: as in :class:`PrivacyRisk`.
+        rho: price of a nat of utility loss, in nats of private loss, >= 0.
+        utility: the useful labels; by default one class label, of any number of classes.
+        private: the private labels, the same.
+        penalty: weight of the squared norm of the filter's parameters, >= 0.
+        head_penalty: weight of the squared norm of the head's parameters, >= 0.
 
     Raises:
         ArgumentError: an argument cannot be used.

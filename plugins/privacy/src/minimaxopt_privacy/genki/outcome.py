@@ -54,7 +54,7 @@ class Outcome:
 
 
 def write(outcome: Outcome, out: str | Path, provenance: Mapping[str, Any]) -> None:
-    """Write an outcome into the folder's ``genki.json``, from which :func:`read` reads it.
+    """Write an outcome into the folder's ``genki.json``, from which ``read`` reads it.
 
     Args:
         outcome: the outcome.

@@ -1,4 +1,4 @@
-"""The GENKI comparison as a table and verdicts: our results beside the published ones."""
+"""The GENKI comparison as a table and verdicts: our results next to the published ones."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def verdicts(table: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each row that has a goal: reached, missed, or not told apart by 95% intervals.
+    """Return a sentence for each row that has a goal: reached, missed, or undecided within 95% intervals.
 
     >>> row = {"method": "mlp", "dimension": 10, "useful": 0.9, "leakage": 0.5, "leakage_interval": (0.43, 0.57)}
     >>> verdicts([{**row, "useful_interval": (0.85, 0.93)}])[0].split(":")[-1].strip()

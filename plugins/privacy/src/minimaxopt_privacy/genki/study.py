@@ -46,7 +46,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The key as text, by which equal jobs are told."""
+        """The key as text, which identifies equal jobs."""
         return json.dumps(self.key, sort_keys=True)
 
 

@@ -155,8 +155,8 @@ def measure(profile: Profile, folder: Path, reporter: Reporter, *, chosen: Seque
 
     Args:
         profile: the base.
-        folder: of the studies; what is done is found again.
-        reporter: is told how each run proceeds.
+        folder: folder of the studies; stored results are used again.
+        reporter: receives the progress of each run.
         chosen: which choices.
         options: as of ``run_study``: workers, data_dir, and so on.
     """

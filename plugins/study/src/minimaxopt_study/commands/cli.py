@@ -26,21 +26,20 @@ AllowUnverified = Annotated[
         "--allow-unverified-data", help="Accept data files that cannot be verified; every result then says so."
     ),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of processes, of one thread each.")]
 
 
 @app.command()
 def run(
-    out: Annotated[Path, typer.Option(help="Folder of the study; one that holds results is continued.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; stored results in it are used again.")],
     profile: Annotated[
         str,
         typer.Option(
-            help="Packaged profile, or path of a TOML file. Several are separated by commas; each gets a folder of "
-            "its name."
+            help="Packaged profiles or paths of TOML files, separated by commas. Each of several has a folder of its name."
         ),
     ] = "quick",
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the data sets' files; all 70,000 digits of MNIST are then used.")
+        Path | None, typer.Option(help="Folder of the data files; all 70,000 digits of MNIST are then used.")
     ] = None,
     allow_unverified_data: AllowUnverified = False,
     seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; the profile's by default.")] = None,
@@ -49,10 +48,10 @@ def run(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(help="Tables and figures, such as table3,fig1,matrix: only their rows are computed, each whole."),
+        typer.Option(help="Tables and figures, such as table3,fig1,matrix; only their rows are computed."),
     ] = None,
     workers: Workers = 2,
-    device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Run a study, or continue one, and write its tables, figures and report."""
     from minimaxopt_study.commands.run import run_study
@@ -120,9 +119,9 @@ def _interrupted(console: Console) -> typer.Exit:
 
 @app.command()
 def status(
-    directory: Directory, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False
+    directory: Directory, as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False
 ) -> None:
-    """Show which tasks are done, running and left, how long they took and about how long the rest will take."""
+    """Show which tasks are done, running and left, and how much time is left."""
     from minimaxopt_study.commands.status import read_status
     from minimaxopt_study.commands.status_table import status_lines, status_table
 
@@ -138,9 +137,11 @@ def status(
 
 @app.command()
 def record(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study; a run may be active in it.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of the study, in which a run may be active.")
+    ],
     dest: Annotated[
-        Path, typer.Argument(metavar="DEST", help="A new folder, or a record to which the study's seeds are added.")
+        Path, typer.Argument(metavar="DEST", help="New folder, or record to which the study's seeds are added.")
     ],
 ) -> None:
     """Copy a study without its weights, or add its seeds to an existing record."""
@@ -165,8 +166,8 @@ def report(directory: Directory) -> None:
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of the first study.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of the second study.")],
     out: Annotated[Path | None, typer.Option(help="Markdown file to write the comparison to.")] = None,
 ) -> None:
     """Compare two studies: every cell, every verdict, and the settings that differ."""
@@ -187,15 +188,15 @@ def compare(
 
 @app.command()
 def choices(
-    out: Annotated[Path, typer.Option(help="Folder of the runs; finished tasks in it are used again.")],
-    profile: Annotated[str, typer.Option(help="The base: a packaged profile, or the path of a TOML file.")] = "quick",
+    out: Annotated[Path, typer.Option(help="Folder of the runs; stored results in it are used again.")],
+    profile: Annotated[str, typer.Option(help="Base profile: a packaged one, or the path of a TOML file.")] = "quick",
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0,1,2",
     only: Annotated[str | None, typer.Option(help="Names of choices, separated by commas; all by default.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set's files.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data files.")] = None,
     allow_unverified_data: AllowUnverified = False,
     workers: Workers = 2,
 ) -> None:
-    """Measure how much the choices matter that the paper leaves open, by changing one setting at a time."""
+    """Measure the effect of the choices that the paper does not state, by changing one setting at a time."""
     from minimaxopt_study.commands import ablations
     from minimaxopt_study.profiles.profile import load_profile
     from minimaxopt_study.runner.progress import reporter

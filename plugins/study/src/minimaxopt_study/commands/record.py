@@ -1,6 +1,6 @@
 """Records of studies: copies without weights, for readers.
 
-A record grows: it may be made anew while the study runs, and seeds that were run later or elsewhere are added to it.
+A record can grow: it can be rewritten while the study runs, and seeds that were run later or elsewhere are added to it.
 From a record the report is written as from the study itself, and a run in a copy of it computes only what it lacks.
 """
 

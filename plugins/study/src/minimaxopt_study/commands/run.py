@@ -45,7 +45,7 @@ def run_study(
     Args:
         profile: what is to be done.
         folder: where; a folder that holds results already is continued.
-        reporter: is told how the run proceeds.
+        reporter: receives the progress of the run.
         workers: processes of one thread each.
         data_dir: folder of the data set's files; by default the profile's own images.
         only: tables and figures, named as in ``selection.choices``: nothing is computed but what they need. Empty:

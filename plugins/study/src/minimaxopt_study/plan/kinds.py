@@ -15,7 +15,7 @@ class Kind:
         function: what computes it, as ``"module:name"``.
         cost: of a step (of modern attacks: an image and step), against a step of plain training.
         version: of its numbers. **Raise it by one with every change after which the function returns other numbers**,
-            and only then: results of another version are computed anew. 0 is the version of all results that were
+            and only then: results of another version are recomputed. 0 is the version of all results that were
             stored before versions were declared.
     """
 

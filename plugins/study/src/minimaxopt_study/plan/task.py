@@ -26,7 +26,7 @@ class Task:
         kind: its name in ``KINDS``, which holds the function that computes it.
         title: name for people; does not enter the key.
         settings: its settings as canonical JSON.
-        parents: pairs of a role and the key of the task that plays it.
+        parents: pairs of a role and the key of the task in that role.
         data: fingerprint of the images.
         seed: of everything random in it.
         version: of its kind; results of another version have other numbers.

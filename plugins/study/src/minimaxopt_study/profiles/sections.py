@@ -154,7 +154,7 @@ class Attack(Training):
 
 
 class TunedAttack(Attack):
-    """A further attack network with settings of its own, in a column of its own."""
+    """A further attack network with its own settings, in its own column."""
 
     attacker: Attacker = Attacker()
 
@@ -182,7 +182,7 @@ class Figures(Section):
 
 
 class Modern(Section):
-    """Attacks of today on the classifiers of the tables, beside the paper's own."""
+    """Modern attacks on the classifiers of the tables, in addition to the paper's own."""
 
     images: PositiveInt = Field(default=500, description="how many of the test images are attacked, from the first on")
     steps: PositiveInt = Field(default=40, description="steps of each iterated attack")

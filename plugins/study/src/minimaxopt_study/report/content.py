@@ -34,7 +34,7 @@ def number(cell: Cell) -> str:
 
 def tables(results: Results, built: Mapping[int, Mapping[str, Any]],
            cases: Sequence[WorstCase] = ()) -> list[dict[str, Any]]:  # fmt: skip
-    """Return all tables in blocks of one eta each, with the errors under the attacks of today on the same rows."""
+    """Return all tables in blocks of one eta each, with the errors under modern attacks on the same rows."""
     return [
         (_flat if kind < 3 else _blocks)(results, kind, built[kind])
         | {"modern": modern_blocks(results, kind, built[kind], cases)}

@@ -1,4 +1,4 @@
-"""The settings of a study beside the paper's: what differs, and what the paper leaves open."""
+"""The settings of a study compared with the paper's: what differs, and what the paper does not state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The content of the report about the attacks of today, as plain data."""
+"""The content of the report about modern attacks, as plain data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def modern(cases: Sequence[WorstCase], results: Results) -> dict[str, Any]:
 def modern_blocks(
     results: Results, kind: int, table: Mapping[str, Any], cases: Sequence[WorstCase]
 ) -> list[dict[str, Any]]:
-    """Return the columns of the attacks of today on the rows of a table, for each eta."""
+    """Return the columns of the modern attacks on the rows of a table, for each eta."""
     own = {1: (NO_DEFENSE,), 2: (adv(1),)}
     blocks: list[dict[str, Any]] = []
     for eta in results.eta:
@@ -92,7 +92,7 @@ def _worst_row(case: WorstCase) -> dict[str, str]:
 
 
 def modern_sentences(cases: Sequence[WorstCase], results: Results) -> list[str]:
-    """Return the sentences on the attacks of today."""
+    """Return the sentences about modern attacks."""
     known = [case for case in cases if case.here is not None]
     if not known:
         return []

@@ -20,13 +20,13 @@ BEFORE_VERSIONS = 0  # the version of results that name none
 
 
 def open_store(folder: Path) -> ResultStore:
-    """Return the store in a folder, with results from before versions under the keys of today."""
+    """Return the store in a folder, with results from before versions under today's keys."""
     store = ResultStore(folder)
     return ResultStore(folder, names=names_by_key(store))
 
 
 def names_by_key(store: ResultStore) -> dict[str, str]:
-    """Return the names of results from before versions by the keys of today; of two, that finished last."""
+    """Return the names of results from before versions by today's keys; of two, the one that finished last."""
     results: dict[str, dict[str, Any]] = {}
     for path in sorted(store.results.glob("*/result.json")):
         try:

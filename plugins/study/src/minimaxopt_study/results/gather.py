@@ -68,7 +68,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Attacked:
-    """One classifier under the attacks of today: of one defence, at one eta, from one seed."""
+    """One classifier under modern attacks: of one defence, at one eta, from one seed."""
 
     evaluation: RobustnessEvaluation
     flags: tuple[MaskingFlag, ...]
@@ -91,7 +91,7 @@ class Results:
             its attack network was told that class.
         panel: Figure 3's samples: images by attack, and labels.
         attackers: (defence, eta, seed) to what is known of the fresh attack network's training.
-        attacked: (defence, eta, seed) to what the attacks of today find.
+        attacked: (defence, eta, seed) to the results of modern attacks.
     """
 
     experiment: Experiment
@@ -146,7 +146,7 @@ def gather(plan: Plan, store: ResultStore, profile: Profile) -> Results:
 
 
 def _attacked(plan: Plan, done: Mapping[str, Any]) -> dict[tuple[str, float, int], Attacked]:
-    """Return the stored results of the attacks of today, with the flags that follow from them."""
+    """Return the stored results of modern attacks, with the flags that follow from them."""
     attacked: dict[tuple[str, float, int], Attacked] = {}
     for place, key in plan.strong.items():
         if key not in done:

@@ -1,7 +1,7 @@
-"""The worst case under the paper's attacks and under those of today, for the rows of its tables.
+"""The worst case under the paper's attacks and under modern ones, for the rows of its tables.
 
 For each row three maxima are sentences apart: over the attacks that the paper's tables print, as printed; over the same
-attacks, here; and over the attacks of today on the first test images, each image counted once if any of them fools the
+attacks, here; and over modern attacks on the first test images, each image counted once if any of them fools the
 classifier. Intervals are Wilson's at 95% for the images attacked; they do not know other trainings.
 """
 
@@ -64,7 +64,7 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """One row: its worst error in the paper and here, and its error under each attack of today.
+    """One row: its worst error in the paper and here, and its error under each modern attack.
 
     Args:
         row: the defence.
@@ -91,7 +91,7 @@ class WorstCase:
 
     @property
     def gap(self) -> float | None:
-        """Error under the attacks of today less that under the paper's, here."""
+        """Error here under modern attacks, minus that under the paper's."""
         return None if self.here is None else self.worst.mean - self.here
 
     @property

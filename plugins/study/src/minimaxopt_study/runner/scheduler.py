@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Protocol of objects that are told how a run proceeds."""
+    """Protocol of objects that report the progress of a run."""
 
     def note(self, line: str) -> None:
         """Show a line about the run."""
@@ -98,7 +98,7 @@ def compute(
         graph: the tasks.
         store: of the study.
         functions: for each kind of task, the function that computes it as ``"module:name"``.
-        reporter: is told of each start and end.
+        reporter: receives each start and end.
         workers: processes, of one thread each.
         images: arguments with which a worker opens the images.
         checkpoint_every: steps between checkpoints inside a training, 0 for none.

@@ -1,1 +1,1 @@
-"""The computations behind the kinds of task: trainings, evaluations, attacks of today."""
+"""The computations behind the kinds of task: trainings, evaluations, modern attacks."""

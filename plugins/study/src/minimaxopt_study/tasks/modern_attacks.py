@@ -1,4 +1,4 @@
-"""The attacks of today on the paper's classifiers.
+"""Modern attacks on the paper's classifiers.
 
 The paper's columns are one gradient step (FGSM) and a small attack network. Here each classifier of its tables meets
 iterated gradient attacks with restarts, images made against another classifier, and AutoAttack; and signs that a column

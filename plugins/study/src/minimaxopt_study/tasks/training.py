@@ -80,7 +80,7 @@ def _examples(task: Task, workspace: Workspace, classifier: nn.Module) -> Tensor
 
 
 def lwa(task: Task, workspace: Workspace) -> Outcome:
-    """Descend the risk on FGSM examples made afresh at each step, without anticipating them (LWA)."""
+    """Descend the risk on FGSM examples recomputed at each step, without anticipating them (LWA)."""
     game = gradient_game(_start(task, workspace), eta=task.setting("eta"), bounds=BOUNDS)
     return _classifier(task, workspace, game, Descent())
 
@@ -108,7 +108,7 @@ def minimax_grad(task: Task, workspace: Workspace) -> Outcome:
 
 
 def attnet_game(task: Task, workspace: Workspace) -> Outcome:
-    """Play classifier against attack network: Alg. 1, Eq. 19, or Alg. 1 with the attack network leading (Sec. 4)."""
+    """Train a classifier against an attack network: Alg. 1, Eq. 19, or Alg. 1 with the attacker leading (Sec. 4)."""
     (x, y), method = _curve_images(task, workspace), task.setting("method")
     classifier, attacker = _start(task, workspace), _new_attacker(task, workspace)
     metrics: Metrics = {"pair": lambda u, v: error_rate(u, v(x, y), y)}

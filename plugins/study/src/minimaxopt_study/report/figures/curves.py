@@ -73,7 +73,7 @@ def games_figure(results: Results) -> dict[str, Any]:
 
 
 def _starts(curves: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many starts each game was played from, in words."""
+    """Return the number of starts of each game, in words."""
     count = len({(curve["seed"], curve["start"]) for curve in curves})
     return f"{count} random start{'' if count == 1 else 's'}"
 

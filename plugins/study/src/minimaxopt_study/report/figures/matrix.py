@@ -1,4 +1,4 @@
-"""The matrix of cat and mouse: every classifier under the attacks of all rounds, as data and as a heat map."""
+"""The matrix of all rounds: every classifier under the attacks of all rounds, as data and as a heat map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of the three worst cases: printed, here under the paper's attacks, here under the attacks of today."""
+"""The figure of the three worst cases: printed, here under the paper's attacks, here under modern attacks."""
 
 from __future__ import annotations
 
