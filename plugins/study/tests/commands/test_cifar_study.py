@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tiny_study import TINY, invoke, write_profile
+from tiny_study import TINY, in_one_process, invoke, without_pictures, write_profile
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt.plugins import ResultStore
@@ -64,9 +64,9 @@ def test_unverified_images_need_leave(tmp_path: Path) -> None:
 
 def test_the_whole_study_runs_on_cifar10(tmp_path: Path) -> None:
     data, profile, out = write_images(tmp_path / "data"), write_cifar_profile(tmp_path), tmp_path / "out"
-    done = invoke(
-        "run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data"
-    )
+    run = ("run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data")
+    with in_one_process():
+        done = invoke(*run)
     assert done.exit_code == 0, done.output
     for kind in KINDS_OF_TABLE:
         table = json.loads((out / "tables" / f"table{5 + kind}.json").read_text())
@@ -88,9 +88,8 @@ def test_the_whole_study_runs_on_cifar10(tmp_path: Path) -> None:
         grey = [f"{eta * study.data['unit']:.1f}" for eta in (0.05, 0.08)]
         assert f"of 255 grey levels {grey[0]} and {grey[1]}" in text
         assert text.count(f"η = 0.05 ({grey[0]} of 255)") >= 4  # heads Tables 8 to 10 and the attacks of today
-    again = invoke(
-        "run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data"
-    )
+    with without_pictures():
+        again = invoke(*run)
     assert "0 tasks computed" in again.output
     first = next(task for task in study.plan.graph if task.kind == "undefended")
     assert ResultStore(out).tensors(first.key)["classifier.features.0.weight"].shape == (2, 3, 5, 5)
@@ -100,9 +99,10 @@ def test_two_profiles_have_a_folder_each(tmp_path: Path) -> None:
     one = write_profile(tmp_path)
     other = tmp_path / "other.toml"
     other.write_text(one.read_text().replace('name = "tiny"', 'name = "other"'))
-    done = invoke(
-        "run", "--profile", f"{one},{other}", "--only", "table1", "--eta", "0.4", "--out", str(tmp_path / "out")
-    )
+    with in_one_process(), without_pictures():
+        done = invoke(
+            "run", "--profile", f"{one},{other}", "--only", "table1", "--eta", "0.4", "--out", str(tmp_path / "out")
+        )
     assert done.exit_code == 0, done.output
     assert {path.parent.name for path in (tmp_path / "out").glob("*/report.html")} == {"tiny", "other"}
     twice = invoke("run", "--profile", f"{one},{one}", "--out", str(tmp_path / "out"))

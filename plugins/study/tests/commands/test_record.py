@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import invoke, write_profile
+from tiny_study import in_one_process, invoke, without_pictures, write_profile
 
 from minimaxopt.errors import ArgumentError, DiskFullError, StoreError
 from minimaxopt.plugins import ResultStore
@@ -21,13 +22,14 @@ ETA = 0.4
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two studies that differ in their seed alone."""
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two studies that differ in their seed alone; neither they nor what is made of them has pictures."""
     folder = tmp_path_factory.mktemp("studies")
     write_profile(folder, eta=f"[{ETA}]")
-    for seed in "01":
-        assert run(folder, folder / seed, seed).exit_code == 0
-    return folder
+    with in_one_process(), without_pictures():
+        for seed in "01":
+            assert run(folder, folder / seed, seed).exit_code == 0
+        yield folder
 
 
 def run(folder: Path, out: Path, seeds: str, *more: str) -> Any:

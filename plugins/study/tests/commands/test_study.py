@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_study import invoke, write_profile
+from tiny_study import in_one_process, invoke, without_pictures, write_profile
 
 from minimaxopt.plugins import ResultStore, write_json
 from minimaxopt_study.paper.names import MAXIMIN, MINIMAX, adv
@@ -26,6 +26,7 @@ from minimaxopt_study.tasks.images import open_images
 from minimaxopt_study.tasks.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -36,6 +37,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = invoke("run", "--profile", str(folder / "tiny.toml"), "--out", str(folder / "out"), "--workers", "2")
     assert done.exit_code == 0, done.output
     return folder
+
+
+@pytest.fixture(autouse=True)
+def after_it_cheaply(finished: Path) -> Iterator[None]:
+    """One study is computed by worker processes, and has its pictures; all that follow are compared with it."""
+    with in_one_process(), without_pictures():
+        yield
 
 
 def test_the_whole_study_runs(finished: Path) -> None:

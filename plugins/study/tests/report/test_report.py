@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from tiny_study import without_pictures
 
 from minimaxopt.plugins import ResultStore
 from minimaxopt_study.formatting import DASH
@@ -158,9 +160,10 @@ def test_pictures_of_nothing_are_drawn_all_the_same(made_up: Make, which: str) -
 RUNS = [{"started": "2018-01-01T00:00:00+00:00", "seconds": 123.0, "workers": 2, "computed": 54}]
 
 
-def write(folder: Path, results: Any, runs: Any = RUNS) -> Path:
+def write(folder: Path, results: Any, runs: Any = RUNS, *, pictures: bool = False) -> Path:
     profile = load_profile("quick", seeds=results.seeds)
-    return write_results(Study(folder, profile, DATA, {}, runs), ResultStore(folder), results)
+    with nullcontext() if pictures else without_pictures():
+        return write_results(Study(folder, profile, DATA, {}, runs), ResultStore(folder), results)
 
 
 class Words(HTMLParser):
@@ -207,7 +210,7 @@ def test_every_cell_stands_beside_the_papers(made_up: Make, tmp_path: Path, seed
 
 
 def test_the_page_is_whole_in_itself(made_up: Make, tmp_path: Path) -> None:
-    html = write(tmp_path, made_up()).read_text(encoding="utf-8")
+    html = write(tmp_path, made_up(), pictures=True).read_text(encoding="utf-8")
     page = Words(html)
     assert len(page.loaded) == len(PICTURES) == 4
     assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
@@ -290,7 +293,7 @@ def test_an_unfinished_study_says_so(made_up: Make, tmp_path: Path) -> None:
     parts = ("rows", "costs", "attackers", "grad_curves", "pair_curves", "misled")
     nothing: dict[str, Any] = {part: {} for part in parts}
     results = replace(made_up(), **nothing, panel=None, test_images=0)
-    html = write(tmp_path, results).read_text(encoding="utf-8")
+    html = write(tmp_path, results, pictures=True).read_text(encoding="utf-8")
     assert "The study is not complete: 16 rows" in html
     assert "No attack network has met the undefended classifier" in html
     assert "not complete" not in write(tmp_path, made_up()).read_text(encoding="utf-8")

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from tiny_study import in_one_process
 from toy_tasks import FUNCTIONS, chain, fork, run_graph
 
 from minimaxopt.errors import DiskFullError, StoreError
@@ -20,6 +22,13 @@ from minimaxopt.plugins import ResultStore, write_json
 from minimaxopt_study.runner.progress import Display, Lines, reporter
 from minimaxopt_study.runner.scheduler import lacking
 from minimaxopt_study.runner.worker import spent_before
+
+
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    """For tests of what is computed when, to which it does not matter by whom."""
+    with in_one_process():
+        yield
 
 
 def lines() -> tuple[Lines, io.StringIO]:
@@ -67,6 +76,7 @@ def test_a_failure_takes_only_its_dependants(tmp_path: Path) -> None:
     assert "skipped after bad, which needs bad" in text.getvalue()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_weights_that_are_not_there_are_computed_again_only_where_needed(tmp_path: Path) -> None:
     run_graph(chain(4), tmp_path, FUNCTIONS, lines()[0], workers=1)
     keys, store = [task.key for task in chain(5)], ResultStore(tmp_path)
@@ -102,6 +112,7 @@ def test_what_lacks_weights_is_found_through_all_generations(tmp_path: Path) -> 
     assert lacking(chain(4), store, set(keys[:4])) == set()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
     graph = fork({"good": "add", "bad": "add"})
     run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1)
@@ -121,6 +132,7 @@ def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
     assert run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1).complete
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
     graph = fork({"good": "add", "full": "full"})
     with pytest.raises(
@@ -133,6 +145,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
     assert whole.complete
 
 
+@pytest.mark.usefixtures("one_process")
 def test_reasons_end_in_the_error_itself(tmp_path: Path) -> None:
     log, text = lines()
     graph = fork({"noted": "noted", "stale": "stale"})
@@ -143,6 +156,7 @@ def test_reasons_end_in_the_error_itself(tmp_path: Path) -> None:
     assert "delete that folder and run again" in reason
 
 
+@pytest.mark.usefixtures("one_process")
 def test_checkpoints_of_finished_tasks_are_swept(tmp_path: Path) -> None:
     (task,) = chain(1)
     run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0], workers=1)
@@ -193,6 +207,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
         run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0])
 
 
+@pytest.mark.usefixtures("one_process")
 def test_on_a_terminal_there_is_a_display(tmp_path: Path) -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
