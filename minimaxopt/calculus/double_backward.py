@@ -18,19 +18,26 @@ _REMEDIES = {
 }
 
 
-class explain_double_backward_errors:  # noqa: N801 - reads as a statement
+class explain_backward_errors:  # noqa: N801 - reads as a statement
     """Turn torch's report of a missing second derivative into one that names the operation and the remedy."""
 
-    def __init__(self, active: bool = True) -> None:
-        self._active = active
+    def __init__(self, second: bool = True) -> None:
+        self._second = second
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not self._active or not isinstance(error, RuntimeError):
+        if not isinstance(error, RuntimeError):
             return
         text = str(error)
+        if "use_reentrant=True" in text and "grad()" in text:
+            raise RiskError(
+                "f: uses reentrant checkpointing, which can only be differentiated by .backward(); give checkpoint(..., "
+                "use_reentrant=False)"
+            ) from error
+        if not self._second:
+            return
         if "functorch transform" in text:
             raise RiskError(
                 "f: cannot be transformed by torch.func; inside f use torch.func.grad instead of torch.autograd.grad "
@@ -42,7 +49,7 @@ class explain_double_backward_errors:  # noqa: N801 - reads as a statement
             remedy = next(
                 (r for part, r in _REMEDIES.items() if part in operation), "replace it by differentiable operations"
             )
-        elif "does not currently support double backward" in text:
+        elif "does not currently support double backward" in text or "donated buffer" in text:
             operation, remedy = "torch.compile", "give the module as it was before torch.compile"
         elif "once_differentiable" in text:
             operation = "an autograd.Function marked once_differentiable"
@@ -53,3 +60,34 @@ class explain_double_backward_errors:  # noqa: N801 - reads as a statement
             f"f: {operation} cannot be differentiated twice, as this solver needs; {remedy}, or use a first-order "
             "solver such as 'alternating-gda'"
         ) from error
+
+
+def refuse_wrong_second_derivatives(value: Tensor) -> None:
+    """Refuse operations whose second derivative torch gets wrong without a word.
+
+    Raises:
+        DoubleBackwardError: naming the operation: an ``autograd.Function`` marked ``once_differentiable``, whose second
+            derivative is taken as zero, or ``weight_norm``, whose fused form fails ``torch.autograd.gradgradcheck``.
+    """
+    visited: set[Any] = set()
+    stack: list[Any] = [value.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in visited:
+            continue
+        visited.add(node)
+        stack.extend(parent for parent, _ in node.next_functions)
+        if node.name().startswith("WeightNormInterfaceBackward"):
+            raise DoubleBackwardError(
+                "f: torch's second derivative of weight_norm is wrong; give the layer without it, or use a first-order "
+                "solver such as 'alternating-gda'"
+            )
+        custom = getattr(type(node), "_forward_cls", None)
+        code = getattr(getattr(custom, "backward", None), "__code__", None)
+        # once_differentiable wraps the backward, and the wrapper's code lies where once_differentiable itself is.
+        if custom is not None and code is not None and code.co_filename == function.__file__:
+            raise DoubleBackwardError(
+                f"f: {custom.__name__} is an autograd.Function marked once_differentiable, whose second "
+                "derivative torch takes as zero; write its backward with differentiable operations, or use a "
+                "first-order solver such as 'alternating-gda'"
+            )

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Buffers, Player, Point, Tensors
-from minimaxopt.calculus.double_backward import explain_double_backward_errors
+from minimaxopt.calculus.double_backward import explain_backward_errors
 from minimaxopt.calculus.vectors import dense, negated, of, squared_norm
 from minimaxopt.errors import RiskError
 
@@ -164,7 +164,7 @@ def gradients(
             "not use the players that are to move; return the tensor itself"
         )
     flat = [tensor for tensors in groups.values() for tensor in tensors.values()]
-    with explain_double_backward_errors(second):
+    with explain_backward_errors(second):
         # torch's stubs leave the None of unused tensors out.
         derivatives: Iterator[Tensor | None] = iter(
             torch.autograd.grad(value, flat, create_graph=create_graph, allow_unused=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus.double_backward import explain_double_backward_errors
+from minimaxopt.calculus.double_backward import explain_backward_errors
 from minimaxopt.calculus.gradients import FlatRisk, Gradients, RiskOnModules, gradients, placed, scalar, track
-from minimaxopt.calculus.vectors import dot, negated, of
+from minimaxopt.calculus.vectors import dense, dot, negated, of
 
 
 def hvp(risk: FlatRisk, point: Point, vector: Tensors, *, row: Player, column: Player) -> Tensors:
@@ -51,7 +51,7 @@ def hvp(risk: FlatRisk, point: Point, vector: Tensors, *, row: Player, column: P
         slope = torch.func.grad(risk, argnums=index[column])(at.u, at.v)
         return dot(slope.values(), [vector[name].detach() for name in slope])
 
-    with explain_double_backward_errors():
+    with explain_backward_errors():
         return torch.func.grad(along)(of(still, row))
 
 
@@ -122,12 +122,12 @@ class Blocks:
         if not along.requires_grad:  # linear in the columns' players, with a constant slope
             return {row: {n: torch.zeros_like(t) for n, t in tensors.items()} for row, tensors in at.items()}
         flat = [t for tensors in at.values() for t in tensors.values()]
-        with self._place, explain_double_backward_errors():
+        with self._place, explain_backward_errors():
             products: Iterator[Tensor | None] = iter(
                 torch.autograd.grad(along, flat, retain_graph=True, allow_unused=True)
             )
         result: dict[Player, Tensors] = {}
         for row, tensors in at.items():
             parts: dict[str, Any] = {name: next(products) for name in tensors}
-            result[row] = {name: torch.zeros_like(tensors[name]) if g is None else g for name, g in parts.items()}
+            result[row] = {name: torch.zeros_like(tensors[name]) if g is None else dense(g) for name, g in parts.items()}
         return result

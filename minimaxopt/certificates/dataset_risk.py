@@ -1,4 +1,4 @@
-"""The risk of a game on whole data, in evaluation mode, with its derivatives: what a certificate is computed from."""
+"""The risk of a game on a whole data set in evaluation mode, with its derivatives, for certificates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from minimaxopt._types import Player, Point, Projection, Tensors
 from minimaxopt.calculus.conjugate_gradient import Operator
+from minimaxopt.calculus.double_backward import explain_backward_errors, refuse_wrong_second_derivatives
 from minimaxopt.calculus.gradients import operator, scalar
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of
@@ -81,7 +82,7 @@ class DatasetRisk:
         source_of(data, seed, device)  # refuses what is no collection of batches
         if isinstance(data, Iterator):
             raise DataError(
-                "data: an iterator can be read once only, and a certificate reads the data many times; give Batches, a "
+                "data: an iterator can be read only once, and a certificate reads the data many times; give Batches, a "
                 "list of batches or a DataLoader"
             )
         self._batches = data
@@ -105,7 +106,9 @@ class DatasetRisk:
                 f, there = self._answered(each, self.point)
                 with f.placed(there, PLAYERS) as at:
                     value = scalar(f(at.u, at.v))
-                    watch.backward(value, [t for named in at for t in named.values() if t.requires_grad])
+                    refuse_wrong_second_derivatives(value)
+                    with explain_backward_errors():
+                        watch.backward(value, [t for named in at for t in named.values() if t.requires_grad])
         finally:
             self._played.watch = None
             self._played.write_state(self._state)
@@ -138,7 +141,7 @@ class DatasetRisk:
 
     # -- derivatives ---------------------------------------------------------------------------------------------------
 
-    def slopes(self, point: Point, players: tuple[Player, ...] = ("u", "v")) -> Point:
+    def own_gradients(self, point: Point, players: tuple[Player, ...] = ("u", "v")) -> Point:
         """Return each player's gradient of its own loss."""
         self.gradients += 1
         total = Point({}, {})

@@ -130,11 +130,11 @@ class Copier:
                 copied.register_hook(copy.deepcopy(hook, self._memo))  # a method goes with its module
 
 
-def copy_modules(tree: Tree) -> Tree:
+def copy_modules(player: Player, tree: Tree) -> Tree:
     """Return a tree with copies of its modules, which share among them what the modules do."""
     copier = Copier()
     return optree.tree_map(
-        lambda leaf: copier.copy("u", leaf) if isinstance(leaf, nn.Module) else leaf, tree, none_is_leaf=True
+        lambda leaf: copier.copy(player, leaf) if isinstance(leaf, nn.Module) else leaf, tree, none_is_leaf=True
     )
 
 

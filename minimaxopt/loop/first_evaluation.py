@@ -6,16 +6,19 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optree
 import torch
 from torch import Tensor
-from torch.autograd import function
 
 from minimaxopt._types import Player, Point
+from minimaxopt.calculus.double_backward import explain_backward_errors, refuse_wrong_second_derivatives
 from minimaxopt.calculus.gradients import gradients, placed, scalar
 from minimaxopt.calculus.vectors import of
-from minimaxopt.errors import DataError, DoubleBackwardError, MinimaxoptError, RiskError
+from minimaxopt.errors import DataError, MinimaxoptError, RiskError
 from minimaxopt.game.game import Flipped
+from minimaxopt.game.live_risk import refuse_changed
+from minimaxopt.game.module_state import changed
 from minimaxopt.game.originals import Originals
 from minimaxopt.game.played_game import PLAYERS
 from minimaxopt.game.trees import leaves_with_names
@@ -51,12 +54,14 @@ def probe(ctx: Context, *, second_order: bool) -> None:
         _check_arguments("v", ctx.game.v, ("risk", "u"), batch)
     tensors = [t for p in PLAYERS for t in ctx.played.parameters[p].values()]
     values = [t.detach().clone() for t in tensors]
-    before, ctx.batch = ctx.batch, _of_its_own(batch)
+    own = optree.tree_map(_copied, batch)
+    before, ctx.batch = ctx.batch, own
     watch = Originals(ctx.played, ctx.optimizers, autocast_is_wrong=second_order)
     ctx.played.watch = watch
     try:
         with torch.compiler.set_stance("force_eager"):
             _evaluate(ctx, batch, watch, second_order=second_order)
+        _refuse_changed_batch(batch, own)
     except Exception:
         watch.check()  # what goes wrong may come from values that only the original has
         raise
@@ -84,16 +89,25 @@ def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, *, second_
         scalar(value)
         graph = {p: of(at, p) for p in players if not (p == "v" and ctx.responding)}
         if second_order:
-            _refuse_once_differentiable(value)
-        with _explain_failure("f: its backward pass", batch):
+            refuse_wrong_second_derivatives(value)
+        with _explain_failure("f: its backward pass", batch), explain_backward_errors():
             watch.backward(value, [t for tensors in graph.values() for t in tensors.values()])
             gradients(value, graph)
     ctx.played.find_silent_changes()
 
 
-def _of_its_own(batch: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the batch with tensors of its own, so that a risk that changes them does no harm before it is refused."""
-    return optree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch)
+def _copied(leaf: Any) -> Any:
+    """Return a copy of a batch's values, so that a risk that changes them does no harm before it is refused."""
+    if isinstance(leaf, Tensor):
+        return leaf.clone()
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+
+
+def _refuse_changed_batch(batch: tuple[Any, ...], own: tuple[Any, ...]) -> None:
+    """Refuse a risk that changes values in place without torch noticing: through ``tensor.data``, or in NumPy arrays."""
+    for (name, before), (_, after) in zip(leaves_with_names(batch), leaves_with_names(own), strict=True):
+        if isinstance(before, (Tensor, np.ndarray)) and changed({name: before}, {name: after}):
+            raise refuse_changed(name)
 
 
 @contextlib.contextmanager
@@ -104,16 +118,6 @@ def _explain_failure(who: str, batch: tuple[Any, ...]) -> Generator[None]:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        if "Checkpointing is not compatible with .grad()" in reason or "use_reentrant=True" in reason:
-            raise RiskError(
-                "f: uses reentrant checkpointing, which can only be differentiated by .backward(); give checkpoint(..., "
-                "use_reentrant=False)"
-            ) from error
-        if "donated buffer" in reason:
-            raise DoubleBackwardError(
-                "f: torch.compile cannot be differentiated twice, as this solver needs; give the module as it was before "
-                "torch.compile, or use a first-order solver such as 'alternating-gda'"
-            ) from error
         raise RiskError(f"{who} failed on the first batch, {describe(batch)}: {reason}") from error
 
 
@@ -151,24 +155,3 @@ def _check_arguments(name: str, f: Callable[..., Any], leading: tuple[str, ...],
         else:
             message = f"are missing, so that {called}, but it takes {signature}; give data=Batches(...)"
         raise DataError(f"data: {message}") from error
-
-
-def _refuse_once_differentiable(value: Tensor) -> None:
-    """Refuse a custom function whose second derivative would be silently taken as zero."""
-    visited: set[Any] = set()
-    stack: list[Any] = [value.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in visited:
-            continue
-        visited.add(node)
-        stack.extend(parent for parent, _ in node.next_functions)
-        custom = getattr(type(node), "_forward_cls", None)
-        code = getattr(getattr(custom, "backward", None), "__code__", None)
-        # once_differentiable wraps the backward, and the wrapper's code lies where once_differentiable itself is.
-        if custom is not None and code is not None and code.co_filename == function.__file__:
-            raise DoubleBackwardError(
-                f"f: {custom.__name__} is an autograd.Function marked once_differentiable, whose second "
-                "derivative torch takes as zero; write its backward with differentiable operations, or use a "
-                "first-order solver such as 'alternating-gda'"
-            )

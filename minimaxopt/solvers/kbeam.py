@@ -15,6 +15,7 @@ from minimaxopt.calculus.vectors import negated, squared_norm
 from minimaxopt.constraints.mirror import ExponentiatedGradient
 from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.game.trees import with_own_containers
 from minimaxopt.solvers.context import Context, Snapshot, require_parametric
 
 Draw = Callable[[Tree, torch.Generator], Tree]
@@ -232,7 +233,7 @@ class KBeam:
         ctx.played.write_state(ctx.module_state)
 
         def one(v: Tensors, buffers: Buffers) -> Tensor:
-            return scalar(evaluation.functional.evaluate(at.u, v, batch, buffers)[0])
+            return scalar(evaluation.functional.evaluate(at.u, v, with_own_containers(batch), buffers)[0])
 
         # Batch normalisation writes each follower's statistics, for which one set of buffers has no room.
         buffers: Buffers = {

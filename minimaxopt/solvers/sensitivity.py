@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record, Tensors
 from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalized_gradient, placed, scalar
-from minimaxopt.calculus.vectors import dot, negated
+from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.context import Context, StepDerivatives
@@ -160,19 +160,27 @@ class Sensitivity:
         if not self.split and not projects:
             return penalized_gradient(ctx.risk(), ctx.point, gamma)
         parts = _halves(ctx.batch) if self.split else (ctx.batch,)
-        risks = [ctx.risk(batch=part) for part in parts]
-        with ExitStack() as stack:
-            at, *_ = [stack.enter_context(placed(risk, ctx.point, self.players)) for risk in risks]
-            values = [scalar(risk(at.u, at.v)) for risk in risks]
-            halves = [gradients(value, {"v": at.v}, create_graph=True)["v"] for value in values]
-            g_v = {name: torch.stack([half[name].detach() for half in halves]).mean(0) for name in at.v}
-            cut: list[Tensors] = [{n: g.detach() for n, g in half.items()} for half in halves]
-            free = [self._unconstrained(ctx, half, g_v) for half in cut] if projects else cut
-            # Each half's gradient against the other's; a constant factor leaves the derivative of the square's half.
-            products = [dot(half.values(), other.values()) for half, other in zip(halves, reversed(free), strict=True)]
-            sensitivity, risk = torch.stack(products).mean(), torch.stack(values).mean()
-            g_u = gradients(risk + gamma * sensitivity, {"u": at.u}, second=True)["u"]
-        return PenalizedGradient(risk.detach(), g_u, negated(g_v), sensitivity.detach())
+        # Each part's graph is kept apart: what one evaluation does to the modules' state, the other would undo.
+        evaluated: list[tuple[AbstractContextManager[Point], Tensor, Tensors]] = []
+        for part in parts:
+            risk = ctx.risk(batch=part)
+            place = placed(risk, ctx.point, self.players, again=True)
+            with place as at:
+                value = scalar(risk(at.u, at.v))
+                evaluated.append((place, value, gradients(value, {"v": at.v}, create_graph=True)["v"]))
+        halves: list[Tensors] = [{n: g.detach() for n, g in half.items()} for *_, half in evaluated]
+        g_v = {name: torch.stack([half[name] for half in halves]).mean(0) for name in halves[0]}
+        free = [self._unconstrained(ctx, half, g_v) for half in halves] if projects else halves
+        g_u: Tensors = {}
+        # Each half's gradient against the other's; a constant factor leaves the derivative of the square's half.
+        for (place, value, half), other in zip(evaluated, reversed(free), strict=True):
+            with place as at:
+                part = gradients(value + gamma * dot(half.values(), other.values()), {"u": at.u}, second=True)["u"]
+            g_u = add(part, g_u) if g_u else part
+        g_u = {name: g / len(parts) for name, g in g_u.items()}
+        products = [dot(half.values(), other.values()) for half, other in zip(halves, reversed(free), strict=True)]
+        risk = torch.stack([value.detach() for _, value, _ in evaluated]).mean()
+        return PenalizedGradient(risk, g_u, negated(g_v), torch.stack(products).mean())
 
     def _unconstrained(self, ctx: Context, half: Tensors, g_v: Tensors) -> Tensors:
         """Return the part of a half's gradient that the constraint leaves free, at the point that the follower moves to."""
