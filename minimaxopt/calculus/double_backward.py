@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+from torch import Tensor
+from torch.autograd import function
 
 from minimaxopt.errors import DoubleBackwardError, RiskError
 

@@ -129,5 +129,7 @@ class Blocks:
         result: dict[Player, Tensors] = {}
         for row, tensors in at.items():
             parts: dict[str, Any] = {name: next(products) for name in tensors}
-            result[row] = {name: torch.zeros_like(tensors[name]) if g is None else dense(g) for name, g in parts.items()}
+            result[row] = {
+                name: torch.zeros_like(tensors[name]) if g is None else dense(g) for name, g in parts.items()
+            }
         return result

@@ -134,7 +134,7 @@ def matrix_of(apply: Operator, like: Tensors) -> Tensor:
     columns: list[Tensor] = []
     for name, tensor in like.items():
         for i in range(tensor.numel()):
-            unit = {n: torch.zeros_like(t) for n, t in like.items()}
+            unit = {n: torch.zeros_like(t, memory_format=torch.contiguous_format) for n, t in like.items()}
             unit[name].view(-1)[i] = 1
             columns.append(torch.cat([t.reshape(-1).double() for t in apply(unit).values()]))
     return torch.stack(columns, 1)

@@ -42,7 +42,7 @@ def negated(tensors: Tensors) -> Tensors:
     """Return ``-tensors`` by name."""
     if len(tensors) < 2:
         return {name: -tensor for name, tensor in tensors.items()}
-    return dict(zip(tensors, torch._foreach_neg(list(tensors.values())), strict=True))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # noqa: SLF001 - what torch's optimizers use
+    return dict(zip(tensors, torch._foreach_neg(list(tensors.values())), strict=True))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def of(point: Point, player: Player) -> Tensors:

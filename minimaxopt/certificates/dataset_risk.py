@@ -26,6 +26,7 @@ from minimaxopt.game.module_state import State
 from minimaxopt.game.originals import Originals
 from minimaxopt.game.played_game import PLAYERS, PlayedGame
 from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.game.shared_memory import SharedMemory
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.context import Context
 
@@ -76,7 +77,9 @@ class DatasetRisk:
         self._played = PlayedGame(game, device) if trained is None else trained.played
         self._state = self._played.evaluating(None if trained is None else trained.module_state)
         parameters = self._played.parameters
-        self.point = Point(*({n: t.detach() for n, t in parameters[p].items()} for p in PLAYERS))
+        self._shared: dict[Player, SharedMemory] = {p: SharedMemory(p, parameters[p]) for p in PLAYERS}
+        values = ({n: t.detach() for n, t in parameters[p].items()} for p in PLAYERS)
+        self.point = Point(*(self._shared[p].reduced(tensors) for p, tensors in zip(PLAYERS, values, strict=True)))
         self._data, self._seed, self._device = data, seed, device
         self._devices = [device] if device is not None else devices_of((game.u, game.v))
         source_of(data, seed, device)  # refuses what is no collection of batches
@@ -150,21 +153,25 @@ class DatasetRisk:
             gradients = operator(*self._answered(each, point), players)
             samples += each.samples
             for player in players:
-                _accumulate(of(total, player), of(Point(gradients.u, gradients.v), player), each.samples)
+                gradient = self._shared[player].merged(gradients.u if player == "u" else gradients.v)
+                _accumulate(of(total, player), gradient, each.samples)
         return Point(*({n: t / samples for n, t in tensors.items()} for tensors in total))
 
     def block(self, point: Point, row: Player, column: Player) -> Operator:
         """Return the map ``x -> (d2f / d row d column) x`` at ``point``."""
 
-        def product(x: Tensors) -> Tensors:
+        def product(reduced: Tensors) -> Tensors:
+            x = self._shared[column].expanded(reduced)
             if (kept := self._kept(point)) is not None:
-                return kept.product(x, row=row, column=column)
+                return self._shared[row].merged(kept.product(x, row=row, column=column))
             total: Tensors = {}
             samples = 0.0
             self.gradients += 1
             for each in self._each():
                 samples += each.samples
-                _accumulate(total, Blocks(each.risk(), point).product(x, row=row, column=column), each.samples)
+                blocks = Blocks(each.risk(), self._expanded(point))
+                rows = self._shared[row].merged(blocks.product(x, row=row, column=column))
+                _accumulate(total, rows, each.samples)
             return {name: tensor / samples for name, tensor in total.items()}
 
         return product
@@ -176,7 +183,7 @@ class DatasetRisk:
         if self._blocks is None or self._blocks[0] is not point:
             self._blocks = None  # frees the old graph first
             (each,) = self._each()
-            self._blocks = (point, Blocks(each.risk(), point, self._count))
+            self._blocks = (point, Blocks(each.risk(), self._expanded(point), self._count))
         return self._blocks[1]
 
     def forget(self) -> None:
@@ -216,6 +223,7 @@ class DatasetRisk:
 
     def _answered(self, each: _Batch, point: Point) -> tuple[LiveRisk, Point]:
         """Return a batch's risk, and the point with the follower's answer in the place of ``v`` where it responds."""
+        point = self._expanded(point)
         if not self.game.responding:
             return each.risk(), point
         seed = partial(replay, stream(self._seed, 0, "respond"), self._devices)
@@ -224,7 +232,12 @@ class DatasetRisk:
 
     def project(self, player: Player, tensors: Tensors) -> Tensors:
         """Return the nearest allowed tensors."""
-        return self._played.project(player, self._projections[player], tensors)
+        shared = self._shared[player]
+        return shared.reduced(self._played.project(player, self._projections[player], shared.expanded(tensors)))
+
+    def _expanded(self, point: Point) -> Point:
+        u = self._shared["u"].expanded(point.u)
+        return Point(u, point.v if self.game.responding else self._shared["v"].expanded(point.v))
 
     def constrained(self, player: Player) -> bool:
         """Return whether the player has a projection."""

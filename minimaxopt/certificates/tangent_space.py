@@ -160,9 +160,9 @@ class Tangent:
             total = 0.0
             for name, tensor in self._x.items():
                 for i in range(tensor.numel()):
-                    unit = {k: torch.zeros_like(t) for k, t in self._x.items()}
+                    unit = {k: torch.zeros_like(t, memory_format=torch.contiguous_format) for k, t in self._x.items()}
                     unit[name].view(-1)[i] = 1
-                    total += float(jacobian(unit)[name].view(-1)[i])
+                    total += float(jacobian(unit)[name].reshape(-1)[i])
             return total, "exact"
         # Signs can cancel in a direction or two, and a direction that is lost might be the one that decides.
         probe = random_like(self._x, 99)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from minimaxopt._types import Player, Tree
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.players import is_responding, storage_of
+from minimaxopt.game.players import is_responding, parts_with_names, storage_of
 from minimaxopt.game.trees import leaves_with_names, tensors_of
 
 IN_PLACE = "or play on the modules themselves by solve(..., inplace=True)"
@@ -148,13 +148,13 @@ def tensors_with_names(player: Player, tree: Tree) -> Iterator[NamedTensor]:
         if isinstance(leaf, Tensor):
             yield NamedTensor(name, leaf)
         elif isinstance(leaf, nn.Module):
-            for part_path, part in leaf.named_modules():
-                if not isinstance(part, torch.jit.ScriptModule):
-                    yield from _tensors_of_part(f"{name}.{part_path}" if part_path else name, part)
+            for part_path, part in parts_with_names(leaf):
+                yield from _tensors_of_part(f"{name}.{part_path}" if part_path else name, part)
 
 
-def _tensors_of_part(name: str, part: nn.Module) -> Iterator[NamedTensor]:
-    for store in (part._parameters, part._buffers, vars(part)):
+def _tensors_of_part(name: str, part: Any) -> Iterator[NamedTensor]:
+    named = [part._parameters, part._buffers] if isinstance(part, nn.Module) else []
+    for store in (*named, vars(part)):
         for key, value in store.items():
             if value is None or key in ("_parameters", "_buffers", "_modules"):
                 continue

@@ -17,7 +17,7 @@ import optree
 import torch
 from torch import Tensor, nn
 
-from minimaxopt.game.players import storage_of
+from minimaxopt.game.players import parts_with_names, storage_of
 from minimaxopt.game.trees import tensors_of
 
 State: TypeAlias = dict[str, Any]
@@ -92,14 +92,17 @@ class ModuleState:
 
     def __init__(self, modules: Iterable[tuple[str, nn.Module]], moving: set[int], known: set[int]) -> None:
         self._moving, self._known = moving, known
-        self._parts: list[tuple[str, nn.Module]] = []
+        self._parts: list[tuple[str, Any]] = []
         parts: set[int] = set()
         for path, module in modules:
-            for inner, part in module.named_modules():
-                if id(part) not in parts and not isinstance(part, torch.jit.ScriptModule):
+            for inner, part in parts_with_names(module):
+                if id(part) not in parts:
                     parts.add(id(part))
                     self._parts.append((".".join(x for x in (path, inner) if x), part))
-        self._stores = [s for _, part in self._parts for s in (vars(part), part._buffers, part._parameters)]
+        self._stores = [vars(part) for _, part in self._parts]
+        for _, part in self._parts:
+            if isinstance(part, nn.Module):
+                self._stores += [part._buffers, part._parameters]
         self._slots: dict[str, _Slot] = {}
         self._plain: list[tuple[str, dict[str, Any], str]] = []
         self._mutable: list[tuple[str, dict[str, Any], str]] = []
@@ -114,10 +117,11 @@ class ModuleState:
         before, self._slots, self._plain, self._mutable = self._slots, {}, [], []
         for path, part in self._parts:
             start = f"{path}." if path else ""
-            for key, tensor in part._parameters.items():
+            tensors: list[Any] = [part._parameters, part._buffers] if isinstance(part, nn.Module) else [{}, {}]
+            for key, tensor in tensors[0].items():
                 if tensor is not None and not tensor.requires_grad:
                     self._add_tensor(before, start + key, part._parameters, key, strict=True)  # type: ignore[arg-type]
-            for key, tensor in part._buffers.items():
+            for key, tensor in tensors[1].items():
                 if tensor is not None:
                     self._add_tensor(before, start + key, part._buffers, key, strict=True)
             attributes = vars(part)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, final
+from types import ModuleType
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,37 @@ class Ownership:
         start, end = extent_of(tensor)
         claims = self._by_storage.get(storage_of(tensor), [])
         return next((c for c in claims if max(start, c.start) < min(end, c.end)), None)
+
+
+def parts_with_names(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield a module's parts by their path: submodules, and the objects that they keep as attributes.
+
+    An object is one of a class of the user's, such as a meter with a running mean; what can be called is not.
+    """
+    known: set[int] = set()
+
+    def objects(path: str, owner: Any) -> Iterator[tuple[str, Any]]:
+        for key, value in vars(owner).items():
+            if _is_object(value) and id(value) not in known:
+                known.add(id(value))
+                where = f"{path}.{key}" if path else key
+                yield where, value
+                yield from objects(where, value)
+
+    for path, part in module.named_modules():
+        if not isinstance(part, torch.jit.ScriptModule):
+            yield path, part
+            yield from objects(path, part)
+
+
+def _is_object(value: Any) -> bool:
+    kind = type(value)
+    return (
+        hasattr(value, "__dict__")
+        and not isinstance(value, (Tensor, nn.Module, type, ModuleType))
+        and not callable(value)
+        and kind.__module__.partition(".")[0] not in ("torch", "numpy", "builtins", "logging", "threading")
+    )
 
 
 def module_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

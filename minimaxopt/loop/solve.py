@@ -229,7 +229,7 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
     if run.resume is not None:
         loop.resume(Path(run.resume))
     ctx.watch_draws()
-    if run.resume is None and run.steps:
+    if run.steps > ctx.step:
         with _named_as_played(flipped):
             probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
     if run.compile and run.steps > ctx.step:

@@ -189,9 +189,9 @@ class Evaluation:
         for player in players:
             sign, of_live = (1.0, expected.u) if player == "u" else (-1.0, expected.v)
             for name, gradient in actual[player].items():
-                if not _close(gradient, sign * of_live[name]):
+                if not close(gradient, sign * of_live[name]):
                     return f"the gradient of {player}.{name} differs"
-        return "" if _close(value.detach(), expected.risk) else "its value differs"
+        return "" if close(value.detach(), expected.risk) else "its value differs"
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ def _forget(states: dict[Player, State]) -> None:
     """Keep no state."""
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
+def close(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors agree but for rounding in some other order of operations."""
     a, b = (t.to_dense() if t.is_sparse else t for t in (a.detach(), b.detach()))
     if torch.equal(a.isnan(), b.isnan()):  # where the risk has no value, such as beyond a constraint, both have none

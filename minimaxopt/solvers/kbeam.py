@@ -17,6 +17,7 @@ from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.trees import with_own_containers
 from minimaxopt.solvers.context import Context, Snapshot, require_parametric
+from minimaxopt.solvers.evaluation import close
 
 Draw = Callable[[Tree, torch.Generator], Tree]
 """Returns a random follower of the structure, shapes and types of the given one."""
@@ -51,13 +52,14 @@ class KBeam:
         draw: a function of the given ``v`` (a module stands as the dictionary of its parameters) and a
             ``torch.Generator``, both on the CPU, that returns a random follower of the same structure.
         spread: the standard deviation of the Gaussian noise, in the unit of ``v``.
-        vectorise: evaluate all followers in one pass by ``torch.vmap``. ``False`` evaluates one after the other, for an
-            ``f`` that cannot be transformed.
+        vectorise: evaluate all followers in one pass by ``torch.vmap``. ``None``, the default, does so where the first
+            step finds that it gives what one evaluation after the other gives; ``True`` refuses a risk that cannot be
+            vectorised, such as one with data-dependent control flow; ``False`` evaluates one after the other.
 
     Raises:
         ArgumentError: if a setting is outside its range, if ``draw`` returns another structure, or if the follower
             responds.
-        RiskError: if ``f`` cannot be vectorised.
+        RiskError: if ``f`` cannot be vectorised, with ``vectorise=True``.
 
     Examples:
         >>> import torch
@@ -82,7 +84,7 @@ class KBeam:
     keep_given: bool = True
     draw: Draw | None = None
     spread: float = 0.1
-    vectorise: bool = True
+    vectorise: bool | None = None
 
     name: ClassVar[str] = "k-beam"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
@@ -116,6 +118,7 @@ class KBeam:
             "followers": _stacked(rows),
             "moments": [nothing for _ in rows],
             "strongest": torch.zeros((), dtype=torch.int64, device=device),
+            "vectorised": None if self.followers > 1 and self.vectorise is not False else False,
         }
 
     def _drawn(self, ctx: Context, initial: Tensors, generator: torch.Generator) -> Tensors:
@@ -157,27 +160,29 @@ class KBeam:
         The state is the followers, stacked, the moments of each, and the number of the one at which ``v`` was left.
         """
         followers = _with_row(state["followers"], state["strongest"], ctx.point.v)
+        together = self._can_be_vectorised(ctx, followers) if state["vectorised"] is None else state["vectorised"]
         moments: list[list[dict[str, Any]]] = state["moments"]
-        answered = self._strongest(ctx, followers)
-        leader = self._leader(ctx, followers, answered)
+        answered = self._strongest(ctx, followers, together)
+        leader = self._leader(ctx, followers, answered, together)
         ctx.apply("u", leader.u)
         slopes: Tensors = {}
         for substep in range(self.ascent_steps):
             fresh = ctx.fresh_ascent and substep > 0
             batch = ctx.fresh_batch() if fresh else ctx.batch
-            slopes = self._gradients(ctx, followers, substep if fresh else 0, batch)
+            slopes = self._gradients(ctx, followers, substep if fresh else 0, batch, together)
             followers, moments = _ascended(ctx, followers, moments, slopes)
-        strongest = self._strongest(ctx, followers)
+        strongest = self._strongest(ctx, followers, together)
         _put(ctx, _row(followers, strongest))
         sensitivity = squared_norm(_row(slopes, strongest).values())
         record = {"risk": leader.risk, "sensitivity": sensitivity, "strongest": answered.to(leader.risk.dtype)}
-        return {"followers": followers, "moments": moments, "strongest": strongest}, record
+        after = {"followers": followers, "moments": moments, "strongest": strongest, "vectorised": together}
+        return after, record
 
-    def _strongest(self, ctx: Context, followers: Tensors) -> Tensor:
+    def _strongest(self, ctx: Context, followers: Tensors, together: bool) -> Tensor:
         if self.followers == 1:
             return torch.zeros((), dtype=torch.int64, device=next(iter(followers.values())).device)
         # Not under no_grad: f may take gradients of its own, as a penalty on a critic's slope does.
-        if self._vectorised(ctx, ctx.batch):
+        if together:
             return self._risks(ctx, track(Point(ctx.point.u, followers), ()), 0, ctx.batch).detach().argmax()
         risk, values = ctx.risk(), []
         for row in self._rows(followers):
@@ -185,11 +190,11 @@ class KBeam:
                 values.append(scalar(risk(at.u, at.v)).detach())
         return torch.stack(values).argmax()
 
-    def _leader(self, ctx: Context, followers: Tensors, strongest: Tensor) -> Gradients:
+    def _leader(self, ctx: Context, followers: Tensors, strongest: Tensor, together: bool) -> Gradients:
         best = Point(ctx.point.u, _row(followers, strongest))
         if self.epsilon == 0 or self.followers == 1:
             return ctx.gradients(best, players=("u",))
-        if self._vectorised(ctx, ctx.batch):
+        if together:
             ctx.gradient_evaluations += self.followers
             at = track(Point(ctx.point.u, followers), ("u",))
             risks = self._risks(ctx, at, 0, ctx.batch)
@@ -208,8 +213,26 @@ class KBeam:
         ctx.note_buffers(("u",))
         return Gradients(risks.detach().max(), g_u, {})
 
-    def _vectorised(self, ctx: Context, batch: tuple[Any, ...]) -> bool:
-        return self.vectorise and self.followers > 1 and not ctx.evaluation.why_not_functional(batch)
+    def _can_be_vectorised(self, ctx: Context, followers: Tensors) -> bool:
+        """Return whether the followers evaluated together give what they give one after the other."""
+        spent = ctx.gradient_evaluations
+        try:
+            at = track(Point(ctx.point.u, followers), ("u", "v"))
+            risks = self._risks(ctx, at, 0, ctx.batch)
+            jointly = gradients(risks.sum(), {"u": at.u, "v": at.v})
+            each = [ctx.gradients(Point(ctx.point.u, row)) for row in self._rows(followers)]
+            apart_v = _stacked([negated(gradient.v) for gradient in each])
+            apart_u = {n: t.sum(0) for n, t in _stacked([gradient.u for gradient in each]).items()}
+            same = close(risks, torch.stack([gradient.risk for gradient in each]))
+            same = same and all(close(jointly["v"][n], g) for n, g in apart_v.items())
+            same = same and all(close(jointly["u"][n], g) for n, g in apart_u.items())
+            reason = "" if same else "its values or gradients are then others"
+        except RiskError as error:
+            reason = str(error).partition("; give KBeam")[0].removeprefix("f: ")
+        ctx.gradient_evaluations = spent
+        if reason and self.vectorise:
+            raise RiskError(f"f: cannot be vectorised over followers ({reason}); give KBeam(vectorise=False)")
+        return not reason
 
     def _near(self, risks: Tensor) -> Tensor:
         return (risks >= risks.max() - self.epsilon).to(risks.dtype)
@@ -217,9 +240,11 @@ class KBeam:
     def _rows(self, followers: Tensors) -> list[Tensors]:
         return [{n: t[k] for n, t in followers.items()} for k in range(self.followers)]
 
-    def _gradients(self, ctx: Context, followers: Tensors, substep: int, batch: tuple[Any, ...]) -> Tensors:
+    def _gradients(
+        self, ctx: Context, followers: Tensors, substep: int, batch: tuple[Any, ...], together: bool
+    ) -> Tensors:
         """Return ``grad_v f`` of every follower: no follower's risk depends on another, so one sum serves all."""
-        if not self._vectorised(ctx, batch):
+        if not together:
             points = [Point(ctx.point.u, row) for row in self._rows(followers)]
             each = [ctx.gradients(point, players=("v",), substep=substep, batch=batch) for point in points]
             return _stacked([negated(gradient.v) for gradient in each])
@@ -244,8 +269,6 @@ class KBeam:
         try:
             return torch.vmap(one, randomness="same")(at.v, buffers)
         except RuntimeError as error:
-            if not any(word in str(error) for word in ("vmap", "functorch", "torch.func", "data-dependent")):
-                raise
             raise RiskError(
                 f"f: cannot be vectorised over followers ({str(error).splitlines()[0]}); give KBeam(vectorise=False)"
             ) from error

@@ -143,7 +143,9 @@ def test_what_cannot_be_projected_is_refused() -> None:
 def test_the_default_counts_what_the_constraint_leaves_free() -> None:
     """(x - 1/2)^2 / 2 + m (x - 1) with m >= 0, whose constraint is inactive: x = 1/2, as printed (1/2 + gamma) / (1 +
     gamma)."""
-    game = Game(lambda x, m: (x - 0.5) ** 2 / 2 + m * (x - 1), number(0.0), number(0.3), project_v=Box(0.0, float("inf")))
+    game = Game(
+        lambda x, m: (x - 0.5) ** 2 / 2 + m * (x - 1), number(0.0), number(0.3), project_v=Box(0.0, float("inf"))
+    )
     default, printed = end(game, steps=900, lr=0.1), end(game, steps=900, lr=0.1, projected=False)
     assert (float(default.u), float(default.v)) == (pytest.approx(0.5, abs=EXACT), 0.0)
     assert (float(printed.u), float(printed.v)) == (pytest.approx(0.75, abs=EXACT), 0.0)
