@@ -16,7 +16,7 @@ import functools
 import hashlib
 import random
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
@@ -92,6 +92,32 @@ def drawn_from() -> bool:
     """
     _, python, numpy = _rest()
     return random.getrandbits(64) != python or np.random.random_sample() != numpy
+
+
+@final
+class HostGenerators:
+    """The generators of ``random`` and ``numpy.random`` in one run.
+
+    Attributes:
+        seeded: whether they are seeded wherever torch's are; ``False`` only as long as they are watched.
+    """
+
+    def __init__(self) -> None:
+        self.seeded = True
+        self._drawn_from = False
+
+    def watch(self) -> None:
+        """Leave them unseeded, unless they were drawn from before."""
+        if not self._drawn_from:
+            self.seeded = False
+            bring_to_rest()
+
+    def drew_unseeded(self) -> bool:
+        """Return whether they were drawn from unseeded, since ``watch``; they are seeded from now on then."""
+        if self.seeded:
+            return False
+        self._drawn_from = self.seeded = drawn_from()
+        return self._drawn_from
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from minimaxopt.calculus.gradients import Deriving, FlatRisk, Gradients, operato
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.functional import Functional
-from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.game.random_streams import HostGenerators, replay, stream
 from minimaxopt.game.trees import leaves_with_names, shell_of
 
 
@@ -26,6 +26,7 @@ class Evaluation:
         functional: the game as a function of flat tensors.
         seed: of every random draw.
         devices: whose generators are seeded.
+        host: the generators of ``random`` and ``numpy.random``, which may be seeded too.
 
     Attributes:
         step: the step that is being made; its draws are those of this number.
@@ -35,18 +36,15 @@ class Evaluation:
         compiled: compiled derivatives in place of autograd's, or ``None``.
         seeding: called with the number of a random stream before each evaluation, in place of seeding the generators;
             ``None`` seeds them.
-        seeds_host: whether the generators of ``random`` and ``numpy.random`` are seeded before each evaluation, as
-            torch's are.
     """
 
-    def __init__(self, functional: Functional, seed: int, devices: list[torch.device]) -> None:
-        self.functional, self.seed, self.devices = functional, seed, devices
+    def __init__(self, functional: Functional, seed: int, devices: list[torch.device], host: HostGenerators) -> None:
+        self.functional, self.seed, self.devices, self._host = functional, seed, devices, host
         self.step = 0
         self.batch: tuple[Any, ...] = ()
         self.gradient_evaluations = 0
         self.compiled: Deriving | None = None
         self.seeding: Callable[[int], None] | None = None
-        self.seeds_host = True
         self.opening: Buffers = functional.buffers
         self._closing: Buffers | None = None
         self._latest: Buffers = self.opening
@@ -151,7 +149,7 @@ class Evaluation:
 
     def _seed(self, draw: int) -> None:
         if self.seeding is None:
-            replay(draw, self.devices, host=self.seeds_host)
+            replay(draw, self.devices, host=self._host.seeded)
         else:
             self.seeding(draw)
 
