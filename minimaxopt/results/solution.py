@@ -85,7 +85,7 @@ class Solution:
             "history": self.history.to_dict(),
             "steps": self.steps,
             "seconds": self.seconds,
-            "gradient_evaluations": self.gradient_evaluations,
+            "gradient_evaluations": int(self.gradient_evaluations),
             "manifest": self.manifest,
         }
         held_with_it = certificate or self.certificate

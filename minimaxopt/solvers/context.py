@@ -362,7 +362,7 @@ class Context:
                 for p, m in self.optimizers.items()
                 if m.scheduler is not None
             },
-            "gradient_evaluations": self.gradient_evaluations,
+            "gradient_evaluations": int(self.gradient_evaluations),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any], *, source: bool = True) -> None:
