@@ -5,9 +5,9 @@ just before an evaluation makes each evaluation a pure function of its arguments
 same dropout masks, and a resumed run sees those of the run that was interrupted.
 
 The default generators are torch's, and the global ones of ``random`` and ``numpy.random`` in this process ("the host's"
-below). To seed the host's takes as long as ten of torch's, so that ``solve`` leaves them alone until the first draw from
-them: it brings them to rest, which is a state whose next numbers are known, and asks after each block of steps whether
-they were drawn from since. If so, it plays the block again, its data drawn anew, and seeds them from then on.
+below). Seeding the host's takes six times as long as seeding torch's, so ``solve`` leaves them alone until the first
+draw: it brings them to rest, a state whose next numbers are known, and checks after each block of steps whether they
+were drawn from. If so, it replays the block with its data drawn again, and seeds them from then on.
 """
 
 from __future__ import annotations
