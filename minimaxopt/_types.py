@@ -1,4 +1,4 @@
-"""The vocabulary that the modules share."""
+"""Types that all modules share."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -14,6 +15,10 @@ from minimaxopt.plugins import RESTRICTION, plugin_host
 
 # Two workers of two threads each would fight over two cores.
 torch.set_num_threads(1)
+
+# No test fails because the machine is busy.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 class Site:

@@ -163,6 +163,7 @@ def test_importing_minimaxopt_is_light() -> None:
         "typer",
         "pandas",
         "pydantic",
+        "docstring_parser",
         "minimaxopt_adversarial",
         "minimaxopt_bench",
         "minimaxopt_study",

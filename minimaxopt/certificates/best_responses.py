@@ -85,7 +85,7 @@ class BestResponses:
         return self._own
 
     def followers(self, restarts: int, make: Callable[[], Tree] | None) -> dict[str, Quantity]:
-        """Return what the solution's own follower and fresh ones reach against the leader."""
+        """Return the risks that the solution's own follower and fresh ones reach against the leader."""
         reached = {OWN: _numbered(self._score(self.own), 1.0)}
         if self._game.responding:
             return reached
@@ -96,7 +96,7 @@ class BestResponses:
         return reached
 
     def leaders(self, restarts: int) -> dict[str, Quantity]:
-        """Return what the solution's leader, trained on, and fresh ones reach against the follower."""
+        """Return the risks that the solution's leader, as it is and trained further, and fresh leaders reach."""
         reached = {"the solution's leader": _numbered(self._score(self.own), -1.0)}
         if not restarts:
             return reached
@@ -108,7 +108,7 @@ class BestResponses:
         return reached
 
     def named(self, followers: Mapping[str, Any]) -> dict[str, Quantity]:
-        """Return what the user's own followers reach: values, functions, or games with a risk of their own."""
+        """Return the risks of the user's own followers: values, functions, or games with a risk of their own."""
         reached: dict[str, Quantity] = {}
         for name, follower in followers.items():
             if isinstance(follower, Game):
@@ -127,13 +127,13 @@ class BestResponses:
             reached[name] = _numbered(self._score(self._risk_of(game)), 1.0)
         return reached
 
-    def _valued(self, what: str, name: str, follower: Tree) -> Game:
-        """Return the game against a value of ``v``."""
+    def _valued(self, subject: str, name: str, follower: Tree) -> Game:
+        """Return the game with ``v`` replaced by the user's value, which is checked and projected."""
         if self._game.responding:
             return replace(self._game, v=follower)
-        require_form(what, follower, self._game.v)
+        require_form(subject, follower, self._game.v)
         if same_architecture(follower, self._game.v):
-            game = allowed(what, replace(self._game, v=follower), self._tolerance, self._device)
+            game = allowed(subject, replace(self._game, v=follower), self._tolerance, self._device)
         else:
             self.foreign.add(name)
             game = replace(self._game, v=follower, project_v=None)
@@ -143,9 +143,9 @@ class BestResponses:
         """Return the risk at the best response that the user knows."""
         mine, other = (self._game.v, self._game.u) if player == "v" else (self._game.u, self._game.v)
         response = answer(_detached(other))
-        what = f"exact: the response of {player}"  # the other player has been looked at
-        require_form(what, response, mine)
-        game = allowed(what, replace(self._game, **{player: response}), self._tolerance, self._device)
+        subject = f"exact: the response of {player}"  # the other player has been looked at
+        require_form(subject, response, mine)
+        game = allowed(subject, replace(self._game, **{player: response}), self._tolerance, self._device)
         quantity = replace(self._score(self._risk_of(game)), note="exact response")
         return _numbered(quantity, 1.0 if player == "v" else -1.0)
 
@@ -175,7 +175,7 @@ class BestResponses:
         return replace(quantity, note="its training diverged" if status is Status.DIVERGED else "")
 
     def _train(self, game: Game, player: Player, seed: int) -> tuple[Status, Context]:
-        """Train one player against the other, who stays in evaluation mode; return how it ended and where."""
+        """Train one player against the other, which is in evaluation mode; return status and trained context."""
         learning = game.v if player == "v" else game.u
         lowered = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(self._steps, 1))
         moves: dict[str, Any] = {
@@ -208,7 +208,7 @@ class BestResponses:
         onwards = {n: t.detach() for n, t in add(last, first, -1.0).items()}
         if self._grows(measured, player, onwards, reached, sign):
             return True
-        gradient = of(measured.slopes(measured.point, (player,)), player)
+        gradient = of(measured.own_gradients(measured.point, (player,)), player)
         self.gradients += 1
         gradient_norm = float(squared_norm([t.detach() for t in gradient.values()]).sqrt())
         if not 0 < gradient_norm < math.inf:
@@ -236,7 +236,7 @@ class BestResponses:
 
 
 def _numbered(quantity: Quantity, sign: float) -> Quantity:
-    """Return a risk that is not a number as the bound that bounds nothing."""
+    """Replace a risk that is NaN by the infinite bound, which always holds."""
     if not math.isnan(quantity.value):
         return quantity
     return Quantity(
@@ -262,7 +262,7 @@ def _in_evaluation(tree: Tree) -> Tree:
 
 @contextmanager
 def _in_training(tree: Tree) -> Generator[None]:
-    """Have the tree's modules in training mode while a solve copies and trains them; each part gets its mode back."""
+    """Keep the tree's modules in training mode while a solve copies and trains them; restore each part's mode."""
     modules = [leaf for leaf in optree.tree_leaves(tree, none_is_leaf=True) if isinstance(leaf, nn.Module)]
     modes = {part: part.training for module in modules for part in module.modules()}
     for module in modules:

@@ -1,4 +1,4 @@
-"""``certify``: how good a point of a game is."""
+"""``certify``: bounds, gap and local type of a point of a game."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def certify(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> Certificate:
-    """Find out how good a point is, and say of every number whether it is exact, a bound or an estimate.
+    """Certify a point: bound its worst case and its gap, and decide its local type.
+
+    Every number of the certificate says whether it is exact, a bound or an estimate.
 
     ``max_v f(u, v) >= worst``, ``min_u f(u, v) <= best``, ``worst - best <= max_v' f(u, v') - min_u' f(u', v)``
 
@@ -54,22 +56,22 @@ def certify(
     they are trained on ``fit_data`` and scored on ``data``, in evaluation mode. The local type is decided by
     derivatives on ``data``: the lengths of the projected gradients, and the smallest eigenvalues of ``d2f/du2``,
     ``-d2f/dv2`` and the Schur complement on the directions that constraints leave free, without forming a matrix larger
-    than 64 by 64. What a certificate promises and what not is said on the page "Certificates" of the documentation.
+    than 64 by 64. The page "Certificates" of the documentation says what a certificate guarantees.
 
     Args:
         game: the game; its players serve as the form of the solution's.
         solution: what ``solve`` returned, or a point ``(u, v)``.
-        data: what to score on: ``Batches`` or any collection of batches that can be read more than once; for games
+        data: data to score on: ``Batches`` or any collection of batches that can be read more than once; for games
             solved with data, data held out.
-        fit_data: what to train fresh players on; by default ``data``.
+        fit_data: data to train fresh players on; by default ``data``.
         followers: further followers by name (or in a list, named by their ``__name__``): other values of ``v``,
             functions ``respond(risk, u, batch) -> v`` such as an attack, or whole games that share the leader's form
             and bring their own risk and follower.
         restarts: fresh followers, and fresh leaders, to train. A fresh player shares nothing learned with the
             solution's: modules are initialised anew, tensors drawn from the domain.
         steps: steps of each training.
-        tolerance: the length of a gradient and the size of an eigenvalue that count as zero; by default 1e-5, and
-            1e-3 in single precision.
+        tolerance: largest norm of a gradient and largest magnitude of an eigenvalue that count as zero; by default
+            1e-5, and 1e-3 in single precision.
         fresh_follower: returns a new follower, where modules cannot be initialised anew by ``reset_parameters``.
         u_optimizer: factory of the optimizer of trained leaders; by default Adam at 0.05 for tensors and 1e-3 for
             modules, its rate lowered to zero along a cosine.
@@ -177,7 +179,7 @@ def _check(
     if not isinstance(game, Game):
         raise ArgumentError(f"game: {type(game).__name__} is not a Game; give Game(f, u, v)")
     if game.u is None or game.v is None:
-        raise ArgumentError("game: has one player only, and a certificate is about two; give a game with both")
+        raise ArgumentError("game: has only one player, and a certificate needs two; give a game with both")
     for name, value in (("restarts", restarts), ("steps", steps)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ArgumentError(f"{name}: {value!r} is not a number of {name}; give a non-negative integer")
@@ -185,14 +187,14 @@ def _check(
         raise ArgumentError(f"seed: {seed!r} is not an integer; give one")
     number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
     if tolerance is not None and not (number and 0 < tolerance < math.inf):
-        raise ArgumentError(f"tolerance: {tolerance!r} is no tolerance; give a positive number")
+        raise ArgumentError(f"tolerance: {tolerance!r} is not a positive number; give one")
     if exact is not None and not (set(exact) <= {"u", "v"} and all(callable(answer) for answer in exact.values())):
         raise ArgumentError(f"exact: has {sorted(exact)}; give functions for 'u', for 'v', or for both")
     if make is not None and not callable(make):
         raise ArgumentError(f"fresh_follower: {type(make).__name__} is not callable; give a function that makes one")
     if isinstance(fit_data, Iterator):
         raise DataError(
-            "fit_data: an iterator can be read once only, and each training reads the data; give Batches, a list of "
+            "fit_data: an iterator can be read only once, and each training reads the data; give Batches, a list of "
             "batches or a DataLoader"
         )
 
@@ -224,7 +226,7 @@ def _tolerance(game: Game, chosen: float | None) -> float:
 def _local_type(measured: DatasetRisk, tolerance: float) -> LocalType:
     if not measured.game.responding:
         return classify(measured, tolerance)
-    gradients = measured.slopes(measured.point, ("u",))
+    gradients = measured.own_gradients(measured.point, ("u",))
     length = float(projected_residual(measured.point.u, gradients.u, partial(measured.project, "u")).sqrt())
     return LocalType(
         "undecided",
@@ -240,7 +242,7 @@ def _named(followers: Any) -> dict[str, Any]:
         for name in named:
             if not isinstance(name, str) or name == OWN or name.startswith("fresh follower "):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
                 raise ArgumentError(
-                    f"followers: {name!r} is no name, or one of the certificate's own; call the follower otherwise"
+                    f"followers: {name!r} is not a name, or is one of the certificate's own; choose another"
                 )
         return named
     if isinstance(followers, (str, torch.Tensor, nn.Module, Game)) or not isinstance(followers, Iterable):

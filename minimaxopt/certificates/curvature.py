@@ -71,7 +71,7 @@ class Curvature:
         return tangent.form(self._own(player), self.scales[player], everywhere=tangent.constraint.weak)
 
     def _scale(self, player: Player) -> float:
-        """Return a number above the eigenvalues on the free directions, for the form on the others."""
+        """Return a number above the eigenvalues on the free directions; it weighs the blocked ones in the form."""
         tangent = self.tangents[player]
         if not tangent.constraint.active:
             return 1.0
@@ -139,7 +139,7 @@ class Curvature:
 
 
 def _smallest(apply: Operator, like: Tensors, tolerance: float) -> tuple[Eigenpair, Tensor | None]:
-    """Return the smallest eigenvalue, with more precision where it is not known to be negative, and a formed matrix."""
+    """Return the smallest eigenvalue, more precisely if it may not be negative, and the matrix if one was formed."""
     size = sum(t.numel() for t in like.values())
     pair = smallest_eigenvalue(apply, like) if size > DENSE else None
     if pair is not None and pair.value < -max(tolerance, 3 * pair.error):

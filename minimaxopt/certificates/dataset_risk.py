@@ -1,4 +1,4 @@
-"""The risk of a game on whole data, in evaluation mode, with its derivatives: what a certificate is computed from."""
+"""The risk of a game on a whole data set in evaluation mode, with its derivatives, for certificates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DatasetRisk:
         source_of(data, seed, device)  # refuses what is no collection of batches
         if isinstance(data, Iterator):
             raise DataError(
-                "data: an iterator can be read once only, and a certificate reads the data many times; give Batches, a "
+                "data: an iterator can be read only once, and a certificate reads the data many times; give Batches, a "
                 "list of batches or a DataLoader"
             )
         self._batches = data
@@ -104,7 +104,7 @@ class DatasetRisk:
 
     # -- derivatives ---------------------------------------------------------------------------------------------------
 
-    def slopes(self, point: Point, players: tuple[Player, ...] = ("u", "v")) -> Point:
+    def own_gradients(self, point: Point, players: tuple[Player, ...] = ("u", "v")) -> Point:
         """Return each player's gradient of its own loss."""
         self.gradients += 1
         total = Point({}, {})

@@ -1,4 +1,4 @@
-"""Fresh players: of the same form as given ones, and sharing no learned value with them."""
+"""Fresh players: of the same form as given ones, but newly initialised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from minimaxopt.game.random_streams import replay, stream
 
 
 def fresh(player: Player, tree: Tree, domain: Projection | None, seed: int) -> Tree:
-    """Return a player of the form of ``tree`` that starts from nothing.
+    """Return a newly initialised player of the form of ``tree``.
 
     Modules are initialised anew, children before parents, by their ``reset_parameters``; parameters that do not require
     gradients are the game's and stay. Tensors are drawn from the player's domain where its projection can ``draw``, else
@@ -49,7 +49,7 @@ def fresh(player: Player, tree: Tree, domain: Projection | None, seed: int) -> T
 
 
 def require_fresh(player: Player, tree: Tree) -> None:
-    """Raise if ``fresh`` would not know how to initialise something in the tree.
+    """Raise unless ``fresh`` can initialise every part of the tree.
 
     Raises:
         ArgumentError: naming the module, with the remedy.
@@ -58,9 +58,9 @@ def require_fresh(player: Player, tree: Tree) -> None:
         missing = _missing(leaf) if isinstance(leaf, nn.Module) else None
         if missing is not None:
             raise ArgumentError(
-                f"{player}: its module {missing} has parameters of its own and no reset_parameters(), so that nobody "
-                "knows how to initialise it afresh; give the module that method, or fresh_follower a function that "
-                "returns a new follower, or restarts=0"
+                f"{player}: its module {missing} has parameters of its own and no reset_parameters(), so that it "
+                "cannot be initialised anew; give the module that method, or fresh_follower a function that returns "
+                "a new follower, or restarts=0"
             )
 
 

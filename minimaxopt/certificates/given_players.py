@@ -1,4 +1,4 @@
-"""Validation of given players: the form of the game's own, and a place that its projections allow."""
+"""Validation of given players: they have the form of the game's own and lie in its sets."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from minimaxopt.game.players import is_responding
 from minimaxopt.game.trees import leaves_with_names
 
 
-def require_form(what: str, tree: Tree, like: Tree) -> None:
+def require_form(subject: str, tree: Tree, like: Tree) -> None:
     """Raise unless ``tree`` has tensors of the shapes of ``like`` and modules in the places of its modules.
 
     Raises:
-        ArgumentError: naming ``what`` and the first difference.
+        ArgumentError: naming ``subject`` and the first difference.
     """
     if is_responding(like) and is_responding(tree):
         return
     expected = "" if is_responding(like) or like is None else f", where the game's has {_described(like)}"
     if tree is None or is_responding(tree) or is_responding(like):
         actual = "nothing" if tree is None else "a function" if is_responding(tree) else _described(tree)
-        raise ArgumentError(f"{what} has {actual}{expected}; give one of the game's form")
+        raise ArgumentError(f"{subject} has {actual}{expected}; give one of the game's form")
     if _forms(tree) != _forms(like):
-        raise ArgumentError(f"{what} has {_described(tree)}{expected}; give one of the game's form")
+        raise ArgumentError(f"{subject} has {_described(tree)}{expected}; give one of the game's form")
 
 
 def same_architecture(tree: Tree, like: Tree) -> bool:
@@ -37,10 +37,14 @@ def same_architecture(tree: Tree, like: Tree) -> bool:
     return _shapes(tree) == _shapes(like)
 
 
-def allowed(what: str, game: Game, tolerance: float, device: torch.device | None = None) -> Game:
-    """Return the game with its players on the sets of its projections, which they must not have left by much.
+def allowed(subject: str, game: Game, tolerance: float, device: torch.device | None = None) -> Game:
+    """Return the game with its players projected onto their sets, of which they must lie within ``tolerance``.
 
-    In ``what``, the error's subject, ``{player}`` stands for who has.
+    Args:
+        subject: subject of the error message, in which ``{player}`` stands for the player.
+        game: the game.
+        tolerance: largest distance from the set, as a multiple of the player's norm, or of 1 where that is smaller.
+        device: the device on which the projections run; by default the players' own.
 
     Raises:
         ArgumentError: if a player lies outside.
@@ -57,8 +61,8 @@ def allowed(what: str, game: Game, tolerance: float, device: torch.device | None
         distance = float(squared_norm(add(x, projected, -1.0).values()).sqrt())
         if distance > tolerance * max(1.0, float(squared_norm(x.values()).sqrt())):
             raise ArgumentError(
-                f"{what.format(player=player)} lies {distance:.3g} away from what project_{player} allows, so that its risk "
-                "bounds nothing; give the projected one"
+                f"{subject.format(player=player)} lies {distance:.3g} away from what project_{player} allows, so that "
+                "its risk bounds nothing; give the projected one"
             )
         for name, tensor in x.items():
             tensor.copy_(projected[name])
@@ -79,8 +83,8 @@ def _form(leaf: Any) -> Any:
 def _described(tree: Tree) -> str:
     parts: list[str] = []
     for path, form in _forms(tree).items():
-        what = f"a tensor of shape {form}" if isinstance(form, tuple) else str(form)
-        parts.append(f"{what} at {path!r}" if path else what)
+        description = f"a tensor of shape {form}" if isinstance(form, tuple) else str(form)
+        parts.append(f"{description} at {path!r}" if path else description)
     return ", ".join(parts) or "nothing"
 
 

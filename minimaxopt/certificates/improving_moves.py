@@ -1,4 +1,4 @@
-"""Actual moves that improve: what proves that a point is not minimax."""
+"""Actual moves that improve, each a proof that a point is not minimax."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ImprovingMoves:
     Args:
         measured: the game on its data.
         point: where the moves begin, an allowed point.
-        tolerance: how large a slope counts as zero.
+        tolerance: largest gradient norm that counts as zero.
 
     Attributes:
         risk: the risk at the point.
@@ -63,7 +63,7 @@ class ImprovingMoves:
     def of_leader(
         self, direction: Tensors, along: str, newton: Answer | None, signs: tuple[float, ...] = (1.0, -1.0)
     ) -> Move | None:
-        """Return the leader's best move, against the best answer near by that the follower is found to have."""
+        """Return the leader's best move against the best answer found for the follower nearby."""
 
         def gain(moved: Tensors, length: float) -> tuple[float, float]:
             answers = self._answers(moved, length, newton)
@@ -73,12 +73,12 @@ class ImprovingMoves:
         return self._best("u", direction, along, signs, gain, self._unanswered(newton))
 
     def _unanswered(self, newton: Answer | None) -> float:
-        """Return what the follower gains by its own answer to a leader that does not move; little, near its maximum."""
+        """Return the follower's gain from its own answer to a leader that does not move; small near its maximum."""
         if newton is None:
             return 0.0
-        step = newton(self._measured.slopes(self._point, ("v",)).v)
-        there = self._measured.project("v", add(self._point.v, step))
-        gained = self._measured.value(Point(self._point.u, there)) - self.risk
+        step = newton(self._measured.own_gradients(self._point, ("v",)).v)
+        answer = self._measured.project("v", add(self._point.v, step))
+        gained = self._measured.value(Point(self._point.u, answer)) - self.risk
         return max(0.0, gained) if math.isfinite(gained) else 0.0
 
     def _noise(self) -> float:
@@ -96,7 +96,7 @@ class ImprovingMoves:
         gain: Callable[[Tensors, float], tuple[float, float]],
         unanswered: float,
     ) -> Move | None:
-        """Return the best move of growing lengths, from the shortest whose gain shows on while it grows."""
+        """Return the best of moves of growing length, from the first gain above the noise until the gain shrinks."""
         x = of(self._point, player)
         norm = float(squared_norm(direction.values()).sqrt())
         size = self.size(player)
@@ -120,17 +120,17 @@ class ImprovingMoves:
         if best is None:
             return None
         # The best of many values is the likeliest to owe its rank to rounding; other roundings of it bear it out.
-        _, move, there = best
-        again = (self._measured.project(player, _shaken(there, self.eps, seed)) for seed in range(1, 2 * _SHAKEN, 4))
+        _, move, improved = best
+        again = (self._measured.project(player, _shaken(improved, self.eps, seed)) for seed in range(1, 2 * _SHAKEN, 4))
         return move if all(gain(moved, move.length)[0] > self.noise for moved in again) else None
 
     def _answers(self, u: Tensors, length: float, newton: Answer | None) -> Iterator[Tensors]:
-        """Yield what the follower might do nearby when the leader has moved by ``length``."""
+        """Yield answers of the follower nearby when the leader has moved by ``length``."""
         v = self._point.v
         yield v
         at = v
         for _ in range(2):
-            gradient = self._measured.slopes(Point(u, at), ("v",)).v
+            gradient = self._measured.own_gradients(Point(u, at), ("v",)).v
             gradient_norm = float(squared_norm(gradient.values()).sqrt())
             if gradient_norm == 0:
                 return

@@ -30,7 +30,7 @@ from minimaxopt.results.certificate import Constraint, Kind, Move, Quantity
 
 PLAYERS: tuple[Player, Player] = ("u", "v")
 _FAR = 0.1  # a Newton step longer than this leads to another point rather than to this one
-_WHO: dict[Player, str] = {"u": "the leader can still descend", "v": "the follower can still climb"}
+_UNSETTLED: dict[Player, str] = {"u": "the leader can still descend", "v": "the follower can still climb"}
 
 
 @final
@@ -63,39 +63,39 @@ class _Classification:
         self.measured, self.tolerance = measured, tolerance
         self.local = LocalType()
         start = measured.point
-        slopes = measured.slopes(start)
-        self.residuals: dict[Player, float] = {p: self._residual(start, slopes, p) for p in PLAYERS}
+        grads = measured.own_gradients(start)
+        self.residuals: dict[Player, float] = {p: self._residual(start, grads, p) for p in PLAYERS}
         self.local.stationarity = {p: Quantity(r, "exact") for p, r in self.residuals.items()}
-        onto = {player: self._onto(player, start, slopes) for player in PLAYERS}
-        self.point, self.slopes = start, slopes
+        onto = {player: self._onto(player, start, grads) for player in PLAYERS}
+        self.point, self.grads = start, grads
         if any(onto[player] is not of(start, player) for player in PLAYERS):
             self.point = Point(onto["u"], onto["v"])
-            self.slopes = measured.slopes(self.point)
+            self.grads = measured.own_gradients(self.point)
         self.tangents: dict[Player, Tangent] = {
-            player: self._tangent(player, self.point, self.slopes) for player in PLAYERS
+            player: self._tangent(player, self.point, self.grads) for player in PLAYERS
         }
         self.local.constraints = {p: self.tangents[p].constraint for p in PLAYERS if measured.constrained(p)}
         self.moves = ImprovingMoves(measured, self.point, tolerance)
         self.cg_tolerance = math.sqrt(self.moves.eps)
         self.curvature = Curvature(measured, self.point, self.tangents, tolerance, self.cg_tolerance)
 
-    def _tangent(self, player: Player, point: Point, slopes: Point) -> Tangent:
+    def _tangent(self, player: Player, point: Point, grads: Point) -> Tangent:
         project = partial(self.measured.project, player) if self.measured.constrained(player) else None
-        return Tangent(project, of(point, player), of(slopes, player), self.tolerance)
+        return Tangent(project, of(point, player), of(grads, player), self.tolerance)
 
-    def _onto(self, player: Player, point: Point, slopes: Point) -> Tensors:
-        """Return the player's values brought onto the constraints that hold it.
+    def _onto(self, player: Player, point: Point, grads: Point) -> Tensors:
+        """Return the player's values, moved onto the constraints against which the gradient presses.
 
         A player that stands beside a bound by less than the tolerance, and presses on it, stands on it: one step along
         the gradient and back by the projection leads there, and what the projection took away is the bound's force.
         """
-        x, slope = of(point, player), of(slopes, player)
+        x, grad = of(point, player), of(grads, player)
         if not self.measured.constrained(player) or not self.residuals[player] <= self.tolerance:
             return x
         project = partial(self.measured.project, player)
-        moved = project(add(x, slope, -1.0))
+        moved = project(add(x, grad, -1.0))
         shift = add(moved, x, -1.0)
-        blocked = add(shift, Tangent(project, moved, add(slope, shift), self.tolerance).free(shift), -1.0)
+        blocked = add(shift, Tangent(project, moved, add(grad, shift), self.tolerance).free(shift), -1.0)
         rounding = 16 * torch.finfo(next(iter(x.values())).dtype).eps * max(1.0, _norm(x))
         return x if _norm(blocked) <= rounding else project(add(x, blocked))
 
@@ -104,16 +104,16 @@ class _Classification:
     def run(self) -> LocalType:
         if not math.isfinite(self.moves.risk + sum(self.residuals.values())):
             return self._undecided("the risk or its gradient is not finite at the point")
-        steep: list[Player] = [p for p in ("v", "u") if self.residuals[p] > self.tolerance]
-        # Where a gradient decides, an eigenvalue is told in passing.
-        follower = self._eigenvalue("v", roughly="v" in steep)
-        leader = self._eigenvalue("u", roughly=bool(steep))
-        for player in steep:
-            if player == "u" and "v" not in steep and self._upward(follower):
+        nonstationary: list[Player] = [p for p in ("v", "u") if self.residuals[p] > self.tolerance]
+        # Where a gradient decides, the eigenvalues are only reported.
+        follower = self._eigenvalue("v", roughly="v" in nonstationary)
+        leader = self._eigenvalue("u", roughly=bool(nonstationary))
+        for player in nonstationary:
+            if player == "u" and "v" not in nonstationary and self._upward(follower):
                 break
             if self._leaves_by_gradient(player):
                 return self.local
-        if steep:  # too little for the risk to show it: the point may be as near to a stationary one as rounding allows
+        if nonstationary:  # but no move shows it: the point may be as near to a stationary one as rounding allows
             follower, leader = self._eigenvalue("v"), self._eigenvalue("u")
         if follower is not None and self._upward(follower):
             reason = f"the follower's curvature is upward: d2f/dv2 has the eigenvalue {-follower.value:.4g} > 0"
@@ -124,7 +124,7 @@ class _Classification:
         if follower is not None and not follower.value > self._threshold(follower):
             return self._undecided(self._singular("d2f/dv2 is", "largest", -follower.value, follower))
         if leader is None or leader.value > self._threshold(leader):
-            return self._minimax("local Nash", self._sentence(follower, leader), steep)
+            return self._minimax("local Nash", self._sentence(follower, leader), nonstationary)
         if self.tangents["v"].constraint.weak:
             return self._undecided(
                 "a constraint of the follower touches without pressing, so that its answer to the leader is one-sided"
@@ -149,18 +149,18 @@ class _Classification:
             sentence += (
                 f"; whether Nash is open, since d2f/du2 has the eigenvalue {leader.value:.3g}, zero within error"
             )
-        return self._minimax("strict local minimax", sentence, steep)
+        return self._minimax("strict local minimax", sentence, nonstationary)
 
     def _upward(self, follower: Eigenpair | None) -> bool:
         return follower is not None and follower.value < -max(self.tolerance, follower.error)
 
     def _threshold(self, pair: Eigenpair) -> float:
-        """Return how large a positive eigenvalue must be to be known as positive."""
+        """Return the value above which an eigenvalue is known to be positive."""
         return max(self.tolerance, pair.error, pair.below)
 
-    def _singular(self, what: str, which: str, value: float, pair: Eigenpair) -> str:
+    def _singular(self, subject: str, which: str, value: float, pair: Eigenpair) -> str:
         return (
-            f"{what} singular within the tolerance: its {which} eigenvalue is {value:.3g}, and "
+            f"{subject} singular within the tolerance: its {which} eigenvalue is {value:.3g}, and "
             f"{self._threshold(pair):.3g} counts as zero"
         )
 
@@ -176,8 +176,8 @@ class _Classification:
             said += " and none to the leader" if follower is None else " and no direction free to the leader"
         return said
 
-    def _minimax(self, kind: Kind, sentence: str, steep: list[Player]) -> LocalType:
-        """Give the positive verdict, unless something shows that the derivatives here are not those of a point near."""
+    def _minimax(self, kind: Kind, sentence: str, nonstationary: list[Player]) -> LocalType:
+        """Return the positive verdict, unless the derivatives may not be those of a stationary point nearby."""
         if not self._settles():
             far = "" if self.local.distance is None else f" (it is {self.local.distance:.2g} long)"
             return self._undecided(
@@ -185,8 +185,8 @@ class _Classification:
                 "point is not near enough to one"
             )
         near = 1e4 * self.moves.eps * max(self.moves.size(player) for player in PLAYERS)
-        if steep and not (self.local.distance or 0.0) <= near:
-            return self._hidden(steep[0])
+        if nonstationary and not (self.local.distance or 0.0) <= near:
+            return self._hidden(nonstationary[0])
         reach = 2 * self.moves.eps ** (1 / 3)
         if (jump := gradient_jump(self.measured, self.point, reach, self.tolerance)) is not None:
             reason = f"f has a kink at the point, where its gradient jumps by {jump.length:.3g}"
@@ -204,23 +204,23 @@ class _Classification:
 
     def _hidden(self, player: Player) -> LocalType:
         return self._undecided(
-            f"{_WHO[player]}: its projected gradient is {self.residuals[player]:.3g} long, over the tolerance of "
+            f"{_UNSETTLED[player]}: its projected gradient is {self.residuals[player]:.3g} long, over the tolerance of "
             f"{self.tolerance:.3g}, but no move along it improved by more than rounding"
         )
 
     def _leaves_by_gradient(self, player: Player) -> bool:
-        up = negated(of(self.slopes, player))
+        up = negated(of(self.grads, player))
         if player == "v":
             move = self.moves.of_follower(up, "its gradient", (1.0,))
         else:
             move = self.moves.of_leader(up, "its negative gradient", self.curvature.newton(), (1.0,))
-        reason = f"{_WHO[player]}: its projected gradient is {self.residuals[player]:.3g} long"
+        reason = f"{_UNSETTLED[player]}: its projected gradient is {self.residuals[player]:.3g} long"
         if move is not None:
             self._leaves(player, move, reason)
         return move is not None
 
     def _leaves(self, player: Player, move: Move | None, reason: str) -> LocalType:
-        """Give the negative verdict if a move bears it out."""
+        """Return the negative verdict if a move proves it."""
         if move is None:
             return self._undecided(f"{reason}, but no move along it improved by more than rounding")
         self.local.kind, self.local.reason, self.local.move = "not local minimax", f"{reason}.", move
@@ -240,27 +240,27 @@ class _Classification:
         self.local.eigenvalues["schur"] = Quantity(pair.value, pair.accuracy, pair.error)
         return pair
 
-    # -- the way to the point itself -----------------------------------------------------------------------------------
+    # -- distance to the stationary point ------------------------------------------------------------------------------
 
-    def _residual(self, point: Point, slopes: Point, player: Player) -> float:
+    def _residual(self, point: Point, grads: Point, player: Player) -> float:
         """Return ``||x - P(x - F(x))||``."""
         project = partial(self.measured.project, player)
-        return float(projected_residual(of(point, player), of(slopes, player), project).sqrt())
+        return float(projected_residual(of(point, player), of(grads, player), project).sqrt())
 
-    def _length(self, point: Point, slopes: Point) -> float:
-        return math.hypot(*(self._residual(point, slopes, player) for player in PLAYERS))
+    def _length(self, point: Point, grads: Point) -> float:
+        return math.hypot(*(self._residual(point, grads, player) for player in PLAYERS))
 
     def _settles(self) -> bool:
         """Return whether a Newton step shrinks the gradient as it does near a non-degenerate stationary point."""
-        before = self._length(self.point, self.slopes)
+        before = self._length(self.point, self.grads)
         onto = [_norm(add(a, b, -1.0)) for a, b in zip(self.point, self.measured.point, strict=True)]
         rounding = self.moves.noise * max(1.0, *self.curvature.scales.values())
         if before <= rounding:
             self.local.distance = math.hypot(*onto)
             return True
         free_u, free_v = self.tangents["u"].free, self.tangents["v"].free
-        answer, _ = self.curvature.solve(negated(free_v(self.slopes.v)))
-        total = free_u(add(self.slopes.u, self.curvature.to_leader(answer)))
+        answer, _ = self.curvature.solve(negated(free_v(self.grads.v)))
+        total = free_u(add(self.grads.u, self.curvature.to_leader(answer)))
         steps = min(4 * sum(t.numel() for t in total.values()) + 10, 200)
         newton = conjugate_gradient(
             self.curvature.schur_product, negated(total), tolerance=self.cg_tolerance, max_steps=steps
@@ -271,10 +271,10 @@ class _Classification:
             self.measured.project("u", add(self.point.u, du)), self.measured.project("v", add(self.point.v, dv))
         )
         self.local.distance = math.hypot(_norm(du), _norm(dv), *onto)
-        after = self._length(settled, self.measured.slopes(settled))
+        after = self._length(settled, self.measured.own_gradients(settled))
         if after > max(0.25 * before, rounding):
             shaken = self.moves.shaken(7)
-            change = [add(a, b, -1.0) for a, b in zip(self.measured.slopes(shaken), self.slopes, strict=True)]
+            change = [add(a, b, -1.0) for a, b in zip(self.measured.own_gradients(shaken), self.grads, strict=True)]
             rounding = max(rounding, 8 * math.hypot(*(_norm(part) for part in change)))
         return self.local.distance <= _FAR and after <= max(0.25 * before, rounding)
 

@@ -1,4 +1,4 @@
-"""Nonsmoothness: jumps of the gradient, where derivatives say nothing of the risk around, as of ``relu`` at zero."""
+"""Nonsmoothness: jumps of the gradient, as of ``relu`` at zero, across which derivatives predict nothing."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def gradient_jump(measured: DatasetRisk, point: Point, reach: float, tolerance: 
 
 
 def _side(measured: DatasetRisk, point: Point, reach: float, seed: int) -> Point:
-    """Return both players' slopes on one side of the point, at the nearest allowed point."""
+    """Return both players' gradients on one side of the point, at the nearest allowed point."""
 
     def moved(player: Player) -> Tensors:
         x = of(point, player)
         direction = random_like(x, 1000 * (seed + 1) + (player == "v"))
         return measured.project(player, add(x, direction, reach * max(1.0, _norm(x))))
 
-    return measured.slopes(Point(moved("u"), moved("v")))
+    return measured.own_gradients(Point(moved("u"), moved("v")))
 
 
 def _gap(above: Point, below: Point) -> Tensors:
@@ -66,7 +66,7 @@ def _gap(above: Point, below: Point) -> Tensors:
 
 
 def _extrapolated(far: Tensors, near: Tensors) -> Tensors:
-    """Return what remains of a difference at no distance: what falls in proportion to the distance cancels."""
+    """Extrapolate a difference to distance zero, where the part proportional to the distance cancels."""
     return {n: (_SHORTER * near[n] - far[n]) / (_SHORTER - 1) for n in far}
 
 

@@ -1,4 +1,4 @@
-"""The directions that a constraint leaves free at a point, and how its curvature counts, known only by the projection.
+"""The free directions of a constraint at a point, and the constraint's curvature, known only by the projection.
 
 For a player's own loss ``h`` with gradient ``F`` let ``z = x - a F`` and ``J`` be the Jacobian of the projection at
 ``z``. On a polyhedral set ``J`` is the projection on the directions that are free; on a curved one its eigenvalues on
@@ -38,16 +38,16 @@ class Tangent:
     Args:
         project: the player's projection of flat tensors, or ``None``.
         x: the player's tensors at the point, allowed ones.
-        slope: the gradient of the player's own loss there.
-        tolerance: how large a slope is that still counts as zero.
+        grad: the gradient of the player's own loss there.
+        tolerance: largest gradient norm that counts as zero.
 
     Attributes:
-        decidable: whether second derivatives can be taken along the constraint; ``why_not`` says the reason.
+        decidable: whether second derivatives can be taken along the constraint; ``why_not`` gives the reason.
         constraint: how the constraint acts.
     """
 
     def __init__(
-        self, project: Callable[[Tensors], Tensors] | None, x: Tensors, slope: Tensors, tolerance: float
+        self, project: Callable[[Tensors], Tensors] | None, x: Tensors, grad: Tensors, tolerance: float
     ) -> None:
         self.why_not = ""
         self._x = x
@@ -59,19 +59,19 @@ class Tangent:
             return
         self._project = project
         dtype = next(iter(x.values())).dtype
-        length = float(squared_norm(slope.values()).sqrt())
+        grad_norm = float(squared_norm(grad.values()).sqrt())
         # Short, so that the curvature enters to first order, and long beside the rounding of the projection.
         reach = torch.finfo(dtype).eps ** 0.25
-        self._a = reach / max(length, tolerance)
-        jacobian = self._at(add(x, slope, -self._a))
+        self._a = reach / max(grad_norm, tolerance)
+        jacobian = self._at(add(x, grad, -self._a))
         if jacobian is None:
             if self.why_not:
                 self.constraint = Constraint(active=True, free=n, dimension=n, accuracy="estimate")
             return
         self._jacobian = jacobian
-        weak = self._weak(slope, tolerance)
+        weak = self._weak(grad, tolerance)
         if not weak and not self._euclidean(jacobian):  # where a kink lies on the way, the Jacobian may be anything
-            self.why_not = "the projection's Jacobian is not symmetric, so that it is no Euclidean projection"
+            self.why_not = "the projection's Jacobian is not symmetric, so that it is not a Euclidean projection"
             return
         free, accuracy = self._trace(jacobian, n)
         active = weak or free < n * (1 - 1e-9)
@@ -85,7 +85,7 @@ class Tangent:
         return not self.why_not
 
     def free(self, x: Tensors) -> Tensors:
-        """Return ``J x``, what the constraint lets through."""
+        """Return ``J x``, the part of ``x`` that the constraint leaves free."""
         return x if self._jacobian is None else self._jacobian(x)
 
     def form(self, hessian: Operator, scale: float, *, everywhere: bool = False) -> Operator:
@@ -138,15 +138,15 @@ class Tangent:
         left, right = float(dot(a.values(), jacobian(b).values())), float(dot(b.values(), jacobian(a).values()))
         return abs(left - right) <= 1e3 * torch.finfo(next(iter(self._x.values())).dtype).eps
 
-    def _weak(self, slope: Tensors, tolerance: float) -> bool:
-        """Return whether the free directions change when the gradient changes by as much as counts as zero."""
+    def _weak(self, grad: Tensors, tolerance: float) -> bool:
+        """Return whether the free directions change when the gradient changes by ``tolerance``."""
         assert self._jacobian is not None
-        n = sum(t.numel() for t in slope.values())
+        n = sum(t.numel() for t in grad.values())
         for seed in (3, 4):
-            shift = random_like(slope, seed)
-            probe = random_like(slope, seed + 10)
+            shift = random_like(grad, seed)
+            probe = random_like(grad, seed + 10)
             size = self._a * tolerance * math.sqrt(n)
-            jacobians = [self._at(add(add(self._x, slope, -self._a), shift, sign * size)) for sign in (-1.0, 1.0)]
+            jacobians = [self._at(add(add(self._x, grad, -self._a), shift, sign * size)) for sign in (-1.0, 1.0)]
             if any(jacobian is None for jacobian in jacobians):
                 return False
             images = [jacobian(probe) for jacobian in jacobians if jacobian is not None]

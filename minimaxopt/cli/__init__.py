@@ -1,1 +1,1 @@
-"""The command line: the application, its commands, and how they print."""
+"""The command line: the application, its commands and their printing."""

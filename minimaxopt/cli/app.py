@@ -1,9 +1,9 @@
-"""The command line: ``minimaxopt plugins|problems|solvers|solve|certify``, and whatever commands the plugins add."""
+"""The command line: ``minimaxopt plugins|problems|solvers|solve|certify``, and the commands of the plugins."""
 
 # No `from __future__ import annotations`: typer reads the annotations of the commands at run time.
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,21 +12,11 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from minimaxopt.cli.tables import (
-    brief_repr,
-    console,
-    docstring_of,
-    first_line,
-    new_table,
-    option_table,
-    print_table,
-    print_title,
-    until_sections,
-)
+from minimaxopt.cli.tables import brief_repr, console, new_table, option_table, print_table, print_title
 from minimaxopt.errors import ArgumentError, MinimaxoptError
 from minimaxopt.plugins.commands import DIVERGED, INTERRUPTED, REFUSED
 from minimaxopt.plugins.host import plugin_host
-from minimaxopt.plugins.options import describe_options, describe_settings
+from minimaxopt.plugins.options import describe_options, describe_settings, parsed_docstring
 from minimaxopt.plugins.problem import load_problem
 from minimaxopt.solvers import SOLVERS
 
@@ -116,6 +106,14 @@ def plugins() -> None:
     print_table(table, empty="No plugins are installed.")
 
 
+def _sentence(build: Callable[..., object]) -> str:
+    return parsed_docstring(build).short_description or ""
+
+
+def _description(build: Callable[..., object]) -> str:
+    return (parsed_docstring(build).description or "").rstrip()
+
+
 def problems(context: typer.Context) -> None:
     """List the problems that the plugins add; 'problems show NAME' describes one."""
     if context.invoked_subcommand is not None:
@@ -124,7 +122,7 @@ def problems(context: typer.Context) -> None:
     origin = {name: record.distribution for record in host.records for name in record.problems}
     table = new_table("name", "problem", "distribution")
     for name, build in sorted(host.problems.items()):
-        table.add_row(escape(name), escape(first_line(build)), escape(origin[name]))
+        table.add_row(escape(name), escape(_sentence(build)), escape(origin[name]))
     print_table(table, empty="No plugin brings a problem.")
     failed = [record.name for record in host.records if record.status == "failed"]
     if failed:
@@ -134,13 +132,13 @@ def problems(context: typer.Context) -> None:
 def show_problem(name: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt problems'.")]) -> None:
     """Describe a problem: its options, and its settings for 'solve'."""
     build = plugin_host().find("problem", name)
-    print_title(name, until_sections(docstring_of(build)))
+    print_title(name, _description(build))
     print_table(option_table(describe_options(build)), empty="It has no options.")
     typer.echo()
     try:
         settings = load_problem(name).settings
-    except MinimaxoptError as error:  # for want of data, say; what stands above is true all the same
-        console().print(f"[yellow]Its settings for the solve are not known: {escape(str(error))}[/]", highlight=False)
+    except MinimaxoptError as error:  # such as missing data; what is printed above holds regardless
+        console().print(f"[yellow]Its settings for the solve cannot be shown: {escape(str(error))}[/]", highlight=False)
         return
     table = new_table("setting of solve", "value")
     for key, value in settings.items():
@@ -156,14 +154,14 @@ def solvers(context: typer.Context) -> None:
     origin = {name: record.distribution for record in host.records for name in record.solvers}
     table = new_table("name", "solver", "distribution")
     for name, build in sorted({**host.solvers, **SOLVERS}.items()):
-        table.add_row(escape(name), escape(first_line(build)), escape(origin.get(name, "minimaxopt")))
+        table.add_row(escape(name), escape(_sentence(build)), escape(origin.get(name, "minimaxopt")))
     print_table(table, empty="")
 
 
 def show_solver(name: Annotated[str, typer.Argument(help="Name, as listed by 'minimaxopt solvers'.")]) -> None:
     """Describe a solver: its update, and its settings with their defaults."""
     build = plugin_host().find("solver", name)
-    print_title(name, until_sections(docstring_of(build)))
+    print_title(name, _description(build))
     print_table(option_table(describe_settings(build)), empty="It has no settings.")
 
 
@@ -231,14 +229,14 @@ def certify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
 ) -> None:
     """Certify a saved solution, and save the certificate with it and in certificate.json."""
-    from minimaxopt.cli.certify import judge
+    from minimaxopt.cli.certify import certify_run
 
     settings = {"restarts": restarts, "steps": steps, "tolerance": tolerance, "seed": seed, "device": device}
-    found, path = judge(run, settings)
+    certificate, path = certify_run(run, settings)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        typer.echo(json.dumps(certificate.to_dict(), indent=2))
         return
-    typer.echo(str(found))
+    typer.echo(str(certificate))
     typer.echo(f"\nwritten to {path}")
 
 
@@ -250,7 +248,7 @@ def _assignments(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise ArgumentError(f"--set: {text!r} is no KEY=VALUE; write for instance --set eta=0.2")
+            raise ArgumentError(f"--set: {text!r} is not KEY=VALUE; write, for instance, --set eta=0.2")
         if key.startswith("solver."):
             settings[key.removeprefix("solver.")] = value
         else:

@@ -1,4 +1,4 @@
-"""A certificate as the command line gives it: of the solution that ``minimaxopt solve --out`` wrote."""
+"""``minimaxopt certify``: the certificate of a solution that ``minimaxopt solve --out`` wrote."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from minimaxopt.results.solution import Solution
 _FILE = "certificate.json"
 
 
-def judge(folder: Path, settings: Mapping[str, Any]) -> tuple[Certificate, Path]:
-    """Certify the solution in ``folder`` and keep the certificate with it; return it and the file of its own.
+def certify_run(folder: Path, settings: Mapping[str, Any]) -> tuple[Certificate, Path]:
+    """Certify the solution in ``folder`` and store the certificate with it; return it and the path of its file.
 
     Raises:
         ArgumentError: a setting of ``certify`` cannot be used.
@@ -30,7 +30,7 @@ def judge(folder: Path, settings: Mapping[str, Any]) -> tuple[Certificate, Path]
     game, point, followers = problem.game, (solution.u, solution.v), dict(problem.followers)
     optimizers = {key: problem.settings.get(key) for key in ("u_optimizer", "v_optimizer")}
     if solution.manifest.get("order") == "maximin":
-        # It was the follower of the problem who led; he is the one whose answer is to be judged.
+        # The problem's follower led, so the leader's answer to it is certified.
         game, point, followers = game.flip(), (solution.v, solution.u), {}
         optimizers = {"u_optimizer": optimizers["v_optimizer"], "v_optimizer": optimizers["u_optimizer"]}
     data = problem.data if problem.held_out is None else problem.held_out
@@ -48,13 +48,13 @@ def _problem(folder: Path) -> Problem:
             f"RUN: {folder} holds no finished run; give a folder that 'minimaxopt solve --out' wrote to its end"
         )
     try:
-        held = json.loads(note.read_text(encoding="utf-8"))
-        name, options = held["problem"], held["given"]
+        request = json.loads(note.read_text(encoding="utf-8"))
+        name, options = request["problem"], request["given"]
     except (ValueError, KeyError, TypeError) as error:
         raise ResumeError(f"RUN: {note} cannot be read ({error}); solve the problem anew") from error
     problem = load_problem(name, **options)
     if problem.game.u is None or problem.game.v is None:
         raise ArgumentError(
-            f"RUN: problem {name!r} has one player only, and a certificate is about two; certify a run of a game"
+            f"RUN: problem {name!r} has only one player, and a certificate needs two; certify a run of a game"
         )
     return problem

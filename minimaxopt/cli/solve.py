@@ -1,4 +1,4 @@
-"""One solve as the command line runs it: a problem by name, options as text, a folder that a later run continues."""
+"""``minimaxopt solve``: a problem by name, options as text, and a folder in which a later run continues."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from minimaxopt.results.solution import Solution
 from minimaxopt.solvers import SOLVERS
 
 NOTE = "run.json"  # what a folder's run was asked to do
-_LOOKS = 10  # evaluations of the metrics in a solve
+_EVALUATIONS = 10  # of the metrics in a solve
 _CHECKPOINTS = 20  # checkpoints in a solve: a killed run loses a twentieth of it at most
 
 
 @dataclass(frozen=True)
 class Request:
-    """The request of a command line: texts as typed, ``None`` where the problem's own setting applies."""
+    """Arguments of the command: texts as typed, ``None`` where the problem's own setting applies."""
 
     problem: str
     options: Mapping[str, str]
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished solve, and what to tell of it."""
+    """A finished solve, and the rows of its summary."""
 
     solution: Solution
     rows: list[tuple[str, str]]
@@ -69,8 +69,7 @@ def launch(request: Request) -> Outcome:
     accepted = inspect.signature(solve).parameters.keys() - {"game"}
     if unknown := sorted(settings.keys() - accepted):
         raise PluginError(
-            f"problem {request.problem!r}: solve has no setting {unknown[0]!r}; "
-            f"bring only {', '.join(sorted(accepted))}"
+            f"problem {request.problem!r}: solve has no setting {unknown[0]!r}; use only {', '.join(sorted(accepted))}"
         )
     solver = _solver(request, settings.pop("solver", "sensitivity"))
     if "steps" not in settings:
@@ -100,14 +99,14 @@ def _check_folder(request: Request) -> None:
     if request.out.exists() and not request.out.is_dir():
         raise ArgumentError(f"--out: {request.out} is a file; give a folder")
     # A run that was refused before its first step leaves its note only.
-    held = sorted(path.name for path in request.out.glob("*") if path.name != NOTE)
-    if held and not request.resume:
+    contents = sorted(path.name for path in request.out.glob("*") if path.name != NOTE)
+    if contents and not request.resume:
         raise ArgumentError(
-            f"--out: {request.out} is not empty ({held[0]}); give --resume to go on from there, or another folder"
+            f"--out: {request.out} is not empty ({contents[0]}); give --resume to go on from there, or another folder"
         )
-    if held and not (request.out / NOTE).exists():
+    if contents and not (request.out / NOTE).exists():
         raise ResumeError(
-            f"--resume: {request.out} holds {held[0]} but no run of minimaxopt solve; give another folder"
+            f"--resume: {request.out} holds {contents[0]} but no run of minimaxopt solve; give another folder"
         )
 
 
@@ -129,15 +128,15 @@ def _checkpoint(request: Request, effective: Mapping[str, str]) -> Path | None:
     if path is None:
         return None
     try:
-        then = json.loads((request.out / NOTE).read_text(encoding="utf-8"))
-        held = {"problem": then["problem"], **then["options"]}
+        note = json.loads((request.out / NOTE).read_text(encoding="utf-8"))
+        recorded = {"problem": note["problem"], **note["options"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ResumeError(f"--resume: {request.out / NOTE} cannot be read ({error}); give another folder") from error
-    now = {"problem": request.problem, **effective}
-    for key in sorted(held.keys() | now.keys()):
-        if held.get(key) != now.get(key):
+    requested = {"problem": request.problem, **effective}
+    for key in sorted(recorded.keys() | requested.keys()):
+        if recorded.get(key) != requested.get(key):
             raise ResumeError(
-                f"--resume: {request.out} holds a run with {key} = {held.get(key)}, not {now.get(key)}; "
+                f"--resume: {request.out} holds a run with {key} = {recorded.get(key)}, not {requested.get(key)}; "
                 "give the same, or another folder"
             )
     return path
@@ -146,7 +145,7 @@ def _checkpoint(request: Request, effective: Mapping[str, str]) -> Path | None:
 def _callbacks(request: Request, problem: Problem, steps: int) -> list[Any]:
     callbacks: list[Any] = []
     if problem.metrics:
-        callbacks.append(Evaluate(problem.metrics, every=max(1, steps // _LOOKS)))
+        callbacks.append(Evaluate(problem.metrics, every=max(1, steps // _EVALUATIONS)))
     if request.out is not None:
         callbacks.append(JSONLLog(request.out / "log.jsonl"))
         # A problem whose data cannot be brought back to a batch is solved all the same, without checkpoints.

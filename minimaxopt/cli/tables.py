@@ -1,10 +1,10 @@
-"""Tables and titles on the console, and the docstrings that they show."""
+"""Tables and titles on the console."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +17,7 @@ _WIDTH_OF_A_FILE = 120  # a pipe or file has no width; 80 columns would break li
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console, wide enough for a line where it is no terminal."""
+    """Return a console; where it is not a terminal, wide enough that lines are not broken."""
     plain = Console(stderr=stderr)
     return plain if plain.is_terminal else Console(stderr=stderr, width=max(plain.width, _WIDTH_OF_A_FILE))
 
@@ -31,7 +31,7 @@ def new_table(*columns: str) -> Table:
 
 
 def print_title(name: str, doc: str) -> None:
-    """Print a name and what its docstring says."""
+    """Print a name and, below it, its description."""
     console().print(f"[bold]{escape(name)}[/]\n{escape(doc)}\n", soft_wrap=True, highlight=False)
 
 
@@ -49,35 +49,6 @@ def option_table(options: Sequence[Option]) -> Table:
         row = [option.name, kind, brief_repr(option.default), *([option.help] if helpful else [])]
         table.add_row(*map(escape, row))
     return table
-
-
-def docstring_of(build: Callable[..., object]) -> str:
-    """Return the docstring of a factory, without its indentation."""
-    build = build.func if isinstance(build, functools.partial) else build
-    return inspect.getdoc(build) or ""
-
-
-def first_line(build: Callable[..., object]) -> str:
-    """Return the first line of a factory's docstring."""
-    return docstring_of(build).partition("\n")[0]
-
-
-def until_sections(doc: str) -> str:
-    """The sentence and the update equation, which stand before the first section of a docstring."""
-    heads = (
-        "Args:",
-        "Arguments:",
-        "Attributes:",
-        "Returns:",
-        "Raises:",
-        "Example:",
-        "Examples:",
-        "Example::",
-        "Source:",
-    )
-    lines = doc.splitlines()
-    end = next((i for i, line in enumerate(lines) if line.startswith(heads)), len(lines))
-    return "\n".join(lines[:end]).rstrip()
 
 
 def brief_repr(value: object) -> str:

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from minimaxopt._types import Tree
 
 _Nearest: TypeAlias = Callable[[Tensor, "float | Tensor"], tuple[Tensor, Tensor]]
-"""Offsets from the center, one ball a row, and radii -> which rows lie outside, and those rows' nearest offsets."""
+"""Offsets from the center, one ball a row, and radii -> flags of the rows outside, and their nearest offsets."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class L2Ball:
-    """Shrink what lies outside a Euclidean ball towards its center, to the surface.
+    """Project onto a Euclidean ball: shrink longer offsets from the center to the radius.
 
     ``P(x) = center + (x - center) min(1, radius / ||x - center||_2)``
 
-    Of a player of several tensors each has a ball of its own; ``joint=True`` makes them one vector in one ball.
+    Each tensor of a player has a ball of its own; ``joint=True`` makes them one vector in one ball.
 
     Args:
         radius: the radius, not negative: a number, or with ``per_sample`` also a tensor with one number a row.
@@ -68,7 +68,7 @@ class L2Ball:
         """Return a random point, uniform in the ball.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
         """
 
@@ -85,12 +85,12 @@ class L2Ball:
 @final
 @dataclass(frozen=True, eq=False)
 class L1Ball:
-    """Soften every value towards the center's by the same amount, so that magnitudes sum to the radius at most.
+    """Project onto an l1-ball: shrink all offsets from the center equally until they sum to the radius.
 
     ``P(x) = center + sign(d) max(|d| - tau, 0)`` for ``d = x - center``, with the least ``tau >= 0`` for which
     ``||P(x) - center||_1 <= radius``
 
-    Of a player of several tensors each has a ball of its own; ``joint=True`` makes them one vector in one ball.
+    Each tensor of a player has a ball of its own; ``joint=True`` makes them one vector in one ball.
 
     Args:
         radius: the radius, not negative: a number, or with ``per_sample`` also a tensor with one number a row.
@@ -125,7 +125,7 @@ class L1Ball:
         """Return a random point, uniform in the ball.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
         """
 
@@ -160,7 +160,7 @@ def _nearest_l1(offsets: Tensor, radius: float | Tensor) -> tuple[Tensor, Tensor
 
 
 def _nowhere(offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return that no row of an empty tensor lies outside."""
+    """Return flags saying that no row of an empty tensor lies outside, and the offsets."""
     return torch.zeros((offsets.shape[0], 1), dtype=torch.bool, device=offsets.device), offsets
 
 
@@ -169,15 +169,15 @@ def _project(ball: L1Ball | L2Ball, tree: Tree, nearest: _Nearest) -> Tree:
     centers = spread("center", ball.center, tree, tensors)
     offsets = [_rows(x - center, ball.per_sample) for x, center in zip(tensors, centers, strict=True)]
     balls = _balls(ball, offsets)
-    found = [nearest(d, radius_like(ball.radius, d, d.dim(), ball.per_sample)) for d in balls]
-    outside = [far for far, _ in found] * (len(offsets) if ball.joint else 1)
-    moved = _parts(ball, [there for _, there in found], offsets)
+    projected = [nearest(d, radius_like(ball.radius, d, d.dim(), ball.per_sample)) for d in balls]
+    outside = [rows_outside for rows_outside, _ in projected] * (len(offsets) if ball.joint else 1)
+    nearest_offsets = _parts(ball, [offset for _, offset in projected], offsets)
     # Where nothing has to move, x itself comes back, to the last digit.
     return rebuilt(
         tree,
         [
-            torch.where(_over(far, x), center + there.reshape(x.shape), x)
-            for x, center, far, there in zip(tensors, centers, outside, moved, strict=True)
+            torch.where(_over(rows_outside, x), center + offset.reshape(x.shape), x)
+            for x, center, rows_outside, offset in zip(tensors, centers, outside, nearest_offsets, strict=True)
         ],
     )
 
@@ -197,32 +197,34 @@ def _rows(x: Tensor, per_sample: bool) -> Tensor:
     if not per_sample:
         return x.reshape(1, -1)
     if x.dim() == 0:
-        raise ArgumentError("per_sample: a tensor of no dimension has no samples; give one row a sample")
+        raise ArgumentError("per_sample: a 0-d tensor has no samples; give one row per sample")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _balls(ball: L1Ball | L2Ball, rows: list[Tensor]) -> list[Tensor]:
-    """Return one matrix for each ball, or for all samples' balls: those given, or joined to one."""
+    """Return the rows of each tensor, or, if the ball is joint, of all tensors joined in one matrix."""
     if not ball.joint or len(rows) < 2:
         return rows
-    for kind, found in (
+    for kind, values in (
         ("numbers of samples", {d.shape[0] for d in rows}),
         ("dtypes", {d.dtype for d in rows}),
         ("devices", {d.device for d in rows}),
     ):
-        if len(found) > 1:
-            listed = ", ".join(sorted(map(str, found)))
-            raise ArgumentError(f"joint: tensors of different {kind} ({listed}) are no one vector; leave joint out")
+        if len(values) > 1:
+            listed = ", ".join(sorted(map(str, values)))
+            raise ArgumentError(
+                f"joint: tensors of different {kind} ({listed}) do not form one vector; leave joint out"
+            )
     return [torch.cat(rows, dim=1)]
 
 
-def _parts(ball: L1Ball | L2Ball, found: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
+def _parts(ball: L1Ball | L2Ball, joined: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
     """Undo ``_balls``."""
     if not ball.joint or len(rows) < 2:
-        return found
-    return list(found[0].split([d.shape[1] for d in rows], dim=1))
+        return joined
+    return list(joined[0].split([d.shape[1] for d in rows], dim=1))
 
 
 def _over(outside: Tensor, x: Tensor) -> Tensor:
-    """Lay a flag for each row out so that it broadcasts to ``x``."""
+    """Reshape one flag per row so that it broadcasts to ``x``."""
     return outside.reshape(()) if outside.shape[0] == 1 else outside.reshape(-1, *(1,) * (x.dim() - 1))

@@ -66,7 +66,7 @@ class Box:
         exponential distribution of mean 1, from the whole line the value from the standard normal one.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
         """
 
@@ -118,7 +118,7 @@ class LInfBall:
         """Return a random point, uniform in the ball.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
         """
 
@@ -129,36 +129,37 @@ class LInfBall:
 
     def _each(self, tree: Tree, one: Callable[[Tensor, float | Tensor, float | Tensor], Tensor]) -> Tree:
         tensors = tensors_in(tree)
-        found: list[Tensor] = []
+        values: list[Tensor] = []
         for x, center in zip(tensors, spread("center", self.center, tree, tensors), strict=True):
             radius = radius_like(self.radius, x, x.dim(), self.per_sample)
-            found.append(one(x, center - radius, center + radius))
-        return rebuilt(tree, found)
+            values.append(one(x, center - radius, center + radius))
+        return rebuilt(tree, values)
 
 
 def check_radius(radius: float | Tensor, per_sample: bool) -> None:
     """Refuse a radius that is negative or not finite, or a tensor of more numbers than there are balls."""
     if isinstance(radius, Tensor):
         if radius.dim() > int(per_sample):
-            remedy = "give one number a sample" if per_sample else "give one number, or per_sample=True"
+            remedy = "give one number per sample" if per_sample else "give one number, or per_sample=True"
             raise ArgumentError(f"radius: is a tensor of shape {tuple(radius.shape)}; {remedy}")
         good = bool(((radius >= 0) & (radius < float("inf"))).all())
     else:
         number = isinstance(radius, (int, float)) and not isinstance(radius, bool)  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
         good = number and 0 <= radius < float("inf")
     if not good:
-        raise ArgumentError(f"radius: {radius} is not a finite number of zero or more; give one")
+        raise ArgumentError(f"radius: {radius} is not a finite number >= 0; give one")
 
 
 def radius_like(radius: float | Tensor, x: Tensor, dimensions: int, per_sample: bool) -> float | Tensor:
     """Return the radius so that it broadcasts to ``x`` laid out in so many dimensions, samples first."""
     if per_sample and x.dim() == 0:
-        raise ArgumentError("per_sample: a tensor of no dimension has no samples; give one row a sample")
+        raise ArgumentError("per_sample: a 0-d tensor has no samples; give one row per sample")
     if not isinstance(radius, Tensor):
         return radius
     if radius.dim() and radius.shape[0] not in (1, x.shape[0]):
         raise ArgumentError(
-            f"radius: has {radius.shape[0]} numbers for {x.shape[0]} samples; give one number a sample, or one for all"
+            f"radius: has {radius.shape[0]} numbers for {x.shape[0]} samples; give one number per sample, or one "
+            "for all"
         )
     return radius.to(x).reshape(radius.shape + (1,) * (dimensions - 1 if radius.dim() else 0))
 

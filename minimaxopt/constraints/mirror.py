@@ -88,13 +88,13 @@ class ExponentiatedGradient(torch.optim.Optimizer):
 
 def _check_rate(lr: Any) -> None:
     if not 0 <= float(lr) < math.inf:
-        raise ArgumentError(f"lr: {float(lr)} is no step size; give a finite number of zero or more")
+        raise ArgumentError(f"lr: {float(lr)} is not a step size; give a finite number >= 0")
 
 
 def _check_weights(weights: Tensor) -> None:
     remedy = "give weights on a simplex, such as Simplex()(weights) or torch.full((n,), 1 / n)"
     if weights.dim() == 0:
-        raise ArgumentError(f"params: a tensor of no dimension is no row of weights; {remedy}")
+        raise ArgumentError(f"params: a 0-d tensor is not a row of weights; {remedy}")
     if not bool((weights.isfinite() & (weights >= 0)).all()):
         raise ArgumentError(f"params: has weights that are negative or not finite; {remedy}")
     if not bool((weights.sum(-1) > 0).all()):

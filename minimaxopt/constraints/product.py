@@ -35,8 +35,9 @@ class Product:
     Examples:
         >>> from minimaxopt import Box, Simplex
         >>> project = Product({"shift": Box(-1, 1), "weights": Simplex(), "net": None})
-        >>> found = project({"shift": torch.tensor(3.0), "weights": torch.ones(2), "net": {"bias": torch.tensor(9.0)}})
-        >>> found["shift"], found["weights"], found["net"]["bias"]
+        >>> player = {"shift": torch.tensor(3.0), "weights": torch.ones(2), "net": {"bias": torch.tensor(9.0)}}
+        >>> nearest = project(player)
+        >>> nearest["shift"], nearest["weights"], nearest["net"]["bias"]
         (tensor(1.), tensor([0.5000, 0.5000]), tensor(9.))
 
     Source: the Euclidean projection on a product of sets.
@@ -50,10 +51,10 @@ class Product:
             raise ArgumentError("parts: is empty; give a projection for each part of the player, None for a free one")
         for path, part in leaves:
             if part is not None and (isinstance(part, type) or not callable(part)):
-                what = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
+                description = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
                 raise ArgumentError(
-                    f"parts: {what}{f' at {path!r}' if path else ''} is no projection; give one such as Box(0, 1), or "
-                    "None"
+                    f"parts: {description}{f' at {path!r}' if path else ''} is not a projection; give one such as "
+                    "Box(0, 1), or None"
                 )
 
     def __call__(self, tree: Tree) -> Tree:
@@ -73,7 +74,7 @@ class Product:
         """Return a random point, each part drawn by its own projection; free values are standard normal.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
 
         Raises:
@@ -104,4 +105,4 @@ class Product:
                 f"tree: is not nested like the parts ({mismatch(error)}); name every part, None for a free one"
             ) from error
         named = zip(leaves_with_names(self.parts), below, strict=True)
-        return optree.tree_unflatten(spec, [one(part, held, path) for (path, part), held in named])
+        return optree.tree_unflatten(spec, [one(part, part_values, path) for (path, part), part_values in named])

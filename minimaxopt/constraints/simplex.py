@@ -60,16 +60,16 @@ class Simplex:
         """Return a random point, uniform on the simplex: Dirichlet(1, ..., 1) times the total.
 
         Args:
-            like: what the point shall be like in structure, shapes, dtype and device.
+            like: template of the point: its structure, shapes, dtypes and devices.
             generator: the random stream; ``None`` for torch's own.
         """
-        found: list[Tensor] = []
+        drawn: list[Tensor] = []
         for x in tensors_in(like):
             spacings = noise_for(_weights(x), generator).exponential_(generator=generator).to(x.device)
             # A single spacing of zero would be divided by itself.
             spacings.clamp_min_(torch.finfo(x.dtype).tiny)
-            found.append(self.total * spacings / spacings.sum(-1, keepdim=True))
-        return rebuilt(like, found)
+            drawn.append(self.total * spacings / spacings.sum(-1, keepdim=True))
+        return rebuilt(like, drawn)
 
 
 def _weights(x: Tensor) -> Tensor:
@@ -87,8 +87,8 @@ def _kept(x: Tensor, nearest: Tensor, total: float) -> Tensor:
     """
     at = x.detach()
     near = (at.sum(-1, keepdim=True) - total).abs() <= _ROUNDINGS * torch.finfo(x.dtype).eps * total
-    held = near & (at >= 0).all(-1, keepdim=True)
-    return torch.where(held, at + (nearest - nearest.detach()), nearest)
+    on_simplex = near & (at >= 0).all(-1, keepdim=True)
+    return torch.where(on_simplex, at + (nearest - nearest.detach()), nearest)
 
 
 def nearest_weights(x: Tensor, total: float | Tensor) -> Tensor:

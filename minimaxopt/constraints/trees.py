@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 def tensors_in(tree: Tree, name: str = "tree") -> list[Tensor]:
     """Return the tensors of ``tree`` in order, or raise if it holds anything else."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for path, leaf in leaves_with_names(tree):
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
             kind = f"{leaf.dtype} values".removeprefix("torch.") if isinstance(leaf, Tensor) else type(leaf).__name__
             raise ArgumentError(f"{name}: holds {kind}{f' at {path!r}' if path else ''}; give floating tensors")
-        found.append(leaf)
-    return found
+        tensors.append(leaf)
+    return tensors
 
 
 def rebuilt(tree: Tree, tensors: Sequence[Tensor]) -> Tree:
@@ -36,7 +36,7 @@ def rebuilt(tree: Tree, tensors: Sequence[Tensor]) -> Tree:
 
 
 def mismatch(error: ValueError) -> str:
-    """Return what optree says of two structures, without the tensors that it prints with it."""
+    """Return optree's message on two structures, without the tensors that it prints."""
     text = re.sub(r"; (?!expected)\w+: .*", "", str(error), flags=re.DOTALL)
     return re.sub(r"^Expected an instance of ([\w.]+), got .*", r"expected a \1", text, flags=re.DOTALL).rstrip(".")
 
@@ -64,7 +64,7 @@ def _fitting(name: str, part: Any, x: Tensor) -> float | Tensor:
         return part
     try:
         fits = torch.broadcast_shapes(part.shape, x.shape) == x.shape
-    except RuntimeError:  # how torch says that two shapes have no common one
+    except RuntimeError:  # torch's error for shapes that do not broadcast
         fits = False
     if not fits:
         raise ArgumentError(
@@ -76,13 +76,13 @@ def _fitting(name: str, part: Any, x: Tensor) -> float | Tensor:
 
 def numbers_in(name: str, value: Tree) -> list[float | Tensor]:
     """Return the numbers and tensors that a setting is made of, or raise if there is anything else."""
-    found: list[float | Tensor] = []
+    numbers: list[float | Tensor] = []
     for path, leaf in leaves_with_names(value):
         if isinstance(leaf, bool) or not isinstance(leaf, (int, float, Tensor)):
             where = f" at {path!r}" if path else ""
-            raise ArgumentError(f"{name}: {type(leaf).__name__}{where} is no number; give numbers or tensors")
-        found.append(leaf)
-    return found
+            raise ArgumentError(f"{name}: {type(leaf).__name__}{where} is not a number; give numbers or tensors")
+        numbers.append(leaf)
+    return numbers
 
 
 def noise_for(x: Tensor, generator: torch.Generator | None, shape: Sequence[int] | None = None) -> Tensor:

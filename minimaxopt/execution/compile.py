@@ -1,4 +1,4 @@
-"""Preparation of ``solve(..., compile=True)``: what can be compiled is, the rest is refused before any step."""
+"""Preparation of ``solve(..., compile=True)``: steps are compiled, or refused before the first one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WITHOUT = "leave compile out"
 
 
 def default_for(game: Game, device: torch.device | None) -> OptimizerFactory | None:
-    """Return the optimizer for compiled steps where the user named none: on CUDA one that a graph can repeat."""
+    """Return the default optimizer of compiled steps: on CUDA one that a graph can repeat."""
     devices = devices_of((game.u, game.v)) if device is None else [device]
     if all(place.type != "cuda" for place in devices):
         return None
@@ -126,7 +126,7 @@ def _derived(risk: FlatRisk, point: Point, players: tuple[Player, ...] | None) -
 
 @contextmanager
 def _explain_compile_errors() -> Generator[None]:
-    """Turn whatever torch.compile says into an error with a remedy, and keep its notes on its own progress quiet."""
+    """Turn errors of torch.compile into an ``ArgumentError`` with a remedy, and silence its warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # f's own warnings were shown when it was evaluated before
@@ -144,7 +144,7 @@ def _explain_compile_errors() -> Generator[None]:
 
 
 def _refuse_difference(values: Iterable[tuple[str, Tensor, Tensor]]) -> None:
-    """Refuse values that differ by more than rounding, as they do where f keeps or draws something unseen by torch."""
+    """Raise if values differ by more than rounding, as where ``f`` keeps state or draws numbers outside torch."""
     for name, compiled, eager in values:
         eps = torch.finfo(eager.dtype).eps
         expected = eager.detach()
@@ -152,7 +152,7 @@ def _refuse_difference(values: Iterable[tuple[str, Tensor, Tensor]]) -> None:
         distance = float((compiled.detach() - expected).norm())
         if not distance <= allowed and bool(torch.isfinite(expected).all()):
             raise ArgumentError(
-                f"compile: {name} is another one when compiled (distance {distance:.3g} of {float(expected.norm()):.3g}): "
+                f"compile: {name} differs when compiled (distance {distance:.3g} of {float(expected.norm()):.3g}): "
                 f"f depends on more than its arguments and torch's random draws; {_WITHOUT}"
             )
 

@@ -58,16 +58,16 @@ class Compiled:
     def operator(
         self, players: tuple[Player, ...], shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
     ) -> tuple[Gradients, Buffers]:
-        """Return what ``calculus.operator`` does, and the buffers after."""
+        """Return the result of ``calculus.operator``, and the buffers after it."""
         function = self._function(("operator", players), shell, lambda risk: operator_of(risk, players))
-        value, slopes, after = _called(function, u, v, batch, buffers)
-        by_player = dict(zip(players, slopes, strict=True))
+        value, components, after = _called(function, u, v, batch, buffers)
+        by_player = dict(zip(players, components, strict=True))
         return Gradients(value, by_player.get("u", {}), by_player.get("v", {})), after
 
     def penalized_gradient(
         self, half: Tensor, shell: Any, u: Tensors, v: Tensors, batch: Any, buffers: Buffers
     ) -> tuple[PenalizedGradient, Buffers]:
-        """Return what ``calculus.penalized_gradient`` does for twice the weight ``half``, and the buffers after."""
+        """Return the result of ``calculus.penalized_gradient`` for the weight ``2 half``, and the buffers after."""
         function = self._function(("penalised",), shell, penalized_gradient_of)
         value, g_u, g_v, sensitivity, after = _called(function, u, v, batch, buffers, half)
         return PenalizedGradient(value, g_u, g_v, sensitivity), after
@@ -136,8 +136,8 @@ def operator_of(risk: Any, players: tuple[Player, ...]) -> Any:
 
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers) -> Any:
         gradients, (value, after) = torch.func.grad(risk, argnums=argnums, has_aux=True)(u, v, batch, buffers)
-        slopes = [negated(slope) if player == "v" else slope for player, slope in zip(players, gradients, strict=True)]
-        return value, slopes, after
+        components = [negated(grad) if player == "v" else grad for player, grad in zip(players, gradients, strict=True)]
+        return value, components, after
 
     return derivatives
 
@@ -147,12 +147,12 @@ def penalized_gradient_of(risk: Any) -> Any:
 
     def derivatives(u: Tensors, v: Tensors, batch: Any, buffers: Buffers, half: Tensor) -> Any:
         def total(moving: Tensors) -> tuple[Tensor, Any]:
-            slope, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)
-            sensitivity = squared_norm(slope.values())
-            return value + half * sensitivity, (value, slope, sensitivity, after)
+            grad, (value, after) = torch.func.grad(risk, argnums=1, has_aux=True)(moving, v, batch, buffers)
+            sensitivity = squared_norm(grad.values())
+            return value + half * sensitivity, (value, grad, sensitivity, after)
 
-        g_u, (value, slope, sensitivity, after) = torch.func.grad(total, has_aux=True)(u)
-        return value, g_u, negated(slope), sensitivity, after
+        g_u, (value, grad, sensitivity, after) = torch.func.grad(total, has_aux=True)(u)
+        return value, g_u, negated(grad), sensitivity, after
 
     return derivatives
 
@@ -172,6 +172,7 @@ def _called(function: Callable[..., Any], *arguments: Any) -> Any:
             return function(*arguments)
         except FailOnRecompileLimitHit as error:
             raise ArgumentError(
-                "compile: each shape of batches, and each value of a Python variable that f reads, is compiled by "
-                "itself, and there are too many; give batches of one shape and let f read tensors, or leave compile out"
+                "compile: each shape of batches, and each value of a Python variable that f reads, is compiled "
+                "separately, and there are too many; give batches of one shape and let f read tensors, or leave "
+                "compile out"
             ) from error

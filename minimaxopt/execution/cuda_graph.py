@@ -28,14 +28,14 @@ _CAPTURABLE = "give partial(torch.optim.Adam, lr=1e-3, capturable=True), or SGD"
 
 
 class Recorder(Protocol):
-    """Runs a function on the side, and records it to be repeated."""
+    """Runs a function on a side stream, and records it for replay."""
 
     def warm(self, function: Callable[[], Any]) -> Any:
         """Run ``function`` as usual, where a recording would run it."""
         ...
 
     def record(self, function: Callable[[], Record]) -> Callable[[int], Record]:
-        """Return what repeats ``function`` from a given seed; its results lie in the same memory each time."""
+        """Return a function that repeats ``function`` from a seed; its results lie in the same memory each time."""
         ...
 
 
@@ -45,7 +45,7 @@ class CapturedStep:
     """Makes a solver's steps by replaying recordings; the first step of each batch shape is made as usual.
 
     Attributes:
-        recorder: what records; ``Cuda`` but for tests.
+        recorder: the recorder; ``Cuda`` except in tests.
     """
 
     recorder: Recorder
@@ -148,13 +148,13 @@ def generator_of(device: torch.device) -> torch.Generator:
 
 
 def form_of(batch: tuple[Any, ...]) -> Hashable:
-    """Return what one recording has in common: structure, shapes and types, and the values that are no tensors."""
+    """Return the key of a recording: structure, shapes and types of the batch, and its values that are not tensors."""
     leaves, spec = optree.tree_flatten(batch, none_is_leaf=True)  # type: ignore[arg-type] - optree takes any object
     parts = [(tuple(x.shape), x.stride(), x.dtype) if isinstance(x, Tensor) else x for x in leaves]
     for part in parts:
         if not isinstance(part, Hashable):
             raise ArgumentError(
-                f"compile: a batch holds a {type(part).__name__}, whose value would be captured unseen; give tensors, "
+                f"compile: a batch holds a {type(part).__name__}, whose value the graph would freeze; give tensors, "
                 "or leave compile out"
             )
     return spec, tuple(parts)
@@ -163,7 +163,7 @@ def form_of(batch: tuple[Any, ...]) -> Hashable:
 @final
 @dataclass
 class Draws:
-    """Which evaluations draw random numbers, record out by watching a generator's state between them.
+    """Record of the evaluations that draw random numbers, by comparing the generators' state between them.
 
     Attributes:
         state: returns the state of all generators that an evaluation may draw from.
@@ -190,17 +190,17 @@ class Draws:
 
 
 def refuse_draws(spent: list[int], allowed: int) -> None:
-    """Refuse a step that draws random numbers in another way than from one evaluation of the risk."""
+    """Raise if a step draws random numbers elsewhere than in one evaluation of the risk."""
     if spent and spent != [allowed]:
         raise ArgumentError(
-            f"compile: random numbers are drawn in {len(spent)} evaluations of a step, or elsewhere than in the risk, "
-            "and within a CUDA graph no generator can be set back between them; use a solver that evaluates the risk "
-            "once a step, such as 'simultaneous-gda' or 'sensitivity', or leave compile out"
+            f"compile: random numbers are drawn in {len(spent)} evaluations of a step, or outside the risk, and "
+            "a CUDA graph cannot reset a generator between them; use a solver that evaluates the risk once a step, "
+            "such as 'simultaneous-gda' or 'sensitivity', or leave compile out"
         )
 
 
 def refuse_settings(ctx: Context, declared: StepDerivatives) -> None:
-    """Refuse what would be captured as it is at one step and then never change, or wait for the device."""
+    """Raise for settings whose value a capture would freeze, or that make the host wait for the device."""
     for player, mover in ctx.optimizers.items():
         if mover.scheduler is not None:
             raise ArgumentError(

@@ -56,7 +56,7 @@ def _inner(graph: torch.fx.GraphModule, inputs: Any, **settings: Any) -> Any:
 
 
 def take_out(graph: torch.fx.GraphModule) -> tuple[list[Callable[[], Tensor]], list[Any]]:
-    """Turn a graph's random operations into further inputs; return what draws them, in order, and their examples.
+    """Turn a graph's random operations into inputs; return the functions that draw them, in order, and example values.
 
     Raises:
         DrawError: if the result of one depends on more than shapes.
@@ -71,7 +71,7 @@ def take_out(graph: torch.fx.GraphModule) -> tuple[list[Callable[[], Tensor]], l
             continue
         name = operation.name()
         if name not in _SHAPED:
-            raise DrawError(f"{name} draws from what the graph computes, out of its turn")
+            raise DrawError(f"{name} draws from values that the graph computes, out of order")
         draws.append(_draw(operation, node.args, node.kwargs))
         with fx.inserting_after(last[-1]) if last else fx.inserting_before(next(iter(fx.nodes))):
             placeholder = fx.placeholder(f"drawn_{len(draws)}")
@@ -95,9 +95,9 @@ def _draw(operation: Any, args: Any, kwargs: Any) -> Callable[[], Tensor]:
             return part
         like: Any = part.meta["val"]
         if not isinstance(like, Tensor):
-            raise DrawError(f"{operation.name()} draws as many numbers as the graph computes")
+            raise DrawError(f"{operation.name()} draws as many numbers as a value in the graph says")
         if any(isinstance(size, torch.SymInt) for size in like.shape):
-            raise DrawError(f"{operation.name()} draws as many numbers as the graph computes")
+            raise DrawError(f"{operation.name()} draws as many numbers as a value in the graph says")
         return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
 
     # Only shapes and strides are read from these, and they are kept, so that nothing is allocated at each step. While

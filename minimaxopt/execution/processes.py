@@ -214,7 +214,7 @@ def _serve(connection: Connection, prepare: Callable[..., Callable[[Any], Any]],
 
 
 def _send_error(connection: Connection, error: Exception) -> None:
-    """Send an error with the traceback, which would be lost, as a note; as text alone if it does not survive the way."""
+    """Send an error with its traceback as a note, which pickling would lose; as text alone if it cannot be pickled."""
     text = traceback.format_exc()
     try:
         twin = copy.copy(error)  # fails as the other side would, such as where __init__ wants other arguments

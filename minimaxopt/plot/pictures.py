@@ -42,7 +42,7 @@ def phase_portrait(
     legend: bool = True,
     resolution: int = 41,
 ) -> Axes:
-    """Draw a game in the plane: its risk, the flow of descent-ascent, and the ways of solvers through it.
+    """Draw a game in the plane: its risk, the flow of descent-ascent, and the paths of solvers.
 
     The flow is ``(du/dt, dv/dt) = (-grad_u f, grad_v f)``; at the boundary of a constrained player's set it is that of
     small projected steps, and what is not allowed stays white. A path begins at the hollow circle and ends at
@@ -81,8 +81,8 @@ def phase_portrait(
         >>> from minimaxopt import Game
         >>> from minimaxopt.plot import phase_portrait, trajectory
         >>> game = Game(lambda u, v: u * v, torch.tensor(1.0), torch.tensor(1.0))
-        >>> ways = {"alternating GDA": trajectory(game, "alternating-gda", steps=9)}
-        >>> axes = phase_portrait(game, (-2, 2), (-2, 2), paths=ways, points={"minimax point": (0, 0)})
+        >>> paths = {"alternating GDA": trajectory(game, "alternating-gda", steps=9)}
+        >>> axes = phase_portrait(game, (-2, 2), (-2, 2), paths=paths, points={"minimax point": (0, 0)})
         >>> axes.get_xlabel(), [line.get_label() for line in axes.lines]
         ('leader u (minimises)', ['alternating GDA'])
 
@@ -91,7 +91,7 @@ def phase_portrait(
     _check_range("u_range", u_range)
     _check_range("v_range", v_range)
     if resolution < 2:
-        raise ArgumentError(f"resolution: {resolution} points make no grid; give two or more")
+        raise ArgumentError(f"resolution: {resolution} points do not make a grid; give two or more")
     plane = Plane(game, directions, batch)
     us = np.linspace(*plane.allowed("u", *u_range), resolution)
     vs = np.linspace(*plane.allowed("v", *v_range), resolution)
@@ -154,7 +154,7 @@ def convergence(
         >>> axes.get_ylabel(), len(axes.lines)
         ('sensitivity', 2)
     """
-    columns = {name: held.history if isinstance(held, Solution) else held for name, held in histories.items()}
+    columns = {name: run.history if isinstance(run, Solution) else run for name, run in histories.items()}
     if not columns:
         raise ArgumentError("histories: is empty; give histories or solutions by name")
     for name, history in columns.items():
@@ -253,13 +253,13 @@ def _on_plane(plane: Plane, path: Any) -> Array:
 def _marks(plane: Plane, name: str, value: Any) -> Array:
     pairs: list[Any] = value if isinstance(value, list) else [value]
     if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
-        raise ArgumentError(f"points: {name!r} is no point; give (u, v), or a list of such pairs")
+        raise ArgumentError(f"points: {name!r} is not a point; give (u, v), or a list of such pairs")
     return np.array([[plane.coordinate(p, x) for p, x in zip(PLAYERS, pair, strict=True)] for pair in pairs])
 
 
 def _check_range(name: str, ends: tuple[float, float]) -> None:
     if not -np.inf < ends[0] < ends[1] < np.inf:
-        raise ArgumentError(f"{name}: {tuple(ends)} is no interval; give (low, high)")
+        raise ArgumentError(f"{name}: {tuple(ends)} is not an interval; give (low, high)")
 
 
 def _dash(i: int) -> Any:

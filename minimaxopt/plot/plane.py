@@ -69,8 +69,8 @@ class Plane:
     def __init__(self, game: Game, directions: tuple[Tree, Tree] | None = None, batch: Any = None) -> None:
         for player, tree in (("u", game.u), ("v", game.v)):
             if tree is None or (player == "v" and game.responding):
-                what = "is missing" if tree is None else "is computed afresh at each step"
-                raise ArgumentError(f"game: {player} {what}; give a game whose two players hold values of their own")
+                fault = "is missing" if tree is None else "is computed afresh at each step"
+                raise ArgumentError(f"game: {player} {fault}; give a game whose two players hold values of their own")
         self._ctx = Context(game, players=())
         self._ctx.batch = () if batch is None else (batch,)
         self._base: dict[Player, Tensors] = {}
@@ -95,8 +95,8 @@ class Plane:
         inside = [i for i, c in enumerate(grid) if self._stays(player, float(c))]
         if len(inside) < 2:
             raise ArgumentError(
-                f"{player}_range: ({low:g}, {high:g}) holds no two values that project_{player} allows; give an "
-                "interval that overlaps the set more widely"
+                f"{player}_range: ({low:g}, {high:g}) holds fewer than two values that project_{player} allows; give "
+                "an interval that overlaps the set more widely"
             )
         ends = float(grid[inside[0]]), float(grid[inside[-1]])
         beyond = float(grid[max(inside[0] - 1, 0)]), float(grid[min(inside[-1] + 1, len(grid) - 1)])
@@ -110,14 +110,14 @@ class Plane:
             for i, b in enumerate(vs):
                 for j, a in enumerate(us):
                     point = Point(self._at("u", float(a)), self._at("v", float(b)))
-                    found = operator(self._ctx.risk(), point)
-                    slopes = Point(found.u, found.v)
-                    speeds = [self._speed(p, of(point, p), of(slopes, p), steps[p]) for p in PLAYERS]
-                    values[:, i, j] = float(found.risk), *speeds
+                    evaluation = operator(self._ctx.risk(), point)
+                    gradients = Point(evaluation.u, evaluation.v)
+                    speeds = [self._speed(p, of(point, p), of(gradients, p), steps[p]) for p in PLAYERS]
+                    values[:, i, j] = float(evaluation.risk), *speeds
         return Field(*values)
 
     def coordinate(self, player: Player, value: Any) -> float:
-        """Return a player's coordinate: a number stands for itself, tensors are taken to the nearest point."""
+        """Return a player's coordinate: a number stands for itself, tensors are projected onto the axis."""
         if isinstance(value, (int, float, np.number)):
             return float(value)
         vector = flattened(self._read("points", player, value))
@@ -151,12 +151,12 @@ class Plane:
             inside, outside = (middle, outside) if self._stays(player, middle) else (inside, middle)
         return inside
 
-    def _speed(self, player: Player, tensors: Tensors, slope: Tensors, step: float) -> float:
+    def _speed(self, player: Player, tensors: Tensors, grad: Tensors, step: float) -> float:
         axis = self._axes[player]
-        square, steepness = squared_norm(axis.values()), squared_norm(slope.values()).sqrt()
-        velocity = negated(slope)
-        if float(steepness) > 0:
-            short = step * square.sqrt() / steepness
+        square, grad_norm = squared_norm(axis.values()), squared_norm(grad.values()).sqrt()
+        velocity = negated(grad)
+        if float(grad_norm) > 0:
+            short = step * square.sqrt() / grad_norm
             ahead = add(tensors, velocity, short)
             nearest = self._ctx.project(player, ahead)
             if any(not torch.equal(nearest[n], t) for n, t in ahead.items()):
@@ -164,25 +164,25 @@ class Plane:
         return float(dot((velocity[n] for n in axis), axis.values()) / square)
 
     def _direction(self, player: Player, tree: Tree, tensors: Tensors) -> Tensors:
-        found = {n: t.detach().to(tensors[n]) for n, t in self._read("directions", player, tree).items()}
-        if not float(squared_norm(found.values())) > 0:
-            raise ArgumentError(f"directions: the one of {player} is zero; give one that leads somewhere")
-        return {name: found[name] for name in tensors}
+        direction = {n: t.detach().to(tensors[n]) for n, t in self._read("directions", player, tree).items()}
+        if not float(squared_norm(direction.values())) > 0:
+            raise ArgumentError(f"directions: that of {player} is zero; give another")
+        return {name: direction[name] for name in tensors}
 
     def _read(self, argument: str, player: Player, tree: Tree) -> Tensors:
         remedy = f"give the structure of {player}, in which a module stands as the dictionary of its parameters"
         expected = of(self._ctx.point, player)
         try:
-            found = self._ctx.functional.flat(player, tree)
+            flat = self._ctx.functional.flat(player, tree)
         except (ValueError, TypeError, AttributeError) as error:
             raise ArgumentError(f"{argument}: does not fit {player} ({error}); {remedy}") from error
         for name, tensor in expected.items():
-            if found[name].shape != tensor.shape:
+            if flat[name].shape != tensor.shape:
                 raise ArgumentError(
-                    f"{argument}: has shape {tuple(found[name].shape)} at {name!r} of {player} instead of "
+                    f"{argument}: has shape {tuple(flat[name].shape)} at {name!r} of {player} instead of "
                     f"{tuple(tensor.shape)}; {remedy}"
                 )
-        return {name: found[name] for name in expected}
+        return {name: flat[name] for name in expected}
 
 
 def flattened(tensors: Tensors) -> Array:

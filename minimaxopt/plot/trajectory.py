@@ -1,4 +1,4 @@
-"""The way of a solver through a game, point by point."""
+"""Trajectories: the points that a solver visits in a game."""
 
 from __future__ import annotations
 

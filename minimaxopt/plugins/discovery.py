@@ -59,7 +59,7 @@ def _nothing() -> dict[Kind, dict[str, Any]]:
 
 @dataclass(eq=False)
 class Plugin:
-    """A plugin on its way: what it has named so far, and the first thing that went wrong."""
+    """A plugin being loaded: what it has registered so far, and its first error."""
 
     name: str
     distribution: str = ""
@@ -71,7 +71,7 @@ class Plugin:
 
     @property
     def title(self) -> str:
-        """Name it in a message."""
+        """The plugin's name, with distribution and version, for messages."""
         origin = f" ({self.distribution} {self.version})" if self.distribution else ""
         return f"plugin {self.name!r}{origin}"
 
@@ -81,14 +81,14 @@ class Plugin:
         return self.error is None and not self.skipped
 
     def fail(self, reason: str, cause: BaseException | None = None) -> None:
-        """Refuse the plugin; the first reason stands, since later ones tend to follow from it."""
+        """Mark the plugin as failed; the first reason is kept, since later ones tend to follow from it."""
         if self.error is None:
             self.error = PluginError(f"{self.title}: {reason}")
             self.error.__cause__ = cause
 
     @contextmanager
     def isolated(self, doing: str) -> Generator[None]:
-        """Turn whatever the plugin raises into its failure; let an interruption by the user through."""
+        """Turn any exception of the plugin into its failure; ``KeyboardInterrupt`` passes through."""
         try:
             yield
         except (Exception, SystemExit) as error:  # noqa: BLE001 - even sys.exit() in a plugin must not end the host
@@ -138,7 +138,7 @@ def find_entry_points() -> Generator[tuple[metadata.EntryPoint, Plugin]]:
 
 
 def load(point: metadata.EntryPoint, plugin: Plugin) -> None:
-    """Import the plugin and let it register; afterwards it has what it brought, or its error and what it claimed."""
+    """Import the plugin and call its hooks; afterwards it holds what it registered, and its error if it failed."""
     with plugin.isolated(f"loading {point.value!r}"):
         module = point.load()
         manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -217,7 +217,7 @@ class _Registrar:
 def _check_solver(solver: type) -> None:
     parameters = getattr(solver, "__dataclass_params__", None)
     if not dataclasses.is_dataclass(solver) or not getattr(parameters, "frozen", False):
-        raise PluginError(f"{solver.__name__} is no frozen dataclass; write @dataclass(frozen=True) above it")
+        raise PluginError(f"{solver.__name__} is not a frozen dataclass; write @dataclass(frozen=True) above it")
     missing = [part for part in ("name", "players", "init", "step") if not hasattr(solver, part)]
     if missing:
         raise PluginError(

@@ -42,7 +42,7 @@ class Register(Protocol):
     """Registers a name; a hook receives it and calls it once for each thing that the plugin brings."""
 
     def __call__(self, name: str, thing: Callable[..., object], /) -> None:
-        """Bring ``thing`` under ``name``.
+        """Register ``thing`` under ``name``.
 
         Args:
             name: letters, digits, ``.``, ``_`` and ``-``, beginning with a letter or digit; unique over all plugins.
@@ -55,7 +55,7 @@ class Register(Protocol):
 
 @hookspec
 def register_problems(register: Register) -> None:
-    """Bring problems: ``register(name, build)`` with ``build(**options) -> Problem``.
+    """Register problems: ``register(name, build)`` with ``build(**options) -> Problem``.
 
     Every option of ``build`` is annotated ``Annotated[type, "help text"]`` and has a default, so that
     ``minimaxopt problems show NAME`` can describe it and ``--set option=value`` can read it. The first line of the
@@ -65,7 +65,7 @@ def register_problems(register: Register) -> None:
 
 @hookspec
 def register_solvers(register: Register) -> None:
-    """Bring solvers: ``register(name, Solver)`` with a frozen dataclass that follows ``minimaxopt.Solver``.
+    """Register solvers: ``register(name, Solver)`` with a frozen dataclass that follows ``minimaxopt.Solver``.
 
     Its fields are the settings, each with a default; ``--set solver.field=value`` reads one. A function that returns
     such a solver is taken as well, its parameters being the settings. The names of the built-in solvers are taken.
@@ -74,7 +74,7 @@ def register_solvers(register: Register) -> None:
 
 @hookspec
 def register_callbacks(register: Register) -> None:
-    """Bring callbacks: ``register(name, build)``, where ``solve(callbacks=[build()])`` is right.
+    """Register callbacks: ``register(name, build)``, for ``solve(callbacks=[build()])``.
 
     The parameters of ``build`` are its settings, each with a default, as with solvers.
     """

@@ -30,7 +30,7 @@ RESTRICTION = f"{PROJECT.upper()}_LOAD_PLUGINS"
 
 @final
 class Host:
-    """The plugins of this process, and what they brought.
+    """The plugins of this process, and what they registered.
 
     Args:
         plugins: loaded or failed; whatever two of them claim is refused to both.
@@ -109,7 +109,7 @@ class Host:
     def _refuse_clashes(
         self, kind: str, names: Callable[[Plugin], Collection[str]], taken: Collection[str] = ()
     ) -> None:
-        """Refuse every plugin that claims what another claims, all found before the first is refused."""
+        """Fail every plugin that claims another's name; all clashes are collected before the first fails."""
         claims: defaultdict[str, list[Plugin]] = defaultdict(list)
         for plugin in self._plugins:
             if plugin.loaded:
@@ -171,7 +171,7 @@ def _load_all() -> list[Plugin]:
         absent = Plugin(name)
         close = difflib.get_close_matches(name, installed, n=1)
         guess = f"did you mean {close[0]!r}?" if close else "install it, or correct the name"
-        absent.fail(f"{RESTRICTION} names it, and no installed distribution brings it; {guess}")
+        absent.fail(f"{RESTRICTION} names it, and no installed distribution provides it; {guess}")
         plugins.append(absent)
     return plugins
 

@@ -11,9 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from minimaxopt.errors import ArgumentError, PluginError, unknown_name
+
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
 
 _WORDS: Mapping[str, object] = {"true": True, "false": False, "none": None, "null": None}
 
@@ -109,7 +112,7 @@ def describe_settings(build: Callable[..., object]) -> list[Option]:
         parameters = inspect.signature(build).parameters.values()
         resolved = False
     factories = _default_factories(build)
-    explained = _explained(inspect.getdoc(build) or "")
+    help_by_name = _help_by_name(build)
     settings: list[Option] = []
     for parameter in parameters:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -119,7 +122,7 @@ def describe_settings(build: Callable[..., object]) -> list[Option]:
         default = factories[parameter.name]() if parameter.name in factories else parameter.default
         known = resolved and parameter.annotation is not parameter.empty
         annotation = parameter.annotation if known else Any
-        settings.append(Option(parameter.name, annotation, default, explained.get(parameter.name, "")))
+        settings.append(Option(parameter.name, annotation, default, help_by_name.get(parameter.name, "")))
     return settings
 
 
@@ -128,23 +131,35 @@ def _default_factories(build: Any) -> dict[str, Callable[[], object]]:
     return {f.name: f.default_factory for f in fields if f.default_factory is not dataclasses.MISSING}
 
 
-def _explained(doc: str) -> dict[str, str]:
-    """Read the ``Args:`` section of a docstring: what it says of each name."""
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", doc, re.MULTILINE)
-    found: dict[str, str] = {}
-    for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE):
-        found.update(dict.fromkeys(re.split(r",\s*", names), " ".join(text.split())))
-    return found
+def parsed_docstring(build: Callable[..., object]) -> Docstring:
+    """Return the docstring of a factory in its parts: description and arguments among them."""
+    from docstring_parser import parse  # here, so that `import minimaxopt` does not load it
+
+    text = inspect.getdoc(_unwrapped(build)) or ""
+    return parse(text.partition("\nSource:")[0])  # a section of ours, which the library does not know
 
 
-def check_names(argument: str, given: Iterable[str], options: Sequence[Option]) -> None:
-    """Refuse the first of ``given`` that is no option.
+def _help_by_name(build: Callable[..., object]) -> dict[str, str]:
+    return {
+        name: " ".join((argument.description or "").split())
+        for argument in parsed_docstring(build).params
+        for name in re.split(r",\s*", argument.arg_name)
+    }
+
+
+def check_names(argument: str, names: Iterable[str], options: Sequence[Option]) -> None:
+    """Raise unless every name is that of an option.
+
+    Args:
+        argument: subject of the error message.
+        names: as passed by the user.
+        options: the options to choose from.
 
     Raises:
-        UnknownNameError: with the known options and the nearest spelling.
+        UnknownNameError: for the first that is not, with the known options and the nearest spelling.
     """
     known = {option.name for option in options}
-    for name in given:
+    for name in names:
         if name not in known:
             raise unknown_name(argument, name, known)
 
@@ -224,5 +239,9 @@ def _literal(text: str) -> object:
 
 
 def _title(build: Callable[..., object]) -> str:
-    build = build.func if isinstance(build, functools.partial) else build
+    build = _unwrapped(build)
     return str(getattr(build, "__qualname__", repr(build)))
+
+
+def _unwrapped(build: Callable[..., object]) -> Callable[..., object]:
+    return build.func if isinstance(build, functools.partial) else build

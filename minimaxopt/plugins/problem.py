@@ -20,7 +20,7 @@ def _empty() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Problem:
-    """A game ready to be solved: what a plugin registers, and what ``minimaxopt solve`` takes.
+    """A game with its data, metrics and settings; plugins register problems, and ``minimaxopt solve`` solves them.
 
     Args:
         game: the game.
@@ -52,14 +52,14 @@ class Problem:
     followers: Mapping[str, Any] = field(default_factory=_empty)
 
     def __post_init__(self) -> None:
-        """Refuse what ``solve`` would only stumble over later."""
+        """Check the arguments now, rather than in ``solve``."""
         if not isinstance(cast("object", self.game), Game):
-            raise ArgumentError(f"game: {self.game!r} is no Game; give Game(f, u, v)")
+            raise ArgumentError(f"game: {self.game!r} is not a Game; give Game(f, u, v)")
         source_of(self.data, 0, None)
         source_of(self.held_out, 0, None)
         for name, value in (("metrics", self.metrics), ("settings", self.settings), ("followers", self.followers)):
             if not isinstance(cast("object", value), Mapping):
-                raise ArgumentError(f"{name}: {value!r} is no mapping; give a dictionary with names as keys")
+                raise ArgumentError(f"{name}: {value!r} is not a mapping; give a dictionary with names as keys")
         for name, metric in self.metrics.items():
             if not callable(metric):
                 raise ArgumentError(f"metrics[{name!r}]: {metric!r} cannot be called; give fn(u, v) -> float")
@@ -87,7 +87,5 @@ def load_problem(name: str, **options: Any) -> Problem:
     check_names(f"option of problem {name!r}", options, list(described.values()))
     problem = build(**{key: convert(described[key], value) for key, value in options.items()})
     if not isinstance(problem, Problem):
-        raise PluginError(
-            f"problem {name!r}: its factory returned {type(problem).__name__}; it has to return a Problem"
-        )
+        raise PluginError(f"problem {name!r}: its factory returned {type(problem).__name__}; it must return a Problem")
     return problem

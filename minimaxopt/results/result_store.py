@@ -197,11 +197,14 @@ class ResultStore:
                     leftover.unlink(missing_ok=True)
 
     @contextmanager
-    def lock(self) -> Generator[None]:
-        """Hold the folder against a second run; the system releases it when the process ends, however it ends.
+    def lock(self, activity: str = "a run") -> Generator[None]:
+        """Lock the folder against a second process; the system releases the lock however this process ends.
+
+        Args:
+            activity: name of what runs in such a folder, for the error message: ``"a study"``.
 
         Raises:
-            StoreError: another run holds the folder.
+            StoreError: another process holds the lock, or the folder cannot be written to.
         """
         path = self.folder / "lock"
         try:
@@ -212,7 +215,7 @@ class ResultStore:
         with handle:
             if not _acquired(handle, path):
                 raise StoreError(
-                    f"out: a study is already running in {self.folder}; wait for it or choose another folder"
+                    f"out: {activity} is already running in {self.folder}; wait for it or choose another folder"
                 )
             self.sweep()
             yield

@@ -24,7 +24,7 @@ _OWN = ("steps", "callbacks", "progress", "resume")
 
 
 def check_problem(problem: Any) -> None:
-    """Run a problem through what ``solve`` and the command line ask of one, and raise where it falls short.
+    """Check that a problem meets the requirements of ``solve`` and of the command line.
 
     The risk and the gradients of whoever can move have to be finite on the first batch; metrics have to return
     numbers; settings have to be arguments of ``solve``; one step has to be made with them, twice alike, and the given
@@ -45,7 +45,7 @@ def check_problem(problem: Any) -> None:
         >>> check_problem(Problem(game, settings={"stepz": 10}))
         Traceback (most recent call last):
             ...
-        AssertionError: problem: the setting 'stepz' is no argument of solve; ...
+        AssertionError: problem: the setting 'stepz' is not an argument of solve; ...
 
     Source: minimaxopt's own problems pass the same suite.
     """
@@ -61,7 +61,7 @@ def check_problem(problem: Any) -> None:
 
 def _built(build: Any) -> Problem:
     if not callable(build):
-        _fail(f"{type(build).__name__} is no Problem; give Problem(game, ...) or a function that builds one")
+        _fail(f"{type(build).__name__} is not a Problem; give Problem(game, ...) or a function that builds one")
     try:
         made: Any = build()
     except Exception as error:  # noqa: BLE001 - whatever a stranger's code raises becomes a sentence
@@ -75,7 +75,7 @@ def _check_settings(problem: Problem) -> None:
     known = set(inspect.signature(solve).parameters) - {"game", "data"}
     for name in problem.settings:
         if name not in known:
-            _fail(f"the setting {name!r} is no argument of solve; give some of {', '.join(sorted(known))}")
+            _fail(f"the setting {name!r} is not an argument of solve; give some of {', '.join(sorted(known))}")
 
 
 def _check_evaluation(problem: Problem) -> None:
@@ -85,15 +85,15 @@ def _check_evaluation(problem: Problem) -> None:
         ctx.batch = ctx.source.take()
         if ctx.responding:
             answer, risk = ctx.respond()
-            found = operator(risk, Point(ctx.point.u, answer), ("u",))
+            gradients = operator(risk, Point(ctx.point.u, answer), ("u",))
         else:
             moving: tuple[Player, ...] = tuple(p for p in players if ctx.functional.parameters[p])
-            found = ctx.gradients(players=moving)
+            gradients = ctx.gradients(players=moving)
     except Exception as error:  # noqa: BLE001 - as above
         _fail(f"its game cannot be evaluated on the first batch: {type(error).__name__}: {error}", error)
-    if not math.isfinite(float(found.risk)):
-        _fail(f"its risk is {float(found.risk)} at the start; begin where it is finite")
-    for player, tensors in (("u", found.u), ("v", found.v)):
+    if not math.isfinite(float(gradients.risk)):
+        _fail(f"its risk is {float(gradients.risk)} at the start; begin where it is finite")
+    for player, tensors in (("u", gradients.u), ("v", gradients.v)):
         if not bool(finite(tensors.values())):
             _fail(
                 f"the gradient of {player} is not finite at the start; begin elsewhere, or guard roots and logarithms"
@@ -123,7 +123,7 @@ def _check_metrics(problem: Problem) -> None:
 def _check_step(problem: Problem) -> None:
     settings: dict[str, Any] = {name: value for name, value in problem.settings.items() if name not in _OWN}
     settings |= {"steps": 1, "progress": False}
-    found: list[Any] = []
+    results: list[Any] = []
     for seed in (1, 2):
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
@@ -134,8 +134,8 @@ def _check_step(problem: Problem) -> None:
                 _fail(f"one step with its settings failed: {type(error).__name__}: {error}", error)
         if not solution.ok:
             _fail(f"one step with its settings ended as {solution.status}: {solution.message}")
-        found.append(result_of(solution))
-    if found[0] != found[1]:
+        results.append(result_of(solution))
+    if results[0] != results[1]:
         _fail(
             "two first steps under one seed differ; draw random numbers inside the risk from the global generators of "
             "torch, random or numpy.random"

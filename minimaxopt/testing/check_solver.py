@@ -1,4 +1,4 @@
-"""The solver contract as a suite that anybody's solver can be run through."""
+"""``check_solver``: the solver contract as a conformance suite for any solver."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STEPS = 20
 
 
 def check_solver(solver: Any, *, optimizer: OptimizerFactory | None = None) -> None:
-    """Run a solver through the contract and raise where it breaks it.
+    """Check that a solver keeps the solver contract.
 
     It has to be a frozen dataclass with a kebab-case ``name``, ``players``, ``init`` and ``step``; to record the risk
     as a 0-d tensor; to move its players and nobody else; to leave the given game alone; to repeat itself under a seed;
@@ -52,7 +52,7 @@ def check_solver(solver: Any, *, optimizer: OptimizerFactory | None = None) -> N
         >>> check_solver("sensitivity")
         Traceback (most recent call last):
             ...
-        AssertionError: str: is no solver; give an instance, its class, or a function that makes one
+        AssertionError: str: is not a solver; give an instance, its class, or a function that makes one
 
     Source: minimaxopt's own solvers pass the same suite.
     """
@@ -77,7 +77,7 @@ def _made(solver: Any) -> Any:
         return solver
     if not callable(solver):
         raise AssertionError(
-            f"{type(solver).__name__}: is no solver; give an instance, its class, or a function that makes one"
+            f"{type(solver).__name__}: is not a solver; give an instance, its class, or a function that makes one"
         )
     try:
         return solver()
@@ -106,7 +106,7 @@ def _check_form(solver: Any) -> None:
             _fail(solver, f"has no method {method!r}")
     frozen = getattr(getattr(type(solver), "__dataclass_params__", None), "frozen", False)
     if not dataclasses.is_dataclass(solver) or not frozen:
-        _fail(solver, "is no frozen dataclass; its settings would not show in a result's record, or might change")
+        _fail(solver, "is not a frozen dataclass; its settings would not show in a result's record, or might change")
 
 
 # -- games -------------------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def _nested() -> Game:
 
 
 def _fenced() -> Game:
-    """A game that drives both players against their bounds, and whose risk is not a number beyond them."""
+    """A game that drives both players against their bounds, with a risk that is NaN beyond them."""
 
     def f(u: Tensor, v: Tensor) -> Tensor:
         fence = (1.0001 - u**2).sqrt().sum() + (1.0001 - v**2).sqrt().sum()
@@ -169,7 +169,7 @@ class _Play:
     solver: Any
     optimizer: OptimizerFactory
 
-    def __call__(self, what: str, game: Game, **settings: Any) -> Solution:
+    def __call__(self, game_title: str, game: Game, **settings: Any) -> Solution:
         chosen: dict[str, Any] = {
             "steps": _STEPS,
             "progress": False,
@@ -182,7 +182,7 @@ class _Play:
                 warnings.simplefilter("ignore", DivergenceWarning)
                 return solve(game, self.solver, **chosen)
         except Exception as error:  # noqa: BLE001 - whatever a stranger's code raises becomes a sentence
-            _fail(self.solver, f"failed on {what}: {type(error).__name__}: {error}", error)
+            _fail(self.solver, f"failed on {game_title}: {type(error).__name__}: {error}", error)
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def _check_record(play: _Play) -> None:
         if not isinstance(key, str) or not isinstance(value, Tensor) or value.dim() != 0:
             _fail(solver, f"records {key!r} as {_described(value)}; record 0-d tensors by name")
     if "risk" not in record:
-        _fail(solver, f"does not record 'risk' but {sorted(record)}; every solver does, for histories to be compared")
+        _fail(solver, f"does not record 'risk' but {sorted(record)}; record it, so that histories can be compared")
     if ctx.gradient_evaluations < 1:
         _fail(solver, "counts no gradient evaluation; add those made through ctx.risk to ctx.gradient_evaluations")
 
@@ -217,7 +217,7 @@ def _check_moves(play: _Play) -> None:
     if contents_of(game) != before:
         _fail(play.solver, "changed the players that it was given; move copies, through ctx.apply or ctx.move")
     if not solution.ok:
-        _fail(play.solver, f"did not come through {_STEPS} steps of a well-behaved quadratic: {solution.message}")
+        _fail(play.solver, f"did not complete {_STEPS} steps of a well-behaved quadratic: {solution.message}")
     ended = contents_of(Game(game.f, solution.u, solution.v))
     players: tuple[Player, ...] = ("u", "v")
     for player in players:
@@ -249,7 +249,7 @@ def _check_resume(play: _Play) -> None:
         differing = [name for name, value in whole.items() if rest.get(name) != value]
         _fail(
             play.solver,
-            f"continued from a checkpoint it differs in {', '.join(differing)}; keep whatever one step leaves to the "
+            f"differs in {', '.join(differing)} when continued from a checkpoint; keep whatever one step leaves to the "
             "next in the state that step returns, and draw random numbers from a generator seeded by ctx.seed and "
             "ctx.step",
         )
@@ -278,7 +278,7 @@ def _check_modules(play: _Play) -> None:
     before = contents_of(game)
     solution = play("modules with batch statistics and dropout", game, data=data)
     if not solution.ok:
-        _fail(play.solver, f"did not come through {_STEPS} steps with modules: {solution.message}")
+        _fail(play.solver, f"did not complete {_STEPS} steps with modules: {solution.message}")
     if contents_of(game) != before:
         _fail(play.solver, "changed the modules that it was given, or their buffers")
     for player in play.solver.players:
@@ -301,8 +301,8 @@ def _check_twice(play: _Play) -> None:
         if isinstance(error.__cause__, RiskError):
             _fail(
                 play.solver,
-                "differentiates the risk twice and does not say so; set second_order = True, for unsuitable risks to "
-                "be refused before the first step",
+                "differentiates the risk twice and does not say so; set second_order = True, so that unsuitable risks "
+                "are refused before the first step",
                 error.__cause__,
             )
         raise
@@ -328,7 +328,7 @@ def _check_responding(play: _Play) -> None:
             error,
         )
     if not solution.ok:
-        _fail(play.solver, f"did not come through {_STEPS} steps with a follower that responds: {solution.message}")
+        _fail(play.solver, f"did not complete {_STEPS} steps with a follower that responds: {solution.message}")
 
 
 # -- comparisons -------------------------------------------------------------------------------------------------------
@@ -349,19 +349,19 @@ def contents_of(game: Game) -> dict[str, Any]:
 
 
 def values_of(tree: Any) -> dict[str, Any]:
-    """Return a player's values by name; those of one that is absent, or a function, are none."""
-    found: dict[str, Any] = {}
+    """Return a player's values by name; an absent player or a function has none."""
+    values: dict[str, Any] = {}
     if tree is None or is_responding(tree):
-        return found
+        return values
     for path, leaf in leaves_with_names(tree):
-        held: dict[str, Any] = leaf.state_dict() if isinstance(leaf, nn.Module) else {"": leaf}
-        for name, tensor in held.items():
-            found[f"{path}.{name}"] = (tensor.dtype, tuple(tensor.shape), tensor.detach().cpu().numpy().tobytes())
-    return found
+        tensors: dict[str, Any] = leaf.state_dict() if isinstance(leaf, nn.Module) else {"": leaf}
+        for name, tensor in tensors.items():
+            values[f"{path}.{name}"] = (tensor.dtype, tuple(tensor.shape), tensor.detach().cpu().numpy().tobytes())
+    return values
 
 
 def result_of(solution: Solution) -> dict[str, Any]:
-    """Return what two runs that should be one have in common."""
+    """Return everything that must be equal in two runs that should be identical."""
     history = {name: solution.history[name].tobytes() for name in solution.history.names}
     counts = {"steps": solution.steps, "gradient_evaluations": solution.gradient_evaluations}
     players = {p: values_of(x) for p, x in (("u", solution.u), ("v", solution.v))}

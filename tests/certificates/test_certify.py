@@ -36,16 +36,16 @@ def saddle(u: Tensor, v: Tensor) -> Tensor:
 
 def test_worst_and_best_approach_the_closed_forms_from_the_right_sides() -> None:
     """At (1, 0.5): max_v f = 5/2 u^2 = 2.5 and min_u f = -5/2 v^2 = -0.625."""
-    found = certify(Game(saddle, *zeros()), (scalar(1.0), scalar(0.5)), restarts=2)
-    assert found.risk.value == pytest.approx(0.5 + 1 - 0.125)
-    assert found.worst.accuracy == "lower bound"
-    assert found.worst.value <= 2.5 + 1e-12
-    assert found.worst.value == pytest.approx(2.5, abs=1e-6)
-    assert found.best.accuracy == "upper bound"
-    assert found.best.value >= -0.625 - 1e-12
-    assert found.best.value == pytest.approx(-0.625, abs=1e-6)
-    assert found.gap.value == pytest.approx(3.125, abs=1e-5)
-    assert found.sandwich is None
+    certificate = certify(Game(saddle, *zeros()), (scalar(1.0), scalar(0.5)), restarts=2)
+    assert certificate.risk.value == pytest.approx(0.5 + 1 - 0.125)
+    assert certificate.worst.accuracy == "lower bound"
+    assert certificate.worst.value <= 2.5 + 1e-12
+    assert certificate.worst.value == pytest.approx(2.5, abs=1e-6)
+    assert certificate.best.accuracy == "upper bound"
+    assert certificate.best.value >= -0.625 - 1e-12
+    assert certificate.best.value == pytest.approx(-0.625, abs=1e-6)
+    assert certificate.gap.value == pytest.approx(3.125, abs=1e-5)
+    assert certificate.sandwich is None
 
 
 def test_a_nash_point_has_no_gap_and_a_minimax_point_that_is_none_has() -> None:
@@ -72,27 +72,27 @@ def test_a_nash_point_has_no_gap_and_a_minimax_point_that_is_none_has() -> None:
     ],
 )
 def test_endless_growth_is_reported_as_unbounded_and_never_as_nan(f: Any, unbounded: bool) -> None:
-    found = certify(Game(f, *zeros()), (scalar(0.0), scalar(0.1)), restarts=2, steps=200)
-    assert (found.worst.value == math.inf) is unbounded
-    assert not any(math.isnan(q.value) for q in [*found.followers.values(), found.gap, found.best])
-    assert ("unbounded above" in str(found)) is unbounded
+    certificate = certify(Game(f, *zeros()), (scalar(0.0), scalar(0.1)), restarts=2, steps=200)
+    assert (certificate.worst.value == math.inf) is unbounded
+    assert not any(math.isnan(q.value) for q in [*certificate.followers.values(), certificate.gap, certificate.best])
+    assert ("unbounded above" in str(certificate)) is unbounded
 
 
 def test_a_constraint_bounds_what_would_be_unbounded() -> None:
-    found = certify(Game(lambda u, v: u**2 + v**2, *zeros(), project_v=Box(-2, 1)), zeros(), restarts=5)
-    assert found.worst.value == pytest.approx(4.0)  # fresh followers start on either side of the hill's foot
+    certificate = certify(Game(lambda u, v: u**2 + v**2, *zeros(), project_v=Box(-2, 1)), zeros(), restarts=5)
+    assert certificate.worst.value == pytest.approx(4.0)  # fresh followers start on either side of the hill's foot
     free = certify(Game(lambda u, v: u**2 + v**2, *zeros()), zeros(), restarts=1)
     assert free.worst.value == math.inf
 
 
 def test_training_that_diverges_is_survived() -> None:
-    found = certify(
+    certificate = certify(
         Game(lambda u, v: u**2 + v**4, *zeros()),
         zeros(),
         restarts=1,
         v_optimizer=partial(torch.optim.SGD, lr=10.0),
     )
-    assert found.worst.value == math.inf
+    assert certificate.worst.value == math.inf
 
 
 def test_fresh_followers_find_what_the_solutions_own_did_not() -> None:
@@ -101,12 +101,12 @@ def test_fresh_followers_find_what_the_solutions_own_did_not() -> None:
     def hills(u: Tensor, v: Tensor) -> Tensor:
         return u**2 + torch.exp(-((v + 2) ** 2)) + 2 * torch.exp(-((v - 2) ** 2))
 
-    found = certify(
+    certificate = certify(
         Game(hills, scalar(0.0), scalar(-2.0), project_v=Box(-4, 4)), (scalar(0.0), scalar(-2.0)), restarts=6
     )
-    assert found.risk.value == pytest.approx(1.0, abs=1e-6)
-    assert found.worst.value == pytest.approx(2.0, abs=1e-4)
-    assert found.worst.note.startswith("fresh follower")
+    assert certificate.risk.value == pytest.approx(1.0, abs=1e-6)
+    assert certificate.worst.value == pytest.approx(2.0, abs=1e-4)
+    assert certificate.worst.note.startswith("fresh follower")
     alone = certify(Game(hills, scalar(0.0), scalar(-2.0)), (scalar(0.0), scalar(-2.0)), restarts=0)
     assert alone.worst.value == alone.risk.value
 
@@ -117,10 +117,14 @@ def test_fresh_followers_find_what_the_solutions_own_did_not() -> None:
 def test_the_sandwich_is_given_only_where_both_responses_are_exact() -> None:
     exact = {"v": lambda u: 2 * u, "u": lambda v: -2 * v}
     point = scalar(1.0), scalar(0.5)
-    found = certify(Game(saddle, *point), point, restarts=1, exact=exact)
-    assert found.sandwich == pytest.approx((-0.625, 2.5))
-    assert (found.worst.accuracy, found.best.accuracy, found.gap.accuracy) == ("exact", "exact", "exact")
-    assert "max min f" in str(found)
+    certificate = certify(Game(saddle, *point), point, restarts=1, exact=exact)
+    assert certificate.sandwich == pytest.approx((-0.625, 2.5))
+    assert (certificate.worst.accuracy, certificate.best.accuracy, certificate.gap.accuracy) == (
+        "exact",
+        "exact",
+        "exact",
+    )
+    assert "max min f" in str(certificate)
     half = certify(Game(saddle, *point), point, restarts=1, exact={"v": exact["v"]})
     assert half.sandwich is None
     assert (half.worst.accuracy, half.best.accuracy, half.gap.accuracy) == ("exact", "upper bound", "lower bound")
@@ -128,10 +132,10 @@ def test_the_sandwich_is_given_only_where_both_responses_are_exact() -> None:
 
 def test_an_exact_response_that_is_none_is_found_out() -> None:
     point = scalar(1.0), scalar(0.5)
-    found = certify(Game(saddle, *point), point, restarts=1, exact={"v": lambda u: 0 * u, "u": lambda v: -2 * v})
-    assert found.worst.accuracy == "lower bound"
-    assert "the exact response given is worse" in found.worst.note
-    assert found.sandwich is None
+    certificate = certify(Game(saddle, *point), point, restarts=1, exact={"v": lambda u: 0 * u, "u": lambda v: -2 * v})
+    assert certificate.worst.accuracy == "lower bound"
+    assert "the exact response given is worse" in certificate.worst.note
+    assert certificate.sandwich is None
 
 
 # -- named followers ---------------------------------------------------------------------------------------------------
@@ -140,16 +144,16 @@ def test_an_exact_response_that_is_none_is_found_out() -> None:
 def test_named_followers_are_values_functions_and_games() -> None:
     point = scalar(1.0), scalar(0.5)
     other = Game(lambda u, v: saddle(u, v) + 10, scalar(0.0), scalar(0.0))
-    found = certify(
+    certificate = certify(
         Game(saddle, *point),
         point,
         restarts=0,
         followers={"value": scalar(1.0), "function": lambda risk, u: 2 * u, "game": other},
     )
-    assert found.followers["value"].value == pytest.approx(2.0)
-    assert found.followers["function"].value == pytest.approx(2.5)
-    assert found.followers["game"].value == pytest.approx(12.5, abs=1e-6)
-    assert found.worst.note == "game"
+    assert certificate.followers["value"].value == pytest.approx(2.0)
+    assert certificate.followers["function"].value == pytest.approx(2.5)
+    assert certificate.followers["game"].value == pytest.approx(12.5, abs=1e-6)
+    assert certificate.worst.note == "game"
 
     def strongest(risk: Any, u: Tensor) -> Tensor:
         return 2 * u
@@ -161,11 +165,11 @@ def test_named_followers_are_values_functions_and_games() -> None:
 def test_a_responding_follower_is_scored_and_its_type_left_open() -> None:
     game = Game(saddle, scalar(1.0), lambda risk, u: 2 * u)
     solution = solve(game, "sensitivity", steps=10)
-    found = certify(game, solution, followers={"other": lambda risk, u: 0 * u}, restarts=2)
-    assert found.kind == "undecided"
-    assert "responds by a function" in found.reason
-    assert found.worst.value == pytest.approx(2.5 * float(solution.u) ** 2)
-    assert found.followers["other"].value < found.worst.value
+    certificate = certify(game, solution, followers={"other": lambda risk, u: 0 * u}, restarts=2)
+    assert certificate.kind == "undecided"
+    assert "responds by a function" in certificate.reason
+    assert certificate.worst.value == pytest.approx(2.5 * float(solution.u) ** 2)
+    assert certificate.followers["other"].value < certificate.worst.value
 
 
 # -- networks and data -------------------------------------------------------------------------------------------------
@@ -198,28 +202,28 @@ def attack_game() -> Game:
 
 def test_networks_are_certified_on_held_out_data() -> None:
     game = attack_game()
-    train, held = Batches(digits(128, 0), 32), Batches(digits(100, 1), 40, shuffle=False)
+    train, held_out = Batches(digits(128, 0), 32), Batches(digits(100, 1), 40, shuffle=False)
     solution = solve(game, "alternating-gda", data=train, steps=50)
     before = [p.detach().clone() for p in solution.u.parameters()]
     mode = solution.u.training
     options: dict[str, Any] = {"restarts": 2, "steps": 200, "v_optimizer": partial(torch.optim.Adam, lr=0.02)}
-    found = certify(game, solution, held, fit_data=train, **options)
-    assert found.risk.accuracy == "estimate"
+    certificate = certify(game, solution, held_out, fit_data=train, **options)
+    assert certificate.risk.accuracy == "estimate"
     values = [
         float(attack_risk(solution.u.eval(), solution.v.eval(), (x, y)).detach())
-        for x, y in [held.at(i) for i in range(3)]
+        for x, y in [held_out.at(i) for i in range(3)]
     ]
     weights = np.array([40, 40, 20]) / 100
-    assert found.risk.value == pytest.approx(float(weights @ values), rel=1e-5)
-    assert found.risk.error is not None
-    assert found.risk.error > 0
-    assert found.worst.value > found.risk.value
-    assert found.kind == "not local minimax"
+    assert certificate.risk.value == pytest.approx(float(weights @ values), rel=1e-5)
+    assert certificate.risk.error is not None
+    assert certificate.risk.error > 0
+    assert certificate.worst.value > certificate.risk.value
+    assert certificate.kind == "not local minimax"
     for then, now in zip(before, solution.u.parameters(), strict=True):
         assert torch.equal(then, now)
     assert mode
-    again = certify(game, solution, held, fit_data=train, **options)
-    assert again.followers == found.followers
+    again = certify(game, solution, held_out, fit_data=train, **options)
+    assert again.followers == certificate.followers
 
 
 def test_batches_are_weighted_and_split_makes_no_difference() -> None:
@@ -247,10 +251,10 @@ def test_the_global_random_state_is_left_alone() -> None:
 
 
 def test_fresh_modules_share_no_value_and_follow_the_seed() -> None:
-    given = Attacker()
-    one, same, other = (fresh("v", given, None, seed) for seed in (0, 0, 1))
+    attacker = Attacker()
+    one, same, other = (fresh("v", attacker, None, seed) for seed in (0, 0, 1))
     for (name, a), b, c, d in zip(
-        given.named_parameters(), one.parameters(), same.parameters(), other.parameters(), strict=True
+        attacker.named_parameters(), one.parameters(), same.parameters(), other.parameters(), strict=True
     ):
         assert a.data_ptr() != b.data_ptr()
         assert torch.equal(b, c)
@@ -260,23 +264,23 @@ def test_fresh_modules_share_no_value_and_follow_the_seed() -> None:
 
 
 def test_fresh_modules_forget_running_statistics_and_keep_frozen_parameters() -> None:
-    given = Attacker()
-    given(torch.randn(50, 4) + 3)
-    given.net[0].requires_grad_(False)
-    made = fresh("v", given, None, 0)
+    attacker = Attacker()
+    attacker(torch.randn(50, 4) + 3)
+    attacker.net[0].requires_grad_(False)
+    made = fresh("v", attacker, None, 0)
     assert not made.net[1].running_mean.any()
-    assert given.net[1].running_mean.any()
-    assert torch.equal(made.net[0].weight, given.net[0].weight)
-    assert not torch.equal(made.net[4].weight, given.net[4].weight)
+    assert attacker.net[1].running_mean.any()
+    assert torch.equal(made.net[0].weight, attacker.net[0].weight)
+    assert not torch.equal(made.net[4].weight, attacker.net[4].weight)
 
 
 def test_fresh_tensors_are_drawn_from_the_domain() -> None:
-    given = {"a": torch.full((200,), 7.0), "b": torch.zeros(3)}
-    made = fresh("v", given, Box(-0.5, 0.25), 0)
+    follower = {"a": torch.full((200,), 7.0), "b": torch.zeros(3)}
+    made = fresh("v", follower, Box(-0.5, 0.25), 0)
     assert made["a"].shape == (200,)
     assert -0.5 <= float(made["a"].min()) < -0.4
     assert 0.15 < float(made["a"].max()) <= 0.25
-    free = fresh("v", given, None, 0)
+    free = fresh("v", follower, None, 0)
     assert float(free["a"].std()) == pytest.approx(7, rel=0.2)  # as wide as the tensor's own values
     assert float(free["a"].mean()) == pytest.approx(0, abs=2)
 
@@ -296,16 +300,16 @@ def test_a_module_that_cannot_be_initialised_is_named_with_the_remedy() -> None:
         ArgumentError, match=r"v: its module Stubborn has parameters of its own and no reset_parameters"
     ):
         certify(game, (game.u, game.v), restarts=1)
-    found = certify(game, (game.u, game.v), restarts=1, fresh_follower=Stubborn, steps=300)
-    assert "fresh follower 1" in found.followers
+    certificate = certify(game, (game.u, game.v), restarts=1, fresh_follower=Stubborn, steps=300)
+    assert "fresh follower 1" in certificate.followers
     with pytest.raises(ArgumentError, match="fresh_follower: returned the solution's own follower"):
         certify(game, (game.u, game.v), restarts=1, fresh_follower=lambda: game.v)
 
 
 def test_a_leader_that_cannot_be_initialised_is_trained_on_only() -> None:
     game = Game(lambda u, v: u(v) ** 2 - v.square().sum(), Stubborn(), torch.ones(2))
-    found = certify(game, (game.u, game.v), restarts=1, steps=20)
-    assert set(found.leaders) == {"the solution's leader", "the solution's leader, trained on"}
+    certificate = certify(game, (game.u, game.v), restarts=1, steps=20)
+    assert set(certificate.leaders) == {"the solution's leader", "the solution's leader, trained on"}
 
 
 # -- what it leaves behind ---------------------------------------------------------------------------------------------
@@ -326,26 +330,26 @@ def certificates() -> list[Certificate]:
 
 
 def test_a_certificate_survives_json() -> None:
-    for found in certificates():
-        assert Certificate.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
+    for certificate in certificates():
+        assert Certificate.from_dict(json.loads(json.dumps(certificate.to_dict(), allow_nan=False))) == certificate
 
 
 def test_a_certificate_is_saved_with_its_solution(tmp_path: Any) -> None:
     game = Game(saddle, scalar(1.0), scalar(0.5))
     solution = solve(game, steps=20)
-    found = certify(game, solution, restarts=1, steps=20)
-    solution.save(tmp_path / "with", certificate=found)
+    certificate = certify(game, solution, restarts=1, steps=20)
+    solution.save(tmp_path / "with", certificate=certificate)
     loaded = Solution.load(tmp_path / "with", game)
-    assert loaded.certificate == found
+    assert loaded.certificate == certificate
     loaded.save(tmp_path / "again")
-    assert Solution.load(tmp_path / "again", game).certificate == found
+    assert Solution.load(tmp_path / "again", game).certificate == certificate
     solution.save(tmp_path / "without")
     assert Solution.load(tmp_path / "without", game).certificate is None
 
 
 def test_the_text_is_a_block_of_labelled_lines() -> None:
-    for found in certificates():
-        lines = str(found).splitlines()
+    for certificate in certificates():
+        lines = str(certificate).splitlines()
         assert lines[0].startswith("kind ")
         column = re.match(r"kind +", lines[0]).end()  # type: ignore[union-attr]
         assert all(line[column - 2 : column] == "  " for line in lines)
@@ -360,11 +364,11 @@ def test_the_cost_is_counted() -> None:
         calls[0] += 1
         return saddle(u, v)
 
-    found = certify(Game(f, *zeros()), zeros(), restarts=2, steps=7)
+    certificate = certify(Game(f, *zeros()), zeros(), restarts=2, steps=7)
     # Five players are trained for seven steps each, and look uphill from where they end; the rest is the local type's.
-    assert found.cost["gradient_evaluations"] > 5 * 7
+    assert certificate.cost["gradient_evaluations"] > 5 * 7
     local = certify(Game(f, *zeros()), zeros(), restarts=0)
-    assert found.cost["gradient_evaluations"] == 5 * (7 + 1) + local.cost["gradient_evaluations"]
+    assert certificate.cost["gradient_evaluations"] == 5 * (7 + 1) + local.cost["gradient_evaluations"]
     assert calls[0] > 0
 
 
@@ -376,25 +380,25 @@ def test_the_cost_is_counted() -> None:
     [
         ({"restarts": -1}, "restarts: -1 is not a number of restarts"),
         ({"steps": 1.5}, "steps: 1.5 is not a number of steps"),
-        ({"tolerance": 0.0}, "tolerance: 0.0 is no tolerance"),
-        ({"tolerance": float("nan")}, "tolerance: nan is no tolerance"),
+        ({"tolerance": 0.0}, "tolerance: 0.0 is not a positive number"),
+        ({"tolerance": float("nan")}, "tolerance: nan is not a positive number"),
         ({"exact": {"w": None}}, r"exact: has \['w'\]"),
         ({"followers": torch.ones(1)}, "followers: Tensor is neither a mapping of names nor a list"),
         ({"solution": torch.ones(1)}, "solution: Tensor is neither a Solution nor a pair"),
         ({"game": 3}, "game: int is not a Game"),
-        ({"game": Game(lambda u, v: u.sum(), torch.ones(1), None)}, "game: has one player only"),
+        ({"game": Game(lambda u, v: u.sum(), torch.ones(1), None)}, "game: has only one player"),
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], message: str) -> None:
     point = scalar(1.0), scalar(0.5)
-    given: dict[str, Any] = {"game": Game(saddle, *point), "solution": point, "restarts": 0} | change
+    arguments: dict[str, Any] = {"game": Game(saddle, *point), "solution": point, "restarts": 0} | change
     with pytest.raises(ArgumentError, match=message):
-        certify(given.pop("game"), given.pop("solution"), **given)
+        certify(arguments.pop("game"), arguments.pop("solution"), **arguments)
 
 
 def test_data_that_can_be_read_once_only_are_refused() -> None:
     game = attack_game()
-    with pytest.raises(DataError, match="an iterator can be read once only"):
+    with pytest.raises(DataError, match="an iterator can be read only once"):
         certify(game, (game.u, game.v), iter([digits(4, 0)]), restarts=0)
     with pytest.raises(DataError, match="looks like one batch"):
         certify(game, (game.u, game.v), digits(4, 0), restarts=0)

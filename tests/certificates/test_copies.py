@@ -1,4 +1,4 @@
-"""What a restart costs beside its training: each player is copied once, and the game is not checked anew."""
+"""The cost of a restart beside its training: each player is copied once, and the game is not checked anew."""
 
 from __future__ import annotations
 

@@ -29,21 +29,21 @@ def local(game: KnownGame, point: KnownPoint) -> Certificate:
     return certify(at, (at.u, at.v), restarts=0)
 
 
-def wrong(found: str, truth: KnownPoint) -> bool:
-    """Whether a verdict contradicts the truth, or leaves open what derivatives decide."""
+def wrong(verdict: str, truth: KnownPoint) -> bool:
+    """Return whether a verdict contradicts the truth, or leaves open what derivatives decide."""
     if truth.kind == "undecided":
-        return found not in ("undecided", *(() if truth.local_minimax else ("not local minimax",)))
-    return found != truth.kind
+        return verdict not in ("undecided", *(() if truth.local_minimax else ("not local minimax",)))
+    return verdict != truth.kind
 
 
 @pytest.mark.parametrize(("game", "i"), KNOWN)
 def test_the_kind_is_right_at_every_known_point(game: KnownGame, i: int) -> None:
-    found = local(game, points(game)[i])
-    assert not wrong(found.kind, points(game)[i]), found.reason
-    assert (found.move is not None) == (found.kind == "not local minimax")
-    if found.move is not None:
-        gained = found.move.after - found.move.before
-        assert (gained > 0) == (found.move.player == "v")
+    certificate = local(game, points(game)[i])
+    assert not wrong(certificate.kind, points(game)[i]), certificate.reason
+    assert (certificate.move is not None) == (certificate.kind == "not local minimax")
+    if certificate.move is not None:
+        gained = certificate.move.after - certificate.move.before
+        assert (gained > 0) == (certificate.move.player == "v")
 
 
 @pytest.mark.parametrize("game", GAMES.values(), ids=lambda game: game.name)
@@ -55,9 +55,9 @@ def test_random_points_are_not_minimax(game: KnownGame) -> None:
 
 def test_the_check_would_find_a_wrong_verdict() -> None:
     """Each of the four verdicts, given everywhere, is wrong somewhere; so is the rule that asks for gradients alone."""
-    held = [point for game in GAMES.values() for point in points(game)]
+    known = [point for game in GAMES.values() for point in points(game)]
     for always in ("strict local minimax", "local Nash", "not local minimax", "undecided"):
-        assert sum(wrong(always, point) for point in held) > 20
+        assert sum(wrong(always, point) for point in known) > 20
     stationary = [
         (game, point)
         for game in GAMES.values()
@@ -73,15 +73,15 @@ def test_the_check_would_find_a_wrong_verdict() -> None:
 def test_the_worst_case_at_a_minimax_point_is_the_value_and_never_above_the_exact_one(game: KnownGame) -> None:
     point = game.minimax_points[0]
     at = game.game(point.u, point.v)
-    found = certify(at, (at.u, at.v), restarts=2, steps=150)
+    certificate = certify(at, (at.u, at.v), restarts=2, steps=150)
     assert game.answer is not None
     exactly = certify(at, (at.u, at.v), restarts=0, exact={"v": game.answer})
     assert exactly.worst.value == pytest.approx(game.minimax_value, abs=1e-6)
-    assert found.worst.value <= exactly.worst.value + 1e-9 * (1 + abs(exactly.worst.value))
-    assert found.risk.value == pytest.approx(game.minimax_value, abs=1e-6)
+    assert certificate.worst.value <= exactly.worst.value + 1e-9 * (1 + abs(exactly.worst.value))
+    assert certificate.risk.value == pytest.approx(game.minimax_value, abs=1e-6)
     if game.nash and math.isfinite(game.maximin_value):
         # Here the follower's own leader cannot gain: the gap that was found is at most what searching leaves over.
-        assert found.best.value >= game.maximin_value - 1e-6 or found.best.value == -math.inf
+        assert certificate.best.value >= game.maximin_value - 1e-6 or certificate.best.value == -math.inf
 
 
 def test_the_worst_case_is_unbounded_where_the_follower_is() -> None:

@@ -1,4 +1,4 @@
-"""What is given from outside: points and followers off the set or of another form, odd modes, odd risks."""
+"""Unusual arguments: points and followers off the set or of another form, odd modes, odd risks."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_points_off_the_set_are_refused_since_their_risk_bounds_nothing() -> Non
         judged(f, 0.0, 1.0, box, followers={"x": scalar(5.0)})
     with pytest.raises(ArgumentError, match=r"exact: the response of v lies 6 away from what project_v allows"):
         judged(f, 0.0, 1.0, box, exact={"v": lambda u: scalar(7.0)})
-    found = judged(f, 0.0, 1.0 + 1e-9, box, followers={"x": scalar(-1.0)}, exact={"v": lambda u: scalar(1.0)})
-    assert (found.risk.value, found.worst.value, found.kind) == (1.0, 1.0, "local Nash")
+    certificate = judged(f, 0.0, 1.0 + 1e-9, box, followers={"x": scalar(-1.0)}, exact={"v": lambda u: scalar(1.0)})
+    assert (certificate.risk.value, certificate.worst.value, certificate.kind) == (1.0, 1.0, "local Nash")
 
 
 def test_a_module_off_the_set_is_refused_too() -> None:
@@ -81,12 +81,15 @@ def test_a_module_off_the_set_is_refused_too() -> None:
         ({"exact": {"v": torch.zeros(2)}}, "exact: has"),
         ({"followers": {"x": torch.zeros(3)}}, r"followers: 'x' has a tensor of shape \(3,\)"),
         ({"followers": {"x": 3.0}}, "followers: 'x' has float"),
-        ({"followers": {"the solution's follower": torch.zeros(2)}}, "is no name, or one of the certificate's own"),
-        ({"followers": {3: torch.zeros(2)}}, "followers: 3 is no name"),
+        (
+            {"followers": {"the solution's follower": torch.zeros(2)}},
+            "is not a name, or is one of the certificate's own",
+        ),
+        ({"followers": {3: torch.zeros(2)}}, "followers: 3 is not a name"),
         ({"fresh_follower": lambda: torch.zeros(3), "restarts": 1}, r"fresh_follower: what it returned has a tensor"),
         ({"fresh_follower": torch.zeros(2), "restarts": 1}, "fresh_follower: Tensor is not callable"),
         ({"seed": "a"}, "seed: 'a' is not an integer"),
-        ({"tolerance": True}, "tolerance: True is no tolerance"),
+        ({"tolerance": True}, "tolerance: True is not a positive number"),
         ({"device": "nowhere"}, "device: 'nowhere' cannot be used"),
         ({"device": "meta"}, "device: 'meta' holds shapes without values"),
         ({"device": 1.5}, "device: 1.5 cannot be used"),
@@ -94,9 +97,9 @@ def test_a_module_off_the_set_is_refused_too() -> None:
 )
 def test_what_does_not_fit_is_refused_by_name(change: dict[str, Any], message: str) -> None:
     game = Game(saddle, torch.zeros(2), torch.zeros(2))
-    given: dict[str, Any] = {"solution": (game.u, game.v), "restarts": 0} | change
+    arguments: dict[str, Any] = {"solution": (game.u, game.v), "restarts": 0} | change
     with pytest.raises(ArgumentError, match=message):
-        certify(game, given.pop("solution"), **given)
+        certify(game, arguments.pop("solution"), **arguments)
 
 
 def test_a_frozen_player_is_refused_with_the_remedy() -> None:
@@ -109,7 +112,7 @@ def test_a_frozen_player_is_refused_with_the_remedy() -> None:
 def test_training_data_that_can_be_read_once_only_are_refused() -> None:
     game = Game(lambda u, v, b: saddle(u, v) * b[0].mean(), scalar(0.0), scalar(0.0))
     data = [(torch.ones(4),)]
-    with pytest.raises(DataError, match="fit_data: an iterator can be read once only"):
+    with pytest.raises(DataError, match="fit_data: an iterator can be read only once"):
         certify(game, (game.u, game.v), data, fit_data=iter(data), restarts=2, steps=2)
 
 
@@ -119,10 +122,14 @@ def test_training_data_that_can_be_read_once_only_are_refused() -> None:
 def test_a_follower_with_a_risk_of_its_own_counts_for_the_worst_case_and_not_for_the_gap() -> None:
     other = Game(lambda u, v: saddle(u, v) + 10, scalar(0.0), scalar(0.0))
     exact = {"v": lambda u: 0 * u, "u": lambda v: 0 * v}
-    found = judged(followers={"other": other}, exact=exact)
-    assert (found.worst.value, found.worst.accuracy, found.worst.note) == (10.0, "lower bound", "other")
-    assert (found.gap.value, found.gap.accuracy, found.gap.note) == (0.0, "exact", "without other")
-    assert found.sandwich == (0.0, 0.0)
+    certificate = judged(followers={"other": other}, exact=exact)
+    assert (certificate.worst.value, certificate.worst.accuracy, certificate.worst.note) == (
+        10.0,
+        "lower bound",
+        "other",
+    )
+    assert (certificate.gap.value, certificate.gap.accuracy, certificate.gap.note) == (0.0, "exact", "without other")
+    assert certificate.sandwich == (0.0, 0.0)
     same = judged(followers={"same": scalar(1.0), "function": lambda risk, u: u - 2})
     assert (same.worst.value, same.gap.note) == (0.0, "")
 
@@ -131,23 +138,28 @@ def test_a_function_that_answers_each_batch_by_itself_does_not_bound_one_followe
     """f = v b - v^2 over b = 1, -1: no single v exceeds 0, while the answer b/2 to each batch reaches 1/4."""
     game = Game(lambda u, v, b: u**2 + v * b[0].mean() - v**2, scalar(0.0), scalar(0.0))
     data = [(torch.ones(1, dtype=torch.float64),), (-torch.ones(1, dtype=torch.float64),)]
-    found = certify(game, (game.u, game.v), data, restarts=0, followers={"each": lambda risk, u, b: b[0].mean() / 2})
-    assert found.worst.value == pytest.approx(0.25)
-    assert found.gap.value == pytest.approx(0.0)
+    certificate = certify(
+        game, (game.u, game.v), data, restarts=0, followers={"each": lambda risk, u, b: b[0].mean() / 2}
+    )
+    assert certificate.worst.value == pytest.approx(0.25)
+    assert certificate.gap.value == pytest.approx(0.0)
 
 
 def test_a_risk_without_a_value_makes_no_number_of_itself() -> None:
     for f, v in ((lambda u, v: u**2 + torch.log(v), -1.0), (lambda u, v: u**2 - torch.log(v), 0.0)):
-        found = judged(f, 0.0, v, restarts=1, steps=5)
-        assert found.kind == "undecided"
-        assert not any(math.isnan(q.value) for q in (found.worst, found.best, found.gap, *found.followers.values()))
-        assert "nan" not in str(found)
-        assert Certificate.from_dict(found.to_dict()).gap == found.gap
+        certificate = judged(f, 0.0, v, restarts=1, steps=5)
+        assert certificate.kind == "undecided"
+        assert not any(
+            math.isnan(q.value)
+            for q in (certificate.worst, certificate.best, certificate.gap, *certificate.followers.values())
+        )
+        assert "nan" not in str(certificate)
+        assert Certificate.from_dict(certificate.to_dict()).gap == certificate.gap
 
 
 def test_growth_is_found_though_the_start_was_far_off_in_another_direction() -> None:
-    found = judged(lambda u, v: u**2 + v[0] ** 2 - 1000 * v[1] ** 2, 0.0, [0.1, 1.0], restarts=2, steps=300)
-    assert found.worst.value == math.inf
+    certificate = judged(lambda u, v: u**2 + v[0] ** 2 - 1000 * v[1] ** 2, 0.0, [0.1, 1.0], restarts=2, steps=300)
+    assert certificate.worst.value == math.inf
     bounded = judged(lambda u, v: u**2 - v[0] ** 2 - 1000 * v[1] ** 2, 0.0, [0.1, 1.0], restarts=2, steps=300)
     assert bounded.worst.value < 1e-3
 
@@ -158,16 +170,16 @@ def test_growth_is_found_though_the_start_was_far_off_in_another_direction() -> 
 def test_certify_works_where_gradients_are_turned_off() -> None:
     for mode in (torch.no_grad(), torch.inference_mode()):
         with mode:
-            found = judged(restarts=1, steps=3)
+            certificate = judged(restarts=1, steps=3)
             assert not torch.is_grad_enabled()
-        assert found.kind == "local Nash"
+        assert certificate.kind == "local Nash"
 
 
 def test_an_exact_response_may_work_in_place() -> None:
     point = scalar(0.5), scalar(1.0)
     exact = {"v": lambda u: u.zero_(), "u": lambda v: v.zero_()}
-    found = certify(Game(saddle, *point), point, restarts=0, exact=exact)
-    assert (float(point[0]), float(point[1]), found.sandwich) == (0.5, 1.0, (-1.0, 0.25))
+    certificate = certify(Game(saddle, *point), point, restarts=0, exact=exact)
+    assert (float(point[0]), float(point[1]), certificate.sandwich) == (0.5, 1.0, (-1.0, 0.25))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])

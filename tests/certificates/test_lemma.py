@@ -91,7 +91,7 @@ def violations(game: Known, u: Array, v: Array) -> list[int]:
         4: f(defend(game.maximin), game.maximin) >= f(defend(v), v) - slack,
         5: f(defend(game.maximin), game.maximin) <= f(game.minimax, attack(game.minimax)) + slack,
     }
-    return [number for number, held in holds.items() if not held]
+    return [number for number, satisfied in holds.items() if not satisfied]
 
 
 @settings(deadline=None, max_examples=80)
@@ -130,13 +130,13 @@ def test_the_inequality_of_values_can_be_strict() -> None:
 )
 def test_a_wrong_response_violates_the_lemma(number: int, wrong: Callable[[Known], Known]) -> None:
     game = quadratic(3, 2, 2)
-    found = set[int]()
+    violated = set[int]()
     for seed in range(20):
         rng = np.random.default_rng(seed)
         near = game.minimax + 0.1 * rng.normal(size=2), game.maximin + 0.1 * rng.normal(size=2)
         assert violations(game, *near) == []
-        found |= set(violations(wrong(game), *near))
-    assert number in found
+        violated |= set(violations(wrong(game), *near))
+    assert number in violated
 
 
 @settings(deadline=None, max_examples=10)
@@ -145,7 +145,7 @@ def test_certificates_report_the_sandwich(seed: int) -> None:
     """``min_u f(u, v) <= max min f <= min max f <= max_v f(u, v)`` at any point, by exact responses."""
     game, rng = quadratic(seed, 2, 3), np.random.default_rng(seed)
     point = torch.from_numpy(rng.normal(size=2)), torch.from_numpy(rng.normal(size=3))
-    found = certify(
+    certificate = certify(
         Game(game.torch_f, *point),
         point,
         restarts=0,
@@ -154,13 +154,13 @@ def test_certificates_report_the_sandwich(seed: int) -> None:
             "u": lambda v: torch.from_numpy(game.defend(v.numpy())),
         },
     )
-    assert found.sandwich is not None
-    low, high = found.sandwich
+    assert certificate.sandwich is not None
+    low, high = certificate.sandwich
     maximin = game.f(game.defend(game.maximin), game.maximin)
     minimax = game.f(game.minimax, game.attack(game.minimax))
     assert low - ROUNDING <= maximin <= minimax + ROUNDING
     assert minimax <= high + ROUNDING
-    assert found.gap.value == pytest.approx(high - low)
+    assert certificate.gap.value == pytest.approx(high - low)
     at_nash = torch.from_numpy(game.minimax), torch.from_numpy(game.attack(game.minimax))
     nash = certify(Game(game.torch_f, *at_nash), at_nash, restarts=0)
     assert nash.kind == "local Nash"

@@ -44,10 +44,10 @@ def quadratic(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> Any:
     ],
 )
 def test_the_origin_of_planar_games(f: Any, kind: str) -> None:
-    found = local(f, 0.0, 0.0)
-    assert found.kind == kind, found.reason
-    assert (found.move is not None) == (kind == "not local minimax")
-    assert found.minimax == (kind in ("local Nash", "strict local minimax"))
+    certificate = local(f, 0.0, 0.0)
+    assert certificate.kind == kind, certificate.reason
+    assert (certificate.move is not None) == (kind == "not local minimax")
+    assert certificate.minimax == (kind in ("local Nash", "strict local minimax"))
 
 
 @settings(deadline=None, max_examples=60)
@@ -57,17 +57,17 @@ def test_random_quadratics_are_classified_as_by_dense_linear_algebra(m: int, n: 
     A, C = (rng.normal(size=(k, k)) for k in (m, n))
     A, C = (A + A.T) / 2 + rng.normal() * 2 * np.eye(m), (C + C.T) / 2 - abs(rng.normal()) * 3 * np.eye(n)
     B = rng.normal(size=(m, n)) * rng.uniform(0, 3)
-    found = local(quadratic(A, B, C), np.zeros(m), np.zeros(n))
+    certificate = local(quadratic(A, B, C), np.zeros(m), np.zeros(n))
     down, up = np.linalg.eigvalsh(C)[-1], np.linalg.eigvalsh(A)[0]
-    assert found.eigenvalues["v"].value == pytest.approx(down, abs=1e-9)
-    assert found.eigenvalues["u"].value == pytest.approx(up, abs=1e-9)
+    assert certificate.eigenvalues["v"].value == pytest.approx(down, abs=1e-9)
+    assert certificate.eigenvalues["u"].value == pytest.approx(up, abs=1e-9)
     schur = np.linalg.eigvalsh(A - B @ np.linalg.inv(C) @ B.T)[0]
-    if "schur" in found.eigenvalues:
-        assert found.eigenvalues["schur"].value == pytest.approx(schur, rel=1e-6, abs=1e-6)
+    if "schur" in certificate.eigenvalues:
+        assert certificate.eigenvalues["schur"].value == pytest.approx(schur, rel=1e-6, abs=1e-6)
     if min(abs(down), abs(schur), abs(up)) < 10 * TOLERANCE:
         return
     expected = "not local minimax" if down > 0 or schur < 0 else ("local Nash" if up > 0 else "strict local minimax")
-    assert found.kind == expected, found.reason
+    assert certificate.kind == expected, certificate.reason
 
 
 @settings(deadline=None, max_examples=40)
@@ -77,21 +77,25 @@ def test_points_that_are_not_stationary_are_not_minimax_and_a_move_shows_it(seed
     A, B, C = rng.normal(size=(3, 3)), rng.normal(size=(3, 2)), rng.normal(size=(2, 2))
     f = quadratic(A + A.T, B, C + C.T)
     u, v = rng.normal(size=3), rng.normal(size=2)
-    found = local(f, u, v)
-    assert found.kind == "not local minimax"
-    assert found.move is not None
-    better = found.move.after > found.move.before if found.move.player == "v" else found.move.after < found.move.before
+    certificate = local(f, u, v)
+    assert certificate.kind == "not local minimax"
+    assert certificate.move is not None
+    better = (
+        certificate.move.after > certificate.move.before
+        if certificate.move.player == "v"
+        else certificate.move.after < certificate.move.before
+    )
     assert better
 
 
 def test_the_leader_leaves_where_only_he_can() -> None:
     """f = u v - v^2/2 + u: at (1, 1) the follower rests and the leader descends."""
-    found = local(lambda u, v: u * v - v**2 / 2 + u, 1.0, 1.0)
-    assert found.kind == "not local minimax"
-    assert found.move is not None
-    assert found.move.player == "u"
+    certificate = local(lambda u, v: u * v - v**2 / 2 + u, 1.0, 1.0)
+    assert certificate.kind == "not local minimax"
+    assert certificate.move is not None
+    assert certificate.move.player == "u"
     # phi(u) = u^2/2 + u falls from 1.5 by 2 a unit.
-    assert found.move.before - found.move.after == pytest.approx(2 * found.move.length, rel=0.1)
+    assert certificate.move.before - certificate.move.after == pytest.approx(2 * certificate.move.length, rel=0.1)
 
 
 def test_a_leader_may_leave_a_follower_that_is_flat() -> None:
@@ -101,11 +105,11 @@ def test_a_leader_may_leave_a_follower_that_is_flat() -> None:
 
 def test_the_follower_at_a_bound_leaves_the_leader_to_decide() -> None:
     """f = u^2 - u v + 2 v on v <= 1: the follower is held at 1, and the leader answers 1/2."""
-    found = local(lambda u, v: u**2 - u * v + 2 * v, 0.5, 1.0, project_v=Box(-1, 1))
-    assert found.kind == "local Nash"
-    assert found.constraints["v"].free == 0
-    assert "no direction free to the follower" in found.reason
-    assert "v" not in found.eigenvalues
+    certificate = local(lambda u, v: u**2 - u * v + 2 * v, 0.5, 1.0, project_v=Box(-1, 1))
+    assert certificate.kind == "local Nash"
+    assert certificate.constraints["v"].free == 0
+    assert "no direction free to the follower" in certificate.reason
+    assert "v" not in certificate.eigenvalues
     assert local(lambda u, v: u**2 - u * v + 2 * v, 0.3, 1.0, project_v=Box(-1, 1)).kind == "not local minimax"
     concave = local(lambda u, v: -(u**2) + u * v + 2 * v, 0.5, 1.0, project_v=Box(-1, 1))
     assert concave.kind == "not local minimax"  # the bound takes the answer away that could have saved it
@@ -114,10 +118,10 @@ def test_the_follower_at_a_bound_leaves_the_leader_to_decide() -> None:
 def test_where_two_followers_tie_a_global_minimax_point_is_not_a_local_one() -> None:
     """2 v^2 - (u - v)^2 on the square: max_v is -u^2 + |u| + 1/4, least at 0, but at (0, 1/2) the leader leaves."""
     box = {"project_u": Box(-0.5, 0.5), "project_v": Box(-0.5, 0.5)}
-    found = local(lambda u, v: 2 * v**2 - (u - v) ** 2, 0.0, 0.5, **box)
-    assert found.kind == "not local minimax"
-    assert found.move is not None
-    assert found.move.player == "u"
+    certificate = local(lambda u, v: 2 * v**2 - (u - v) ** 2, 0.0, 0.5, **box)
+    assert certificate.kind == "not local minimax"
+    assert certificate.move is not None
+    assert certificate.move.player == "u"
 
 
 def on_ball(x: Tensor) -> Tensor:
@@ -127,9 +131,9 @@ def on_ball(x: Tensor) -> Tensor:
 def test_the_curvature_of_a_ball_counts() -> None:
     """f = c v_1 + v_2^2/2 at v = e_1: on the circle c cos t + sin^2 t / 2 has the curvature 1 - c."""
     for c, kind in ((2.0, "local Nash"), (0.5, "not local minimax"), (1.0, "undecided")):
-        found = local(lambda u, v, c=c: u**2 + c * v[0] + v[1] ** 2 / 2, 0.0, [1.0, 0.0], project_v=on_ball)
-        assert found.kind == kind, found.reason
-        assert found.eigenvalues["v"].value == pytest.approx(1 - c, abs=1e-3)
+        certificate = local(lambda u, v, c=c: u**2 + c * v[0] + v[1] ** 2 / 2, 0.0, [1.0, 0.0], project_v=on_ball)
+        assert certificate.kind == kind, certificate.reason
+        assert certificate.eigenvalues["v"].value == pytest.approx(1 - c, abs=1e-3)
 
 
 def test_the_schur_complement_lives_on_free_directions() -> None:
@@ -138,9 +142,9 @@ def test_the_schur_complement_lives_on_free_directions() -> None:
     def f(u: Tensor, v: Tensor) -> Tensor:
         return -(u**2) / 2 + 2 * u * v[0] + 9 * u * v[1] - v[0] ** 2 / 2 + 5 * v[1]
 
-    found = local(f, 0.0, [0.0, 0.0], project_v=lambda v: torch.stack([v[0], v[1].clamp(max=0)]))
-    assert found.kind == "strict local minimax"
-    assert found.eigenvalues["schur"].value == pytest.approx(3)
+    certificate = local(f, 0.0, [0.0, 0.0], project_v=lambda v: torch.stack([v[0], v[1].clamp(max=0)]))
+    assert certificate.kind == "strict local minimax"
+    assert certificate.eigenvalues["schur"].value == pytest.approx(3)
     weaker = local(
         lambda u, v: f(u, v) - 4 * u**2, 0.0, [0.0, 0.0], project_v=lambda v: torch.stack([v[0], v[1].clamp(max=0)])
     )
@@ -173,9 +177,9 @@ def test_near_is_near_and_not_at() -> None:
 
 def test_a_small_gradient_on_a_flat_slope_is_not_taken_for_a_point_near() -> None:
     """u^4/4 at 0.02 has the gradient 8e-6 and the curvature 1.2e-3, but its minimum is 0.02 away."""
-    found = local(lambda u, v: u**4 / 4 - v**2, 0.02, 0.0)
-    assert found.kind == "undecided"
-    assert "does not settle" in found.reason
+    certificate = local(lambda u, v: u**4 / 4 - v**2, 0.02, 0.0)
+    assert certificate.kind == "undecided"
+    assert "does not settle" in certificate.reason
 
 
 def test_saddles_of_higher_order_are_left_open_or_proved() -> None:
@@ -184,15 +188,15 @@ def test_saddles_of_higher_order_are_left_open_or_proved() -> None:
 
 
 def test_values_that_are_not_finite_are_undecided() -> None:
-    found = local(lambda u, v: u**2 + torch.log(v), 0.0, -1.0)
-    assert found.kind == "undecided"
-    assert "not finite" in found.reason
+    certificate = local(lambda u, v: u**2 + torch.log(v), 0.0, -1.0)
+    assert certificate.kind == "undecided"
+    assert "not finite" in certificate.reason
 
 
 def test_single_precision_decides_at_its_own_tolerance() -> None:
     at = torch.tensor(0.0), torch.tensor(0.0)
-    found = certify(Game(lambda u, v: -3 * u**2 - v**2 + 4 * u * v, *at), at, restarts=0)
-    assert (found.kind, found.settings["tolerance"]) == ("strict local minimax", 1e-3)
+    certificate = certify(Game(lambda u, v: -3 * u**2 - v**2 + 4 * u * v, *at), at, restarts=0)
+    assert (certificate.kind, certificate.settings["tolerance"]) == ("strict local minimax", 1e-3)
 
 
 def test_large_games_are_classified_without_a_matrix() -> None:
@@ -210,9 +214,9 @@ def test_large_games_are_classified_without_a_matrix() -> None:
     odd[17] = -0.1
     schur = np.linalg.eigvalsh(np.diag(odd) + B @ np.diag(1 / c) @ B.T)[0]
     assert schur > 0
-    found = game(odd, c)
-    assert found.kind == "strict local minimax"
-    assert found.eigenvalues["schur"].value == pytest.approx(schur, abs=1e-3)
+    certificate = game(odd, c)
+    assert certificate.kind == "strict local minimax"
+    assert certificate.eigenvalues["schur"].value == pytest.approx(schur, abs=1e-3)
     odd[17] = -3.0
     assert game(odd, c).kind == "not local minimax"
     c[3] = -0.2

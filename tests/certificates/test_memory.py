@@ -1,4 +1,4 @@
-"""A game of a million parameters: what a certificate needs beside the risk's own backward pass."""
+"""A game of a million parameters: the memory of a certificate beside that of the risk's own backward pass."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def network(size, hidden):
 def quadratic(n):
     a, b, c = torch.ones(n), torch.full((n,), 1.5), torch.linspace(1, 1.2, n)
     a[0] = -0.5
+    c[0] = 0.998  # apart from the others by so little that Lanczos takes 50 to 100 steps, not 1,000
     return Game(lambda u, v: (a * u**2 / 2 + b * u * v - c * v**2 / 2).sum(), torch.zeros(n), torch.zeros(n)), None
 
 
@@ -56,14 +57,15 @@ def tensors(player):
 small, data = network(6, 4) if sys.argv[1] == "network" else quadratic(70)
 certify(small, (small.u, small.v), data, restarts=1, steps=2)  # what libraries load at their first use is not counted
 game, data = network(784, 350) if sys.argv[1] == "network" else quadratic(500_000)
-held = [t.requires_grad_() for t in [*tensors(game.u), *tensors(game.v)]]
-n = sum(t.numel() for t in held)
-torch.autograd.grad(game.f(game.u, game.v, *(data or ())), held)
+parameters = [t.requires_grad_() for t in [*tensors(game.u), *tensors(game.v)]]
+n = sum(t.numel() for t in parameters)
+torch.autograd.grad(game.f(game.u, game.v, *(data or ())), parameters)
 before = peak()
-found = certify(game, (game.u, game.v), data, restarts=1, steps=3)
+certificate = certify(game, (game.u, game.v), data, restarts=1, steps=3)
 vectors = (peak() - before) / (4 * n)
-how = {name: quantity.accuracy for name, quantity in found.eigenvalues.items()}
-print(json.dumps({"n": n, "vectors": vectors, "kind": found.kind, "cost": found.cost, "how": how}))
+accuracies = {name: quantity.accuracy for name, quantity in certificate.eigenvalues.items()}
+report = {"n": n, "vectors": vectors, "kind": certificate.kind, "cost": certificate.cost, "accuracies": accuracies}
+print(json.dumps(report))
 """
 
 
@@ -75,9 +77,9 @@ def test_the_memory_is_a_few_gradients(name: str, kind: str) -> None:
         [sys.executable, "-c", SCRIPT, name], capture_output=True, text=True, check=False, env=environment, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["n"] >= 1_000_000 or (name == "network" and found["n"] >= 900_000)
-    assert found["kind"] == kind
-    assert 1 < found["vectors"] <= LIMIT
-    assert found["how"]["v"] == "estimate"
-    assert found["cost"]["gradient_evaluations"] > 50
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert measured["n"] >= 1_000_000 or (name == "network" and measured["n"] >= 900_000)
+    assert measured["kind"] == kind
+    assert 1 < measured["vectors"] <= LIMIT
+    assert measured["accuracies"]["v"] == "estimate"
+    assert measured["cost"]["gradient_evaluations"] > 50

@@ -37,12 +37,12 @@ def local(f: Any, u: Any, v: Any, dtype: torch.dtype = torch.float64, **options:
     ],
 )
 def test_a_kink_at_the_point_is_seen(f: Any, kind: str) -> None:
-    found = local(f, 0.0, 0.0)
-    assert found.kind == kind, found.reason
-    assert ("kink" in found.reason) == (kind != "local Nash")
-    if found.move is not None:
-        assert found.move.player == "v"
-        assert found.move.after > found.move.before
+    certificate = local(f, 0.0, 0.0)
+    assert certificate.kind == kind, certificate.reason
+    assert ("kink" in certificate.reason) == (kind != "local Nash")
+    if certificate.move is not None:
+        assert certificate.move.player == "v"
+        assert certificate.move.after > certificate.move.before
 
 
 def test_a_kink_on_the_forbidden_side_does_not_count_and_one_on_the_allowed_side_does() -> None:
@@ -63,9 +63,9 @@ def test_a_player_beside_a_bound_on_which_it_presses_stands_on_it() -> None:
         return u**2 + (v[0] - 0.9) ** 2 + 0.01 * v[0] + 100 * v[1]
 
     for beside in (0.0, 1e-9, 1e-6):
-        found = local(f, 0.0, [1 - beside, 1.0], project_v=Box(-1, 1))
-        assert found.kind == "local Nash", found.reason
-        assert found.constraints["v"].free == 0
+        certificate = local(f, 0.0, [1 - beside, 1.0], project_v=Box(-1, 1))
+        assert certificate.kind == "local Nash", certificate.reason
+        assert certificate.constraints["v"].free == 0
     assert local(f, 0.0, [1 - 1e-3, 1.0], project_v=Box(-1, 1)).kind == "not local minimax"
 
 
@@ -84,8 +84,8 @@ def test_points_known_to_seven_digits_are_near(project: Any) -> None:
             u, v = project(u - 0.3 * (2 * (u - a) + v / 2)), project(v + 0.3 * (b - v + u / 2))
         near = [project(x + 1e-7 * torch.from_numpy(rng.normal(size=4))) for x in (u, v)]
         for at in ((u, v), near):
-            found = local(f, *at, project_u=project, project_v=project)
-            assert found.kind == "local Nash", found.reason
+            certificate = local(f, *at, project_u=project, project_v=project)
+            assert certificate.kind == "local Nash", certificate.reason
 
 
 def test_a_gain_beyond_a_loss_is_another_hill() -> None:
@@ -95,8 +95,8 @@ def test_a_gain_beyond_a_loss_is_another_hill() -> None:
         s, t = v[0] - 1, v[1] - 1
         return u**2 - s**2 - t**2 - 4 * s * t + 10 * (s**4 + t**4)
 
-    found = local(f, 0.0, [1.0, 1.0], project_v=Box(-1, 1))
-    assert found.kind == "undecided"
+    certificate = local(f, 0.0, [1.0, 1.0], project_v=Box(-1, 1))
+    assert certificate.kind == "undecided"
     assert local(f, 0.0, [1.0, 1.0], project_v=Box(-1, 2)).kind == "not local minimax"
 
 
@@ -106,9 +106,9 @@ def test_a_leader_whom_a_bound_touches_without_pressing_may_be_at_a_nash_point()
     def f(u: Tensor, v: Tensor) -> Tensor:
         return u[0] ** 2 + u[1] ** 2 + 4 * u[0] * u[1] + 6 * (u * v).sum() - (v**2).sum()
 
-    found = local(f, [0.0, 0.0], [0.0, 0.0], project_u=Box(0, 1))
-    assert found.kind == "strict local minimax"
-    assert "whether Nash is open" in found.reason
+    certificate = local(f, [0.0, 0.0], [0.0, 0.0], project_u=Box(0, 1))
+    assert certificate.kind == "strict local minimax"
+    assert "whether Nash is open" in certificate.reason
     free = local(f, [0.0, 0.0], [0.0, 0.0])
     assert "no Nash point" in free.reason
 
@@ -120,13 +120,13 @@ def test_a_free_direction_of_many_values_is_not_lost() -> None:
     pairs = [(i, j) for i in range(100) for j in range(i) if bool((signs[:, i] == signs[:, j]).all())]
     assert pairs
     for i, j in pairs[:3]:
-        x, slope = torch.zeros(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
-        x[[i, j]], slope[[i, j]] = 0.5, 0.0
-        tangent = Tangent(lambda tree: Simplex()(tree), {"x": x}, {"x": slope}, 1e-5)
+        x, grad = torch.zeros(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
+        x[[i, j]], grad[[i, j]] = 0.5, 0.0
+        tangent = Tangent(lambda tree: Simplex()(tree), {"x": x}, {"x": grad}, 1e-5)
         assert tangent.constraint.free >= 1
-    x, slope = torch.zeros(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
-    x[3], slope[3] = 1.0, 0.0
-    assert Tangent(lambda tree: Simplex()(tree), {"x": x}, {"x": slope}, 1e-5).constraint.free == 0
+    x, grad = torch.zeros(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
+    x[3], grad[3] = 1.0, 0.0
+    assert Tangent(lambda tree: Simplex()(tree), {"x": x}, {"x": grad}, 1e-5).constraint.free == 0
 
 
 def test_a_projection_may_work_in_place_or_hide_its_derivative() -> None:
@@ -157,13 +157,13 @@ def test_a_small_eigenvalue_beside_a_crowd_of_others_is_found(hidden: float) -> 
         crowd = np.where(rng.random(120) < 0.7, 1.0, 10 ** rng.uniform(0, 3.5, 120))
         crowd[7] = hidden
         A = rotated(crowd, seed)
-        found = local(lambda u, v, A=A: u @ A @ u / 2 - (v**2).sum(), np.zeros(120), np.zeros(2))
-        assert found.kind == ("local Nash" if hidden > 0 else "not local minimax"), (seed, found.reason)
-        assert found.eigenvalues["u"].value == pytest.approx(hidden, abs=1e-3)
+        certificate = local(lambda u, v, A=A: u @ A @ u / 2 - (v**2).sum(), np.zeros(120), np.zeros(2))
+        assert certificate.kind == ("local Nash" if hidden > 0 else "not local minimax"), (seed, certificate.reason)
+        assert certificate.eigenvalues["u"].value == pytest.approx(hidden, abs=1e-3)
 
 
 def test_lanczos_says_how_much_lower_the_smallest_eigenvalue_may_be() -> None:
-    """Over random spectra the smallest eigenvalue is never below what is said; without the word it often is."""
+    """Over random spectra the smallest eigenvalue is never below ``value - below``, but often below ``value - 2 error``."""
     surprises = 0
     for seed in range(30):
         rng = np.random.default_rng(seed)
@@ -182,8 +182,8 @@ def test_lanczos_says_how_much_lower_the_smallest_eigenvalue_may_be() -> None:
 
 def test_players_of_any_size_are_seen_to_leave() -> None:
     """Beside a point of size 1e4 a step of a hundredth is too long."""
-    found = local(lambda u, v: u**2 - torch.sin(v - 1e4) ** 2 * 1e4, 0.0, 1e4 + 1e-3)
-    assert found.kind == "not local minimax"
+    certificate = local(lambda u, v: u**2 - torch.sin(v - 1e4) ** 2 * 1e4, 0.0, 1e4 + 1e-3)
+    assert certificate.kind == "not local minimax"
     assert local(lambda u, v: (u - 1e6) ** 2 - v**2, 1e6 + 1e-3, 0.0).kind == "not local minimax"
 
 
@@ -195,8 +195,8 @@ def test_a_risk_that_is_a_small_difference_of_large_terms_proves_nothing_by_its_
         return 1e5 * (u**2 - 2 * c * u + c**2) - 1e5 * v**2
 
     for digits in range(-4, 5):
-        found = local(f, c * (1 + digits * 1.2e-7), 0.0, torch.float32)
-        assert found.kind in ("local Nash", "undecided"), (digits, found.reason)
+        certificate = local(f, c * (1 + digits * 1.2e-7), 0.0, torch.float32)
+        assert certificate.kind in ("local Nash", "undecided"), (digits, certificate.reason)
 
 
 def test_single_precision_points_that_are_as_near_as_rounding_allows_are_decided() -> None:
@@ -213,5 +213,5 @@ def test_single_precision_points_that_are_as_near_as_rounding_allows_are_decided
                 x, y = u - u0, v - v0
                 return scale * (x @ A @ x / 2 + x @ B @ y - y @ C @ y / 2)
 
-            found = local(f, u0 * (1 + 1e-7), v0 * (1 - 1e-7), torch.float32)
-            assert found.kind == "local Nash", found.reason
+            certificate = local(f, u0 * (1 + 1e-7), v0 * (1 - 1e-7), torch.float32)
+            assert certificate.kind == "local Nash", certificate.reason

@@ -57,8 +57,8 @@ def test_inside_the_set_too() -> None:
 
 def test_a_face_of_a_box_leaves_its_other_coordinates() -> None:
     hessian = symmetric(5)
-    x, slope = np.array([1.0, 0.3, -1.0, 0.0, 0.2]), np.array([-2.0, 0.0, 0.5, 0.0, 0.0])
-    tangent = Tangent(on(Box(-1, 1)), flat(x), flat(slope), TOLERANCE)
+    x, grad = np.array([1.0, 0.3, -1.0, 0.0, 0.2]), np.array([-2.0, 0.0, 0.5, 0.0, 0.0])
+    tangent = Tangent(on(Box(-1, 1)), flat(x), flat(grad), TOLERANCE)
     assert (tangent.constraint.active, tangent.constraint.free, tangent.constraint.weak) == (True, 3, False)
     free = [1, 3, 4]
     assert smallest(tangent, hessian) == pytest.approx(np.linalg.eigvalsh(hessian[np.ix_(free, free)])[0])
@@ -78,8 +78,8 @@ def test_a_vertex_leaves_nothing() -> None:
 def test_a_simplex_leaves_the_differences_of_its_support() -> None:
     hessian = symmetric(4, 1)
     x = np.array([0.5, 0.5, 0.0, 0.0])
-    slope = np.array([1.0, 1.0, 3.0, 4.0])  # minimised on the face of the first two
-    tangent = Tangent(on(Simplex()), flat(x), flat(slope), TOLERANCE)
+    grad = np.array([1.0, 1.0, 3.0, 4.0])  # minimised on the face of the first two
+    tangent = Tangent(on(Simplex()), flat(x), flat(grad), TOLERANCE)
     assert tangent.constraint.free == pytest.approx(1)
     d = np.array([1.0, -1.0, 0.0, 0.0]) / np.sqrt(2)
     assert smallest(tangent, hessian) == pytest.approx(d @ hessian @ d)
@@ -91,8 +91,8 @@ def test_a_ball_adds_the_curvature_of_its_boundary(radius: float, strength: floa
     """Lagrangian h + mu (||x||^2 - r^2) / 2 with mu = ||grad h|| / r."""
     hessian = symmetric(3, 2)
     normal = np.array([1.0, 2.0, -2.0]) / 3
-    x, slope = radius * normal, -strength * normal
-    tangent = Tangent(on(ball(radius)), flat(x), flat(slope), TOLERANCE)
+    x, grad = radius * normal, -strength * normal
+    tangent = Tangent(on(ball(radius)), flat(x), flat(grad), TOLERANCE)
     assert tangent.constraint.free == pytest.approx(2, abs=0.01)
     basis = np.linalg.svd(normal[None])[2][1:]
     lagrangian = basis @ (hessian + strength / radius * np.eye(3)) @ basis.T
@@ -118,9 +118,9 @@ def test_a_weak_face_of_a_simplex_is_found() -> None:
 
 def test_many_dimensions_are_counted_by_probes() -> None:
     n = 300
-    x, slope = np.zeros(n), np.zeros(n)
-    x[:100], slope[:100] = 1.0, -1.0
-    tangent = Tangent(on(Box(-1, 1)), flat(x), flat(slope), TOLERANCE)
+    x, grad = np.zeros(n), np.zeros(n)
+    x[:100], grad[:100] = 1.0, -1.0
+    tangent = Tangent(on(Box(-1, 1)), flat(x), flat(grad), TOLERANCE)
     assert tangent.constraint.accuracy == "estimate"
     assert tangent.constraint.free == pytest.approx(200)  # exact for a diagonal Jacobian
     assert "about 200 of 300" in str(tangent.constraint)
@@ -142,4 +142,4 @@ def test_a_map_that_is_no_euclidean_projection_cannot_be_decided() -> None:
 
     tangent = Tangent(on(normalised), flat([0.9, 0.1]), flat([0.5, -0.2]), TOLERANCE)
     assert not tangent.decidable
-    assert "no Euclidean projection" in tangent.why_not
+    assert "not a Euclidean projection" in tangent.why_not

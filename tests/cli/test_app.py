@@ -162,7 +162,7 @@ def test_a_problem_is_shown_with_options_and_settings(run):
     assert ["pull", "float", "2.0", "strength", "of", "the", "coupling"] in [line.split() for line in out.splitlines()]
     assert ["u_optimizer", "SGD(lr=0.05)"] in [line.split() for line in out.splitlines()]
     assert "It has no options." in run("problems", "show", "bare")
-    assert "settings for the solve are not known: data: are missing" in run("problems", "show", "absent")
+    assert "settings for the solve cannot be shown: data: are missing" in run("problems", "show", "absent")
 
 
 def test_an_unknown_problem_is_refused_with_a_guess(run):
@@ -256,7 +256,7 @@ def test_the_solution_is_the_library_callers_own(run, tmp_path):
         (("saddle", "--solver", "sensitivty"), "solver: there is no 'sensitivty'; did you mean 'sensitivity'"),
         (("saddle", "--set", "pul=1"), "option of problem 'saddle': there is no 'pul'; did you mean 'pull'"),
         (("saddle", "--set", "pull=strong"), "pull: 'strong' does not fit"),
-        (("saddle", "--set", "pull"), "--set: 'pull' is no KEY=VALUE; write"),
+        (("saddle", "--set", "pull"), "--set: 'pull' is not KEY=VALUE; write"),
         (
             ("saddle", "--set", "solver.gama=1"),
             "setting of solver 'sensitivity': there is no 'gama'; did you mean 'gamma'",
@@ -265,7 +265,7 @@ def test_the_solution_is_the_library_callers_own(run, tmp_path):
         (("saddle", "--set", "solver.split=maybe"), "split: 'maybe' does not fit"),
         (("bare",), "steps: problem 'bare' brings no step budget; give --steps"),
         (("absent",), "data: are missing; fetch them"),
-        (("wrong",), "problem 'wrong': solve has no setting 'stepz'; bring only"),
+        (("wrong",), "problem 'wrong': solve has no setting 'stepz'; use only"),
         (("saddle", "--device", "nowhere"), "--device: 'nowhere' cannot be used ("),
         (("saddle", "--resume"), "--resume: there is no folder to resume from; give --out"),
     ],

@@ -110,8 +110,8 @@ def test_settings_reach_certify(run: Any, tmp_path: Path) -> None:
 def test_what_cannot_be_certified_is_refused_in_a_line(run: Any, tmp_path: Path) -> None:
     assert "holds no finished run" in run("certify", tmp_path / "nothing", code=2)
     run("solve", "alone", "--out", tmp_path / "alone", "--quiet")
-    assert "has one player only" in run("certify", tmp_path / "alone", code=2)
+    assert "has only one player" in run("certify", tmp_path / "alone", code=2)
     run("solve", "saddle", "--out", tmp_path / "run", "--quiet")
-    assert "tolerance: -1.0 is no tolerance" in run("certify", tmp_path / "run", "--tolerance", "-1", code=2)
+    assert "tolerance: -1.0 is not a positive number" in run("certify", tmp_path / "run", "--tolerance", "-1", code=2)
     (tmp_path / "run" / "run.json").write_text("{}")
     assert "cannot be read" in run("certify", tmp_path / "run", code=2)

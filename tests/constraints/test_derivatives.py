@@ -62,17 +62,17 @@ def test_jacobians_are_those_of_the_closed_forms() -> None:
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_the_center_has_finite_derivatives(ball: type, per_sample: bool) -> None:
     x = torch.zeros(2, 3, requires_grad=True)
-    slope = torch.arange(6.0).reshape(2, 3)
-    (first,) = torch.autograd.grad((ball(1.0, per_sample=per_sample)(x) * slope).sum(), x, create_graph=True)
-    assert torch.equal(first, slope)
+    weights = torch.arange(6.0).reshape(2, 3)
+    (first,) = torch.autograd.grad((ball(1.0, per_sample=per_sample)(x) * weights).sum(), x, create_graph=True)
+    assert torch.equal(first, weights)
     # One row at the center beside one far out: neither spoils the other.
     y = torch.tensor([[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]], requires_grad=True)
-    (found,) = torch.autograd.grad((ball(1.0, per_sample=True)(y) * slope).sum(), y, create_graph=True)
-    assert bool(found.isfinite().all())
-    assert torch.equal(found[0], slope[0])
-    assert not torch.equal(found[1], slope[1])
+    (gradient,) = torch.autograd.grad((ball(1.0, per_sample=True)(y) * weights).sum(), y, create_graph=True)
+    assert bool(gradient.isfinite().all())
+    assert torch.equal(gradient[0], weights[0])
+    assert not torch.equal(gradient[1], weights[1])
     if ball is L2Ball:
-        (second,) = torch.autograd.grad(found.square().sum(), y)
+        (second,) = torch.autograd.grad(gradient.square().sum(), y)
         assert bool(second.isfinite().all())
         assert second[1].abs().sum() > 0
         plain = y / y.norm(dim=1, keepdim=True).clamp_min(1)

@@ -87,8 +87,8 @@ def test_sides_without_a_bound_are_drawn_as_documented() -> None:
 def test_joint_balls_draw_one_point_for_all_tensors() -> None:
     like = [rows(1), {"a": rows(2)}]
     for ball, order in ((L2Ball, 2), (L1Ball, 1)):
-        found = ball(1.5, joint=True, per_sample=True).draw(like, generator())
-        sizes = np.linalg.norm(torch.cat([found[0], found[1]["a"]], 1).numpy() / 1.5, order, axis=1)
+        drawn = ball(1.5, joint=True, per_sample=True).draw(like, generator())
+        sizes = np.linalg.norm(torch.cat([drawn[0], drawn[1]["a"]], 1).numpy() / 1.5, order, axis=1)
         assert uniform(torch.from_numpy(sizes**3)) > LEVEL
         alone = ball(1.5, per_sample=True).draw(like, generator())
         assert uniform((torch.linalg.vector_norm(alone[1]["a"], order, dim=1) / 1.5) ** 2) > LEVEL
@@ -113,15 +113,15 @@ ALL: dict[str, Any] = {
 def test_a_draw_is_allowed_reproducible_and_like_what_it_shall_be_like(name: str, dtype: torch.dtype) -> None:
     project = ALL[name]
     like = {"a": torch.ones(2, 3, dtype=dtype, requires_grad=True), "b": [torch.zeros(4, dtype=dtype), torch.ones(1)]}
-    found = project.draw(like, generator(1))
-    leaves = [found["a"], *found["b"]]
+    drawn = project.draw(like, generator(1))
+    leaves = [drawn["a"], *drawn["b"]]
     assert [(x.shape, x.dtype) for x in leaves] == [((2, 3), dtype), ((4,), dtype), ((1,), torch.float32)]
     assert not any(x.requires_grad for x in leaves)
     again, other = project.draw(like, generator(1)), project.draw(like, generator(2))
-    assert torch.equal(again["a"], found["a"])
-    assert not torch.equal(other["a"], found["a"])
-    assert not torch.equal(found["a"].flatten()[:4], found["b"][0])
-    back = project(found)
+    assert torch.equal(again["a"], drawn["a"])
+    assert not torch.equal(other["a"], drawn["a"])
+    assert not torch.equal(drawn["a"].flatten()[:4], drawn["b"][0])
+    back = project(drawn)
     assert all(torch.allclose(x, y, rtol=0, atol=1e-6) for x, y in zip(leaves, [back["a"], *back["b"]], strict=True))
     torch.manual_seed(5)
     first = project.draw(like)

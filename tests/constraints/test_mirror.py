@@ -36,8 +36,8 @@ def stepped(w: Any, g: Any, lr: float = 0.5, steps: int = 1) -> Tensor:
 
 
 def test_the_update_by_hand() -> None:
-    found = stepped(torch.tensor([0.25, 0.75], dtype=torch.float64), [math.log(9), 0.0])
-    assert found.tolist() == pytest.approx([0.1, 0.9], abs=EXACT)  # 1/12 to 3/4 after the factor 1/3
+    stepped_weights = stepped(torch.tensor([0.25, 0.75], dtype=torch.float64), [math.log(9), 0.0])
+    assert stepped_weights.tolist() == pytest.approx([0.1, 0.9], abs=EXACT)  # 1/12 to 3/4 after the factor 1/3
     added = torch.tensor([0.25 - 0.5 * math.log(9), 0.75]).clamp_min(0)
     assert (added / added.sum()).tolist() != pytest.approx([0.1, 0.9], abs=1e-2)
 
@@ -61,20 +61,20 @@ def test_the_update_minimises_the_mirror_step_objective(w: np.ndarray, g: np.nda
 
 @given(w=weights, g=slopes, shift=st.floats(-100, 100))
 def test_shifts_orders_and_scales_do_not_matter(w: np.ndarray, g: np.ndarray, shift: float) -> None:
-    found = stepped(w, g)
-    assert torch.allclose(stepped(w, g + shift), found, rtol=0, atol=1e-12)
+    stepped_weights = stepped(w, g)
+    assert torch.allclose(stepped(w, g + shift), stepped_weights, rtol=0, atol=1e-12)
     order = [2, 0, 3, 1]
-    assert torch.allclose(stepped(w[order], g[order]), found[order], rtol=0, atol=EXACT)
-    assert torch.allclose(stepped(3 * w, g), 3 * found, rtol=0, atol=EXACT * 10)
-    assert torch.allclose(stepped(w, g, 0.25, steps=2), found, rtol=0, atol=EXACT * 10)
+    assert torch.allclose(stepped(w[order], g[order]), stepped_weights[order], rtol=0, atol=EXACT)
+    assert torch.allclose(stepped(3 * w, g), 3 * stepped_weights, rtol=0, atol=EXACT * 10)
+    assert torch.allclose(stepped(w, g, 0.25, steps=2), stepped_weights, rtol=0, atol=EXACT * 10)
     if np.ptp(g) > 1:
-        assert not torch.allclose(stepped(w, 2 * g), found, rtol=0, atol=1e-6)
+        assert not torch.allclose(stepped(w, 2 * g), stepped_weights, rtol=0, atol=1e-6)
 
 
 def test_each_row_keeps_its_own_sum() -> None:
     rows = torch.tensor([[1.0, 1.0, 2.0], [0.1, 0.2, 0.3]])
-    found = stepped(rows, torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), steps=5000)
-    assert found.sum(-1).tolist() == pytest.approx([4, 0.6], rel=1e-6)
+    stepped_rows = stepped(rows, torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), steps=5000)
+    assert stepped_rows.sum(-1).tolist() == pytest.approx([4, 0.6], rel=1e-6)
 
 
 def test_no_gradient_is_too_large_and_weights_come_back() -> None:
@@ -116,7 +116,7 @@ def test_regret_is_within_the_theorem(seed: int) -> None:
 def value_of(matrix: np.ndarray) -> float:
     """Return ``min_u max_v u' A v`` over simplices, by a linear programme."""
     rows, columns = matrix.shape
-    found = linprog(
+    program = linprog(
         np.append(np.zeros(rows), 1),
         A_ub=np.column_stack([matrix.T, -np.ones(columns)]),
         b_ub=np.zeros(columns),
@@ -124,7 +124,7 @@ def value_of(matrix: np.ndarray) -> float:
         b_eq=[1],
         bounds=[(0, None)] * rows + [(None, None)],
     )
-    return float(found.fun)
+    return float(program.fun)
 
 
 def test_averaged_play_finds_the_value_of_a_matrix_game() -> None:
@@ -209,7 +209,7 @@ def test_schedules_closures_and_groups_work_as_for_any_optimizer() -> None:
         ([0.5, -0.1], r"params: has weights that are negative or not finite; give weights on a simplex"),
         ([0.5, float("nan")], r"params: has weights that are negative or not finite; give"),
         ([[0.5, 0.5], [0.0, 0.0]], r"params: has a row without a positive weight, .*; give"),
-        (1.0, r"params: a tensor of no dimension is no row of weights; give"),
+        (1.0, r"params: a 0-d tensor is not a row of weights; give"),
     ],
 )
 def test_starts_off_the_simplex_are_refused(start: Any, message: str) -> None:
@@ -223,9 +223,9 @@ def test_starts_off_the_simplex_are_refused(start: Any, message: str) -> None:
 @pytest.mark.parametrize("lr", [-1.0, float("nan"), float("inf")])
 def test_steps_that_are_none_are_refused(lr: float) -> None:
     w = torch.full((2,), 0.5, requires_grad=True)
-    with pytest.raises(ArgumentError, match=r"^lr: .* is no step size; give"):
+    with pytest.raises(ArgumentError, match=r"^lr: .* is not a step size; give"):
         ExponentiatedGradient([w], lr=lr)
-    with pytest.raises(ArgumentError, match=r"^lr: .* is no step size; give"):
+    with pytest.raises(ArgumentError, match=r"^lr: .* is not a step size; give"):
         ExponentiatedGradient([{"params": [w], "lr": lr}])
     assert ExponentiatedGradient([w], lr=0).param_groups[0]["lr"] == 0
 
@@ -254,9 +254,9 @@ def test_a_simplex_as_projection_leaves_mirror_steps_alone() -> None:
             path.append(torch.stack([ctx.point.u["value"], ctx.point.v["value"]]).detach())
         return torch.stack(path).amin((0, 1, 2)), path[-1]
 
-    (least, free), (_, held) = play(), play(project_u=Simplex(), project_v=Simplex())
+    (least, free), (_, projected) = play(), play(project_u=Simplex(), project_v=Simplex())
     assert 0 < least < 1e-9
-    assert torch.equal(held, free)
+    assert torch.equal(projected, free)
     assert float(Simplex()(free[0] + torch.tensor([0.01, 0.0, 0.0])).sum()) == pytest.approx(1)
 
 
@@ -266,8 +266,8 @@ def test_extrapolations_of_mirror_steps_stay_on_the_simplex() -> None:
     start = torch.tensor([0.9, 0.1], dtype=torch.float64), torch.tensor([0.4, 0.6], dtype=torch.float64)
     mirror = partial(ExponentiatedGradient, lr=0.3)
     game = Game(lambda u, v: u @ payoff @ v, *start)
-    found = solve(game, Extragradient(), steps=1, u_optimizer=mirror, v_optimizer=mirror)
+    solution = solve(game, Extragradient(), steps=1, u_optimizer=mirror, v_optimizer=mirror)
     ahead = stepped(start[0], payoff @ start[1], 0.3), stepped(start[1], -payoff.T @ start[0], 0.3)
-    assert torch.allclose(found.u, stepped(start[0], payoff @ ahead[1], 0.3), rtol=0, atol=EXACT)
-    assert torch.allclose(found.v, stepped(start[1], -payoff.T @ ahead[0], 0.3), rtol=0, atol=EXACT)
-    assert not torch.allclose(found.u, stepped(start[0], payoff @ start[1], 0.3))
+    assert torch.allclose(solution.u, stepped(start[0], payoff @ ahead[1], 0.3), rtol=0, atol=EXACT)
+    assert torch.allclose(solution.v, stepped(start[1], -payoff.T @ ahead[0], 0.3), rtol=0, atol=EXACT)
+    assert not torch.allclose(solution.u, stepped(start[0], payoff @ start[1], 0.3))

@@ -96,11 +96,11 @@ def test_simplex_projects_each_row_of_a_batch_by_itself(x: np.ndarray) -> None:
 @pytest.mark.parametrize("shift", [0.0, 1e4, 1e10, -1e10])
 def test_simplex_holds_in_float32_far_from_the_origin(shift: float) -> None:
     x = torch.tensor([0.5, 1.0, -2.0, 0.25]) + shift
-    found = Simplex()(x)
-    assert found.dtype == torch.float32
-    assert abs(float(found.sum()) - 1) <= SINGLE
+    nearest = Simplex()(x)
+    assert nearest.dtype == torch.float32
+    assert abs(float(nearest.sum()) - 1) <= SINGLE
     exact = Simplex()(x.double())
-    assert (found.double() - exact).abs().max() <= SINGLE
+    assert (nearest.double() - exact).abs().max() <= SINGLE
 
 
 def test_simplex_passes_a_value_that_is_not_a_number_on() -> None:
@@ -149,13 +149,13 @@ def test_simplex_refuses_tensors_without_weights(x: Tensor) -> None:
 
 def test_a_module_stands_as_the_dictionary_of_its_parameters() -> None:
     functional = Functional(Game(lambda u, v: u, {"net": torch.nn.Linear(2, 1), "w": torch.ones(3)}, torch.ones(1)))
-    held = functional.parameters["u"]
-    seen = functional.tree("u", held, modules_as_dicts=True)
-    assert set(seen["net"]) == {"weight", "bias"}
-    back = functional.flat("u", Box(-0.1, 0.1)(seen))
-    assert list(back) == list(held) or set(back) == set(held)
-    assert all(torch.equal(back[name], held[name].clamp(-0.1, 0.1)) for name in held)
+    parameters = functional.parameters["u"]
+    nested = functional.tree("u", parameters, modules_as_dicts=True)
+    assert set(nested["net"]) == {"weight", "bias"}
+    back = functional.flat("u", Box(-0.1, 0.1)(nested))
+    assert list(back) == list(parameters) or set(back) == set(parameters)
+    assert all(torch.equal(back[name], parameters[name].clamp(-0.1, 0.1)) for name in parameters)
     with pytest.raises(ValueError, match=r"net\.bias"):
-        functional.flat("u", {"net": {"weight": seen["net"]["weight"]}, "w": seen["w"]})
+        functional.flat("u", {"net": {"weight": nested["net"]["weight"]}, "w": nested["w"]})
     with pytest.raises(TypeError, match="float instead of a tensor for 'w'"):
-        functional.flat("u", {"net": seen["net"], "w": 1.0})
+        functional.flat("u", {"net": nested["net"], "w": 1.0})

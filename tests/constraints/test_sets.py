@@ -23,7 +23,7 @@ names = st.sampled_from(sorted(SETS))
 
 
 def is_nearest(x: Tensor, p: Tensor, member: Tensor) -> bool:
-    """Whether no way from ``p`` towards a member of the set leads nearer to ``x``."""
+    """Return whether no step from ``p`` towards a member of the set leads nearer to ``x``."""
     return float(((x - p) * (member - p)).sum()) <= EXACT * (1 + float(x.norm() * member.norm()))
 
 
@@ -127,11 +127,13 @@ def test_a_joint_ball_is_the_ball_of_the_joined_vector(ball: type, order: float)
     random = torch.Generator().manual_seed(0)
     tree = {"a": torch.randn(2, 3, generator=random), "b": [torch.tensor(-2.0), torch.zeros(0)]}
     vector = torch.cat([tree["a"].flatten(), tree["b"][0][None]])
-    found = ball(0.5, joint=True)(tree)
-    assert torch.allclose(torch.cat([found["a"].flatten(), found["b"][0][None]]), ball(0.5)(vector), rtol=0, atol=1e-6)
+    projected = ball(0.5, joint=True)(tree)
+    assert torch.allclose(
+        torch.cat([projected["a"].flatten(), projected["b"][0][None]]), ball(0.5)(vector), rtol=0, atol=1e-6
+    )
     alone = ball(0.5)(tree)
     assert torch.allclose(alone["a"], ball(0.5)(tree["a"]), rtol=0, atol=0)
-    assert float(torch.linalg.vector_norm(found["a"], order)) < 0.49
+    assert float(torch.linalg.vector_norm(projected["a"], order)) < 0.49
     assert float(torch.linalg.vector_norm(alone["a"], order)) == pytest.approx(0.5)
 
 
@@ -153,9 +155,9 @@ def test_single_precision_holds(name: str) -> None:
 
 def test_a_long_sum_keeps_its_digits_in_single_precision() -> None:
     x = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
-    found = L1Ball(1e4)(x)
-    assert float(found.double().abs().sum()) == pytest.approx(1e4, rel=1e-6)
-    assert (found.double() - L1Ball(1e4)(x.double())).abs().max() < 1e-6
+    projected = L1Ball(1e4)(x)
+    assert float(projected.double().abs().sum()) == pytest.approx(1e4, rel=1e-6)
+    assert (projected.double() - L1Ball(1e4)(x.double())).abs().max() < 1e-6
 
 
 def test_the_euclidean_norm_neither_overflows_nor_underflows() -> None:

@@ -167,8 +167,8 @@ def test_players_of_any_nesting_keep_the_order_of_their_keys() -> None:
 
     one = torch.tensor(1.0, dtype=torch.float64)
     u = {"net": OrderedDict(z=one.clone(), a=2 * one)}
-    found = both(Game(f, u, [Pair(one.clone(), 3 * one)]), SimultaneousGDA(), steps=3)
-    assert {name: float(t) != start for (name, t), start in zip(tensors(found.u).items(), (1, 2), strict=True)} == {
+    solution = both(Game(f, u, [Pair(one.clone(), 3 * one)]), SimultaneousGDA(), steps=3)
+    assert {name: float(t) != start for (name, t), start in zip(tensors(solution.u).items(), (1, 2), strict=True)} == {
         "net.z": True,
         "net.a": True,
     }
@@ -222,7 +222,7 @@ def test_more_solves_than_torch_keeps_forms_of_one_function() -> None:
 
 
 def refused(match: str, game: Game | None = None, solver: Any = None, **settings: Any) -> None:
-    """Assert that a solve is refused before any step, whatever it is told to do first."""
+    """Assert that a solve is refused before any step."""
     moved: list[int] = []
 
     @dataclass
@@ -278,10 +278,10 @@ def test_a_risk_that_branches_on_values_is_refused() -> None:
 @needs_compiler
 def test_a_risk_whose_compiled_values_differ_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(graph: Any, inputs: Any) -> Any:
-        return lambda *given: [1.001 * x for x in graph(*given)]
+        return lambda *arguments: [1.001 * x for x in graph(*arguments)]
 
     monkeypatch.setattr("minimaxopt.execution.compiled_derivatives.inductor", wrong)
-    refused("compile: risk is another one when compiled .*: f depends on more than its arguments", tiny())
+    refused("compile: risk differs when compiled .*: f depends on more than its arguments", tiny())
 
 
 @needs_compiler
@@ -331,13 +331,13 @@ def test_draws_are_made_first_and_in_the_order_written() -> None:
     torch.manual_seed(1)
     expected = f(x)
     torch.manual_seed(1)
-    found = [draw() for draw in draws]
-    assert torch.equal(graph(x, *found), expected)
+    values = [draw() for draw in draws]
+    assert torch.equal(graph(x, *values), expected)
     assert not torch.equal(graph(x, *[draw() for draw in draws]), expected)
 
 
 def test_a_draw_from_computed_values_is_refused() -> None:
-    with pytest.raises(DrawError, match="bernoulli draws from what the graph computes"):
+    with pytest.raises(DrawError, match="bernoulli draws from values that the graph computes"):
         take_out(traced(lambda x: torch.bernoulli(torch.sigmoid(x))))
 
 
@@ -370,14 +370,14 @@ class Rehearsal:
 
     def record(self, function: Callable[[], Any]) -> Callable[[int], Any]:
         self.recorded += 1
-        held: dict[str, Tensor] = {}
+        memory: dict[str, Tensor] = {}
 
         def again(seed: int) -> Any:
             self.replayed += 1
             replay(seed)
             for name, value in function().items():
-                held.setdefault(name, torch.empty_like(value)).copy_(value)
-            return held  # the same memory each time, as a graph's
+                memory.setdefault(name, torch.empty_like(value)).copy_(value)
+            return memory  # the same memory each time, as a graph's
 
         return again
 
@@ -398,20 +398,20 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
 def captured(game: Game, solver: Any, **settings: Any) -> Solution:
     settings = {"steps": 9, "progress": False, "seed": 4, "u_optimizer": SGD, "v_optimizer": SGD, **settings}
     eager = solve(game, solver, **settings)
-    found = solve(game, solver, compile=True, **settings)
-    close(found, eager)
+    solution = solve(game, solver, compile=True, **settings)
+    close(solution, eager)
     for name in eager.history.names:
-        assert found.history[name].tolist() == eager.history[name].tolist()
-    return found
+        assert solution.history[name].tolist() == eager.history[name].tolist()
+    return solution
 
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_captured_steps_equal_plain_ones(name: str, rehearsal: Rehearsal) -> None:
     game = Game(risk, networks().u, networks().v) if name in ("descent", "sensitivity") else tiny()
     data = samples() if name in ("descent", "sensitivity") else None
-    found = captured(game, SOLVERS[name], data=data)
+    solution = captured(game, SOLVERS[name], data=data)
     shapes = 1
-    assert found.manifest["compile"] == "steps"
+    assert solution.manifest["compile"] == "steps"
     assert (rehearsal.warmed, rehearsal.recorded, rehearsal.replayed) == (shapes, shapes, 9 - shapes)
 
 
@@ -430,8 +430,8 @@ def test_a_run_that_went_back_records_anew(rehearsal: Rehearsal) -> None:
         return (u.square() ** 2).sum() * 40 - v.square().sum()
 
     with pytest.warns(match="ceased to be finite"):
-        found = captured(tiny(f), SimultaneousGDA(), u_optimizer=fast, v_optimizer=fast, steps=40)
-    assert found.status is Status.DIVERGED
+        solution = captured(tiny(f), SimultaneousGDA(), u_optimizer=fast, v_optimizer=fast, steps=40)
+    assert solution.status is Status.DIVERGED
     assert rehearsal.recorded == 2  # the run, and the block that was played again
 
 
@@ -486,7 +486,7 @@ def test_the_form_of_a_batch() -> None:
     assert form_of((x, 1)) == form_of((x + 1, 1))
     for other in ((x, 2), (x.double(), 1), (x[:1], 1), (x.T.contiguous().T, 1), ([x], 1)):
         assert form_of(other) != form_of((x, 1))
-    with pytest.raises(ArgumentError, match="compile: a batch holds a set, whose value would be captured"):
+    with pytest.raises(ArgumentError, match="compile: a batch holds a set, whose value the graph would freeze"):
         form_of(({1},))
 
 
@@ -502,7 +502,7 @@ def test_evaluations_that_draw_are_found_and_more_than_one_refused() -> None:
     refuse_draws([], 2)
     refuse_draws([2], 2)
     for spent in ([2, 4], [2, 2], [4]):
-        with pytest.raises(ArgumentError, match="no generator can be set back between them; use a solver"):
+        with pytest.raises(ArgumentError, match="cannot reset a generator between them; use a solver"):
             refuse_draws(spent, 2)
 
 
@@ -512,9 +512,9 @@ def test_captured_steps_on_cuda(name: str) -> None:
     data = samples().to("cuda")
     settings: dict[str, Any] = {"data": data, "steps": 9, "device": "cuda", "progress": False, "seed": 4}
     adam = partial(torch.optim.Adam, lr=1e-3, capturable=True)
-    found = solve(networks(), SOLVERS[name], compile=True, u_optimizer=adam, v_optimizer=adam, **settings)
-    close(found, solve(networks(), SOLVERS[name], u_optimizer=adam, v_optimizer=adam, **settings))
-    assert found.manifest["compile"] == "steps"
+    solution = solve(networks(), SOLVERS[name], compile=True, u_optimizer=adam, v_optimizer=adam, **settings)
+    close(solution, solve(networks(), SOLVERS[name], u_optimizer=adam, v_optimizer=adam, **settings))
+    assert solution.manifest["compile"] == "steps"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -552,10 +552,10 @@ def waits(solver: Any, steps: int) -> int:
     ctx = Context(game, **settings)
     state = solver.init(ctx)
     state, _ = ctx.advance(solver, state)  # the optimizer's first step makes its moments
-    with Waits() as found:
+    with Waits() as counter:
         for _ in range(steps):
             state, _ = ctx.advance(solver, state)
-    return found.count
+    return counter.count
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -567,9 +567,9 @@ def test_blocks_wait_as_often_however_many_steps_they_have(monkeypatch: pytest.M
     monkeypatch.setattr("minimaxopt.loop.loop._BLOCK_SECONDS", 1e9)
 
     def counted(steps: int) -> int:
-        with Waits() as found:
+        with Waits() as counter:
             solve(networks(), SOLVERS["sensitivity"], steps=steps, data=samples(), progress=False)
-        return found.count
+        return counter.count
 
     # Blocks of 1, 2, 4, ... steps: three for 7, four for 15.
     seven, fifteen, thirty_one = counted(7), counted(15), counted(31)
@@ -587,10 +587,10 @@ class Peeking:
     def init(self, ctx: Context) -> None: ...
 
     def step(self, ctx: Context, state: None) -> tuple[None, Any]:
-        found = ctx.gradients()
-        ctx.apply("u", found.u)
-        assert found.risk.item() > -1e9
-        return None, {"risk": found.risk}
+        gradients = ctx.gradients()
+        ctx.apply("u", gradients.u)
+        assert gradients.risk.item() > -1e9
+        return None, {"risk": gradients.risk}
 
 
 def test_a_solver_that_waits_is_counted() -> None:

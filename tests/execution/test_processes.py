@@ -21,7 +21,7 @@ class AwkwardError(Exception):
 
 
 def double(job: int) -> int:
-    """What a worker does, each way to end by a number."""
+    """Body of a worker, which ends in a way chosen by a number."""
     if job == -1:
         raise ArgumentError("job: -1 is refused; give another")
     if job == -2:

@@ -52,29 +52,29 @@ def points_of(axes: Any) -> list[PathCollection]:
 def test_a_trajectory_is_what_a_solve_visits(solver: Any) -> None:
     look = Evaluate({"at u": lambda u, v: float(u), "at v": lambda u, v: float(v)}, every=1)
     history = solve(game(), solver, steps=12, callbacks=[look], **RATES).history
-    found = trajectory(game(), solver, steps=12, **RATES)
-    assert np.array_equal(found.u, [np.float32(0.9), *history["at u"]])
-    assert np.array_equal(found.v, [-1, *history["at v"]])
+    path = trajectory(game(), solver, steps=12, **RATES)
+    assert np.array_equal(path.u, [np.float32(0.9), *history["at u"]])
+    assert np.array_equal(path.v, [-1, *history["at v"]])
 
 
 def test_a_trajectory_of_vectors_has_a_row_a_step_and_starts_inside() -> None:
     player = {"a": torch.tensor([2.0, 0.0]), "b": torch.tensor(0.5)}
-    held = Game(
+    vector_game = Game(
         lambda u, v: (u["a"].sum() + u["b"]) * v.sum(), player, torch.ones(1), project_u=Box(-1, 1), project_v=Box(0, 9)
     )
-    found = trajectory(held, "simultaneous-gda", steps=3, **RATES)
-    assert found.u.shape == (4, 3)
-    assert found.v.shape == (4,)
-    assert found.u[0].tolist() == [1, 0, 0.5]
-    assert held.u["a"].tolist() == [2, 0]
+    path = trajectory(vector_game, "simultaneous-gda", steps=3, **RATES)
+    assert path.u.shape == (4, 3)
+    assert path.v.shape == (4,)
+    assert path.u[0].tolist() == [1, 0, 0.5]
+    assert vector_game.u["a"].tolist() == [2, 0]
 
 
 def test_a_trajectory_ends_before_a_value_that_is_not_finite() -> None:
     fast = partial(torch.optim.SGD, lr=1e9)
-    found = trajectory(game(), "simultaneous-gda", steps=50, u_optimizer=fast, v_optimizer=fast)
-    assert 1 < len(found.u) < 51
-    assert np.isfinite(found.u).all()
-    assert np.isfinite(found.v).all()
+    path = trajectory(game(), "simultaneous-gda", steps=50, u_optimizer=fast, v_optimizer=fast)
+    assert 1 < len(path.u) < 51
+    assert np.isfinite(path.u).all()
+    assert np.isfinite(path.v).all()
 
 
 def test_a_trajectory_leaves_the_random_state() -> None:
@@ -106,12 +106,12 @@ def test_the_field_is_descent_and_ascent() -> None:
 
 
 def test_the_field_does_not_leave_the_set() -> None:
-    held = Plane(game(project_u=Box(-0.5, 1), project_v=Box(-1, 0.25)))
-    assert held.allowed("u", -2, 2) == pytest.approx((-0.5, 1), abs=1e-4)
-    assert held.allowed("u", -0.25, 0.5) == (-0.25, 0.5)
-    assert held.allowed("v", -2, 2) == pytest.approx((-1, 0.25), abs=1e-4)
+    plane = Plane(game(project_u=Box(-0.5, 1), project_v=Box(-1, 0.25)))
+    assert plane.allowed("u", -2, 2) == pytest.approx((-0.5, 1), abs=1e-4)
+    assert plane.allowed("u", -0.25, 0.5) == (-0.25, 0.5)
+    assert plane.allowed("v", -2, 2) == pytest.approx((-1, 0.25), abs=1e-4)
     us, vs = np.linspace(-0.5, 1, 4), np.linspace(-1, 0.25, 6)
-    inner, free = held.field(us, vs), Plane(game()).field(us, vs)
+    inner, free = plane.field(us, vs), Plane(game()).field(us, vs)
     assert np.allclose(inner.u[:, 1:-1], free.u[:, 1:-1])
     assert (inner.u[:, 0] >= 0).all()
     assert (inner.u[:, -1] <= 0).all()
@@ -123,17 +123,17 @@ def test_the_field_does_not_leave_the_set() -> None:
 
 def test_a_slice_is_read_along_its_directions() -> None:
     u, v = torch.tensor([1.0, 2.0], dtype=torch.float64), {"w": torch.tensor([0.5, 0.0], dtype=torch.float64)}
-    held = Game(lambda u, v: (u**2).sum() + u @ v["w"], u, v)
+    quadratic = Game(lambda u, v: (u**2).sum() + u @ v["w"], u, v)
     directions = (torch.tensor([2.0, 0.0]), {"w": torch.tensor([1.0, 1.0])})
-    plane = Plane(held, directions)
+    plane = Plane(quadratic, directions)
     us, vs = np.array([-1.0, 0.0, 0.5]), np.array([0.0, 2.0])
     field = plane.field(us, vs)
     for i, b in enumerate(vs):
         for j, a in enumerate(us):
-            here, there = np.array([1 + 2 * a, 2.0]), np.array([0.5 + b, b])
-            assert field.risk[i, j] == pytest.approx((here**2).sum() + here @ there)
-            assert field.u[i, j] == pytest.approx(-(2 * here + there)[0] * 2 / 4)
-            assert field.v[i, j] == pytest.approx(here.sum() / 2)
+            leader, follower = np.array([1 + 2 * a, 2.0]), np.array([0.5 + b, b])
+            assert field.risk[i, j] == pytest.approx((leader**2).sum() + leader @ follower)
+            assert field.u[i, j] == pytest.approx(-(2 * leader + follower)[0] * 2 / 4)
+            assert field.v[i, j] == pytest.approx(leader.sum() / 2)
     assert plane.coordinate("u", torch.tensor([3.0, 9.0])) == 1
     assert plane.coordinate("v", {"w": torch.tensor([1.5, 2.0])}) == 1.5
     assert plane.along("u", np.array([[1.0, 2.0], [5.0, 0.0]])).tolist() == [0, 2]
@@ -141,12 +141,12 @@ def test_a_slice_is_read_along_its_directions() -> None:
 
 def test_modules_have_slices_and_a_batch_reaches_f() -> None:
     net = nn.Linear(2, 1)
-    held = Game(lambda u, v, batch: (u(batch) * v).sum(), net, torch.tensor([1.0]))
+    network_game = Game(lambda u, v, batch: (u(batch) * v).sum(), net, torch.tensor([1.0]))
     directions = ({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, torch.ones(1))
     batch = torch.tensor([[1.0, 2.0]])
-    field = Plane(held, directions, batch).field(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    field = Plane(network_game, directions, batch).field(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
     assert field.risk[0, 1] - field.risk[0, 0] == pytest.approx(3, abs=1e-6)
-    axes = phase_portrait(held, directions=directions, batch=batch, **SMALL)
+    axes = phase_portrait(network_game, directions=directions, batch=batch, **SMALL)
     assert axes.get_title() == "Phase portrait of a slice"
     assert "along its direction" in axes.get_xlabel()
 
@@ -203,14 +203,14 @@ def test_many_paths_stay_distinct() -> None:
 
 def test_the_boundary_is_drawn_where_it_is_seen() -> None:
     def edges(axes: Any) -> list[list[list[float]]]:
-        found = [c for c in axes.collections if c.get_zorder() == 3]
-        return sorted(np.round(s, 3).tolist() for c in found for s in c.get_segments())
+        drawn = [c for c in axes.collections if c.get_zorder() == 3]
+        return sorted(np.round(s, 3).tolist() for c in drawn for s in c.get_segments())
 
-    held = game(project_u=Box(-0.5, 0.5))
-    wide = phase_portrait(held, (-1, 1), (-1, 1), **SMALL)
+    bounded_game = game(project_u=Box(-0.5, 0.5))
+    wide = phase_portrait(bounded_game, (-1, 1), (-1, 1), **SMALL)
     assert edges(wide) == [[[-0.5, -1], [-0.5, 1]], [[0.5, -1], [0.5, 1]]]
     assert wide.get_xlim() == (-1, 1)
-    assert edges(phase_portrait(held, (-0.25, 0.25), (-1, 1), **SMALL)) == []
+    assert edges(phase_portrait(bounded_game, (-0.25, 0.25), (-1, 1), **SMALL)) == []
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ ONE = torch.ones(2)
 
 
 @pytest.mark.parametrize(
-    ("held", "options", "message"),
+    ("refused_game", "options", "message"),
     [
         (VECTORS, {}, r"game: u holds 2 numbers, and a portrait has one axis for each player; give directions"),
         (
@@ -251,30 +251,30 @@ ONE = torch.ones(2)
         ),
         (Game(lambda u, v: u**2, torch.tensor(1.0), None), {}, r"game: v is missing; give a game"),
         (Game(lambda u, v: u * v, torch.tensor(1.0), lambda risk, u: u), {}, r"game: v is computed afresh .*; give"),
-        (VECTORS, {"directions": (ONE, torch.zeros(2))}, r"directions: the one of v is zero; give one that leads"),
+        (VECTORS, {"directions": (ONE, torch.zeros(2))}, r"directions: that of v is zero; give another"),
         (VECTORS, {"directions": (torch.ones(3), ONE)}, r"directions: has shape \(3,\) .* instead of \(2,\); give"),
         (VECTORS, {"directions": ({"a": ONE}, ONE)}, r"directions: does not fit u .*; give the structure of u"),
-        (game(), {"u_range": (1, 1)}, r"u_range: \(1, 1\) is no interval; give \(low, high\)"),
-        (game(), {"v_range": (0, float("inf"))}, r"v_range: \(0, inf\) is no interval; give"),
-        (game(), {"resolution": 1}, r"resolution: 1 points make no grid; give two or more"),
-        (game(), {"points": {"a": 3}}, r"points: 'a' is no point; give \(u, v\)"),
+        (game(), {"u_range": (1, 1)}, r"u_range: \(1, 1\) is not an interval; give \(low, high\)"),
+        (game(), {"v_range": (0, float("inf"))}, r"v_range: \(0, inf\) is not an interval; give"),
+        (game(), {"resolution": 1}, r"resolution: 1 points do not make a grid; give two or more"),
+        (game(), {"points": {"a": 3}}, r"points: 'a' is not a point; give \(u, v\)"),
         (game(), {"points": {"a": (torch.ones(2), 0)}}, r"points: has shape \(2,\) .*; give the structure of u"),
         (
             game(),
             {"paths": {"a": Trajectory(np.zeros((3, 2)), np.zeros(3))}},
             r"paths: a path holds 2 numbers of u a step instead of 1; give",
         ),
-        (game(project_u=Box(5, 6)), {}, r"u_range: \(-1, 1\) holds no two values that project_u allows; give"),
+        (game(project_u=Box(5, 6)), {}, r"u_range: \(-1, 1\) holds fewer than two values that project_u allows; give"),
         (
             Game(lambda u, v: (u * v).sum(), torch.ones(1), torch.ones(1), project_v=Simplex()),
             {},
-            r"v_range: .* holds no two values that project_v allows; give",
+            r"v_range: .* holds fewer than two values that project_v allows; give",
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(held: Game, options: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_drawn_is_refused(refused_game: Game, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=f"^{message}"):
-        phase_portrait(held, **{**SMALL, **options})
+        phase_portrait(refused_game, **{**SMALL, **options})
     assert not plt.get_fignums()
 
 

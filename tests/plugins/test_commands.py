@@ -1,4 +1,4 @@
-"""What the commands of plugins share."""
+"""Tools that the commands of plugins share."""
 
 from __future__ import annotations
 

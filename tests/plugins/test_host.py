@@ -57,9 +57,9 @@ def hooks(body: str) -> str:
 
 
 def record(name: str, distribution: str = ""):
-    found = [r for r in plugin_host().records if r.name == name and r.distribution == (distribution or name)]
-    assert len(found) == 1
-    return found[0]
+    records = [r for r in plugin_host().records if r.name == name and r.distribution == (distribution or name)]
+    assert len(records) == 1
+    return records[0]
 
 
 # -- a good plugin, and broken ones beside it --------------------------------------------------------------------------
@@ -67,8 +67,8 @@ def record(name: str, distribution: str = ""):
 
 def test_a_good_plugin_is_loaded_and_listed(site):
     site.install("good", SADDLE)
-    found = record("good")
-    assert (found.status, found.version, found.error, found.problems) == ("loaded", "1.0", None, ("saddle",))
+    good = record("good")
+    assert (good.status, good.version, good.error, good.problems) == ("loaded", "1.0", None, ("saddle",))
     assert load_problem("saddle", pull=3.0).game.f(1.0, 1.0) == 3.0
     assert plugin_host() is plugin_host()
 
@@ -107,12 +107,12 @@ BROKEN = {
 def test_a_broken_plugin_is_reported_and_harms_nobody(site, source, reason):
     site.install("good", SADDLE)
     site.install("broken", source)
-    found = record("broken")
-    assert found.status == "failed"
-    assert isinstance(found.error, errors.PluginError)
-    assert found.error.args[0].startswith("plugin 'broken' (broken 1.0): ")
+    broken = record("broken")
+    assert broken.status == "failed"
+    assert isinstance(broken.error, errors.PluginError)
+    assert broken.error.args[0].startswith("plugin 'broken' (broken 1.0): ")
     with pytest.raises(errors.PluginError, match=reason):
-        raise found.error
+        raise broken.error
     assert record("good").status == "loaded"
     assert load_problem("saddle").game.f(1.0, 1.0) == 2.0
 
@@ -173,7 +173,7 @@ BAD_REGISTRATIONS = {
         HEAD + "@hookimpl\ndef register_problems(register):\n    try: register('', dict)\n    except Exception: pass",
         "name is not usable",
     ),
-    "solver not frozen": (HEAD + "@dataclass\n" + CLASS + REGISTER, "S is no frozen dataclass"),
+    "solver not frozen": (HEAD + "@dataclass\n" + CLASS + REGISTER, "S is not a frozen dataclass"),
     "solver without step": (
         HEAD + "@dataclass(frozen=True)\n" + CLASS.replace("def step", "def stop") + REGISTER,
         "S has no step; a solver has name, players, init",
@@ -188,11 +188,11 @@ BAD_REGISTRATIONS = {
 @pytest.mark.parametrize(("source", "reason"), BAD_REGISTRATIONS.values(), ids=BAD_REGISTRATIONS.keys())
 def test_a_bad_registration_refuses_the_plugin(site, source, reason):
     site.install("bad", source)
-    found = record("bad")
-    assert found.status == "failed"
+    bad = record("bad")
+    assert bad.status == "failed"
     with pytest.raises(errors.PluginError, match=reason):
-        raise found.error
-    assert found.problems == found.solvers == found.callbacks == ()
+        raise bad.error
+    assert bad.problems == bad.solvers == bad.callbacks == ()
 
 
 def test_one_bad_registration_unloads_all_that_the_plugin_brought(site):

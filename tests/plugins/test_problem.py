@@ -10,7 +10,7 @@ from pydantic import Field
 
 from minimaxopt import errors
 from minimaxopt.game.game import Game
-from minimaxopt.plugins.options import Option, convert, describe_settings, from_text
+from minimaxopt.plugins.options import Option, convert, describe_settings, from_text, parsed_docstring
 from minimaxopt.plugins.problem import Problem, describe_options, load_problem
 
 PLUGIN = '''
@@ -59,10 +59,10 @@ def test_a_problem_has_empty_defaults_of_its_own():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"game": 3}, "game: 3 is no Game"),
-        ({"metrics": [len]}, "metrics: .* is no mapping"),
+        ({"game": 3}, "game: 3 is not a Game"),
+        ({"metrics": [len]}, "metrics: .* is not a mapping"),
         ({"metrics": {"error": 0.5}}, r"metrics\['error'\]: 0.5 cannot be called"),
-        ({"settings": "steps"}, "settings: 'steps' is no mapping"),
+        ({"settings": "steps"}, "settings: 'steps' is not a mapping"),
     ],
 )
 def test_a_problem_of_wrong_parts_is_refused(arguments, reason):
@@ -111,7 +111,7 @@ def test_options_that_do_not_fit_are_refused(site, options, kind, reason):
 
 def test_a_factory_that_returns_no_problem_is_refused(site):
     site.install("bowls", PLUGIN)
-    with pytest.raises(errors.PluginError, match="its factory returned NoneType; it has to return a Problem"):
+    with pytest.raises(errors.PluginError, match="its factory returned NoneType; it must return a Problem"):
         load_problem("nothing")
 
 
@@ -170,6 +170,28 @@ def test_constraints_are_kept():
     assert convert(option, 0.5) == 0.5
     with pytest.raises(errors.ArgumentError, match=r"rate: -1.0 does not fit: .*greater than 0; give float"):
         convert(option, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("sections", "texts"),
+    [
+        (
+            "Args:\n    low, high: bounds,\n        in volts.\n\nSource: a book.",
+            ("bounds, in volts.", "bounds, in volts."),
+        ),
+        ("Args:\n    low (float): the lower bound.\nSource: a book.", ("the lower bound.", "")),
+        ("Parameters\n----------\nlow : float\n    the lower bound.", ("the lower bound.", "")),
+        ("Args:\n    without a colon", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_help_comes_from_the_docstring(sections, texts):
+    def build(low=0.0, high=1.0):
+        pass
+
+    build.__doc__ = f"Clip.\n\nTo an interval.\n\n{sections}"
+    assert tuple(option.help for option in describe_settings(partial(build))) == texts
+    assert (parsed_docstring(build).description or "").startswith("Clip.\n\nTo an interval.")
 
 
 def test_settings_without_types_are_described_leniently():

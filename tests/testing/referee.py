@@ -35,26 +35,26 @@ BEYOND = 1e-9  # what a search may exceed an optimum by
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
-def judge_values(game: KnownGame, found: tuple[float, float, Any]) -> list[str]:
-    """The minimax and maximin values, and whether the leader found is one of those listed."""
+def judge_values(game: KnownGame, searched: tuple[float, float, Any]) -> list[str]:
+    """Compare the minimax and maximin values, and the leader, with those that a search finds."""
     wrong: list[str] = []
-    minimax, maximin, place = found
+    minimax, maximin, leader = searched
     for name, claimed, value in (("minimax", game.minimax_value, minimax), ("maximin", game.maximin_value, maximin)):
         if not _same(claimed, value):
             wrong.append(f"{name}: claimed {claimed}, found {value}")
     if game.minimax_points:
-        here = torch.tensor(place, dtype=torch.float64).reshape(game.u.shape)
+        here = torch.tensor(leader, dtype=torch.float64).reshape(game.u.shape)
         if game.distance(here) > PLACE:
-            wrong.append(f"leader: found {place}, {game.distance(here)} away from those claimed")
+            wrong.append(f"leader: found {leader}, {game.distance(here)} away from those claimed")
     elif math.isfinite(game.minimax_value):
         wrong.append("minimax: finite, but no point is listed")
     return wrong
 
 
-def _same(claimed: float, found: float) -> bool:
+def _same(claimed: float, searched: float) -> bool:
     if math.isinf(claimed):
-        return found * math.copysign(1, claimed) > INFINITE
-    return abs(claimed - found) <= VALUE * (1 + abs(claimed))
+        return searched * math.copysign(1, claimed) > INFINITE
+    return abs(claimed - searched) <= VALUE * (1 + abs(claimed))
 
 
 # -- points and responses ----------------------------------------------------------------------------------------------
@@ -85,27 +85,27 @@ def judge_points(game: KnownGame) -> list[str]:
 
 
 def _outside(game: KnownGame, u: Tree, v: Tree, name: str) -> list[str]:
-    found: list[str] = []
+    violations: list[str] = []
     for player, at, project in (("u", u, game.project_u), ("v", v, game.project_v)):
         if project is not None and float((flat(project(at)) - flat(at)).norm()) > 1e-12:
-            found.append(f"{name}: {player} is outside the domain")
-    return found
+            violations.append(f"{name}: {player} is outside the domain")
+    return violations
 
 
 def residual(game: KnownGame, u: Tree, v: Tree) -> float:
     """Return ``||x - P(x - F(x))||``."""
     tracked_u, tracked_v = (optree.tree_map(lambda t: t.detach().clone().requires_grad_(), x) for x in (u, v))
     leaves_u, leaves_v = optree.tree_leaves(tracked_u), optree.tree_leaves(tracked_v)
-    slopes = torch.autograd.grad(game.f(tracked_u, tracked_v), [*leaves_u, *leaves_v])
+    grads = torch.autograd.grad(game.f(tracked_u, tracked_v), [*leaves_u, *leaves_v])
     total = 0.0
     for sign, at, leaves, part, project in (
-        (-1.0, u, leaves_u, slopes[: len(leaves_u)], game.project_u),
-        (1.0, v, leaves_v, slopes[len(leaves_u) :], game.project_v),
+        (-1.0, u, leaves_u, grads[: len(leaves_u)], game.project_u),
+        (1.0, v, leaves_v, grads[len(leaves_u) :], game.project_v),
     ):
         moved = [t.detach() + sign * g for t, g in zip(leaves, part, strict=True)]
-        there: Tree = optree.tree_unflatten(optree.tree_structure(at), moved)
-        there = there if project is None else project(there)
-        total += float((flat(there) - flat(at)).square().sum())
+        projected: Tree = optree.tree_unflatten(optree.tree_structure(at), moved)
+        projected = projected if project is None else project(projected)
+        total += float((flat(projected) - flat(at)).square().sum())
     return math.sqrt(total)
 
 
@@ -116,14 +116,14 @@ def judge_responses(game: KnownGame) -> list[str]:
         start = game.start(100 + seed)
         if game.answer is not None:
             wrong += _outside(game, start.u, game.answer(start.u), "answer")
-            claimed, found = float(game.f(start.u, game.answer(start.u))), best_follower(game, start.u, seeds=3)
-            if found > claimed + 1e-8 * (1 + abs(claimed)):
-                wrong.append(f"answer: has {claimed}, a search {found}")
+            claimed, searched = float(game.f(start.u, game.answer(start.u))), best_follower(game, start.u, seeds=3)
+            if searched > claimed + 1e-8 * (1 + abs(claimed)):
+                wrong.append(f"answer: has {claimed}, a search {searched}")
         if game.reply is not None:
             wrong += _outside(game, game.reply(start.v), start.v, "reply")
-            claimed, found = float(game.f(game.reply(start.v), start.v)), best_leader(game, start.v, seeds=3)
-            if found < claimed - 1e-8 * (1 + abs(claimed)):
-                wrong.append(f"reply: has {claimed}, a search {found}")
+            claimed, searched = float(game.f(game.reply(start.v), start.v)), best_leader(game, start.v, seeds=3)
+            if searched < claimed - 1e-8 * (1 + abs(claimed)):
+                wrong.append(f"reply: has {claimed}, a search {searched}")
     return wrong
 
 
@@ -155,13 +155,13 @@ def tangent(project: Any, x: Array, loss: Array) -> tuple[Array, list[Array], fl
         halves += [-e for i, e in enumerate(np.eye(n)) if at_high[i] and flat_[i]]
         return np.eye(n)[:, ~(at_low | at_high)], halves, 0.0
     if kind == "Simplex":
-        held = x > near
-        level = loss[held].mean()
-        assert np.all(loss[~held] - level > 1e-7), "a weight of zero with a zero multiplier"
-        k = int(held.sum())
+        positive = x > near
+        level = loss[positive].mean()
+        assert np.all(loss[~positive] - level > 1e-7), "a weight of zero with a zero multiplier"
+        k = int(positive.sum())
         basis = np.linalg.qr(np.c_[np.ones(k), np.eye(k)[:, : k - 1]])[0][:, 1:]
         full = np.zeros((n, k - 1))
-        full[held] = basis
+        full[positive] = basis
         return full, [], 0.0
     if kind == "L2Ball":
         radius, length = float(project.radius), float(np.linalg.norm(x))
@@ -215,9 +215,9 @@ def dense_kind(game: KnownGame, u: Tree, v: Tree, tolerance: float = 1e-6) -> st
 
 def judge_kinds(game: KnownGame) -> list[str]:
     return [
-        f"{point.kind!r} claimed, {found!r} found at ({point.u}, {point.v})"
+        f"{point.kind!r} claimed, {kind!r} found at ({point.u}, {point.v})"
         for point in (*game.minimax_points, *game.impostors)
-        if (found := dense_kind(game, point.u, point.v)) != point.kind
+        if (kind := dense_kind(game, point.u, point.v)) != point.kind
     ]
 
 
@@ -231,7 +231,7 @@ def judge_local(game: KnownGame) -> list[str]:
 
 
 def survives(game: KnownGame, u: Tree, v: Tree) -> bool:
-    """Whether no point near ``(u, v)`` refutes that it is local minimax, answers being sought within ``delta^(1/4)``."""
+    """Return whether no point near ``(u, v)`` refutes that it is local minimax, with answers within ``delta^(1/4)``."""
     here = float(game.f(u, v))
     slack = 1e-13 * (1 + abs(here))
     for delta in (1e-2, 1e-3, 1e-4):
@@ -244,7 +244,7 @@ def survives(game: KnownGame, u: Tree, v: Tree) -> bool:
 
 
 def _around(game: KnownGame, u: Tree, v: Tree, delta: float, *, follower: bool = False) -> list[Tree]:
-    """Return allowed points within ``delta`` of a player: along axes, slopes, eigenvectors and at random."""
+    """Return allowed points within ``delta`` of a player: along axes, gradients, eigenvectors and at random."""
     g, H = derivatives(game, u, v)
     m = flat(u).numel()
     player, project = (v, game.project_v) if follower else (u, game.project_u)
@@ -256,14 +256,14 @@ def _around(game: KnownGame, u: Tree, v: Tree, delta: float, *, follower: bool =
         directions += list(np.linalg.eigh(schur)[1].T[[0, -1]])
     rng = np.random.default_rng(0)
     directions += list(rng.normal(size=(6, len(g[rows]))))
-    found = []
+    neighbours = []
     for d in directions:
         length = np.linalg.norm(d)
         if length > 1e-12:
             for sign in (-1.0, 1.0):
                 moved = shaped(flat(player) + torch.from_numpy(sign * delta * d / length), player)
-                found.append(moved if project is None else project(moved))
-    return found
+                neighbours.append(moved if project is None else project(moved))
+    return neighbours
 
 
 def _answer_near(game: KnownGame, x: Tree, v: Tree, reach: float, enough: float) -> float:

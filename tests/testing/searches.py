@@ -40,8 +40,8 @@ def derivatives(game: KnownGame, u: Tree, v: Tree) -> tuple[Array, Array]:
 
     def gradient(x: Tensor) -> Array:
         x = x.clone().requires_grad_()
-        (found,) = torch.autograd.grad(game.f(shaped(x[:m], u), shaped(x[m:], v)), x)
-        return found.numpy()
+        (grad,) = torch.autograd.grad(game.f(shaped(x[:m], u), shaped(x[m:], v)), x)
+        return grad.numpy()
 
     step = 1e-5
     columns = [(gradient(x + step * e) - gradient(x - step * e)) / (2 * step) for e in torch.eye(len(x)).double()]
@@ -62,16 +62,16 @@ def climb(
     for _ in range(steps):
         tracked = optree.tree_map(lambda t: t.detach().requires_grad_(), x)
         leaves = optree.tree_leaves(tracked)
-        slopes = torch.autograd.grad(value(tracked), leaves, allow_unused=True)
-        slopes = [torch.zeros_like(t) if g is None else g for t, g in zip(leaves, slopes, strict=True)]
+        grads = torch.autograd.grad(value(tracked), leaves, allow_unused=True)
+        grads = [torch.zeros_like(t) if g is None else g for t, g in zip(leaves, grads, strict=True)]
         before = best
         for _ in range(40):
-            moved = [t.detach() + size * g for t, g in zip(leaves, slopes, strict=True)]
-            there: Tree = optree.tree_unflatten(optree.tree_structure(x), moved)
-            there = there if project is None else project(there)
-            now = float(value(there))
+            moved = [t.detach() + size * g for t, g in zip(leaves, grads, strict=True)]
+            ahead: Tree = optree.tree_unflatten(optree.tree_structure(x), moved)
+            ahead = ahead if project is None else project(ahead)
+            now = float(value(ahead))
             if now > best:
-                x, best, size = there, now, size * 2
+                x, best, size = ahead, now, size * 2
                 break
             size /= 2
         idle = idle + 1 if best - before < 1e-15 * (1 + abs(best)) else 0
@@ -90,8 +90,8 @@ def search(value: Callable[[Tree], Tensor], start: Tree, project: Callable[[Tree
         loss = -value(shaped(at, start))
         return float(loss.detach()), torch.autograd.grad(loss, at)[0].numpy()
 
-    found = minimize(fall, flat(start).numpy(), jac=True, options={"gtol": 1e-10}).x
-    return climb(value, shaped(torch.from_numpy(found), start), None, 200)  # over kinks, at which SciPy gives up
+    maximiser = minimize(fall, flat(start).numpy(), jac=True, options={"gtol": 1e-10}).x
+    return climb(value, shaped(torch.from_numpy(maximiser), start), None, 200)  # over kinks, at which SciPy gives up
 
 
 def still(tree: Tree) -> Tree:
@@ -124,16 +124,16 @@ def _line(game: KnownGame, player: str, reach: int) -> Tensor:
     return torch.cat([-far.flip(0), torch.linspace(-8, 8, 1601, dtype=torch.float64), far])
 
 
-def _inner_max(game: KnownGame, given: Tensor, *, leader: bool) -> Tensor:
+def _inner_max(game: KnownGame, points: Tensor, *, leader: bool) -> Tensor:
     """Return ``max_v f(u, .)`` for each ``u`` given (or, for a follower, ``max_u -f(., v)``), refined twice."""
 
     def f(mine: Tensor, theirs: Tensor) -> Tensor:
         return game.f(mine, theirs) if leader else -game.f(theirs, mine)
 
     line = _line(game, "v" if leader else "u", 4)
-    found = torch.full_like(given, -math.inf)
-    for rows in torch.arange(len(given)).split(400):
-        mine = given[rows, None]
+    maxima = torch.full_like(points, -math.inf)
+    for rows in torch.arange(len(points)).split(400):
+        mine = points[rows, None]
         values = f(mine, line[None, :]) + 0 * mine
         at = values.argmax(1)
         low, high = line[(at - 1).clamp(min=0)], line[(at + 1).clamp(max=len(line) - 1)]
@@ -147,8 +147,8 @@ def _inner_max(game: KnownGame, given: Tensor, *, leader: bool) -> Tensor:
             spacing = (high - low) / 100
             centre = near.gather(1, at[:, None])[:, 0]
             low, high = (centre - spacing).clamp(min=low, max=high), (centre + spacing).clamp(min=low, max=high)
-        found[rows] = best
-    return found
+        maxima[rows] = best
+    return maxima
 
 
 def planar_value(game: KnownGame, *, leader: bool) -> tuple[float, float]:
@@ -195,10 +195,10 @@ def _minimax(game: KnownGame) -> tuple[float, Any]:
     best, place = math.inf, None
     for u in (game.u, *(game.start(seed).u for seed in range(4))):
         # Danskin: the slope of max_v f is f's own at the answer.
-        found = search(lambda x: -game.f(x, still(answer(x))), u, game.project_u)
-        value = best_follower(game, found)
+        leader = search(lambda x: -game.f(x, still(answer(x))), u, game.project_u)
+        value = best_follower(game, leader)
         if value < best:
-            best, place = value, found.tolist()
+            best, place = value, leader.tolist()
     return best, place
 
 
@@ -211,8 +211,8 @@ def _maximin(game: KnownGame) -> float:
     best = -math.inf
     points = [p.v for p in game.minimax_points]
     for v in (game.v, *points, *(game.start(seed).v for seed in range(3))):
-        found = search(lambda y: game.f(still(reply(y)), y), v, game.project_v)
-        best = max(best, best_leader(game, found, seeds=1))
+        follower = search(lambda y: game.f(still(reply(y)), y), v, game.project_v)
+        best = max(best, best_leader(game, follower, seeds=1))
     return best
 
 
@@ -243,15 +243,15 @@ def _forced(game: KnownGame) -> tuple[float, Any]:
     for seed in range(5):
         start = game.start(seed)
         v = start.v.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(game.f(start.u, v), v)
-        if float(game.f(start.u, start.v + 1e8 * slope)) < INFINITE:
+        (grad,) = torch.autograd.grad(game.f(start.u, v), v)
+        if float(game.f(start.u, start.v + 1e8 * grad)) < INFINITE:
             return -math.inf, start.u.tolist()
 
     # Newton's method on the squared slope leads to the leaders at which it does vanish.
     def missed(u: Array) -> Array:
         v = game.v.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(game.f(torch.from_numpy(u).reshape(game.u.shape), v), v)
-        return slope.numpy().ravel()
+        (grad,) = torch.autograd.grad(game.f(torch.from_numpy(u).reshape(game.u.shape), v), v)
+        return grad.numpy().ravel()
 
     u = least_squares(missed, flat(game.start(1).u).numpy(), xtol=1e-15, ftol=1e-15, gtol=1e-15).x
     leader = torch.from_numpy(u).reshape(game.u.shape)
@@ -280,7 +280,7 @@ def _epigraph(game: KnownGame, corners: list[Tensor]) -> tuple[float, Any]:
         u = torch.from_numpy(x[:m]).reshape(shape)
         return np.array([x[m] - float(game.f(u, corner)) for corner in corners])
 
-    def slopes(x: Array) -> Array:
+    def payoff_jacobian(x: Array) -> Array:
         rows = []
         for corner in corners:
             u = torch.from_numpy(x[:m]).reshape(shape).requires_grad_()
@@ -288,16 +288,16 @@ def _epigraph(game: KnownGame, corners: list[Tensor]) -> tuple[float, Any]:
             rows.append(np.r_[-g.numpy().ravel(), 1.0])
         return np.array(rows)
 
-    constraints: list[Any] = [{"type": "ineq", "fun": payoffs, "jac": slopes}]
+    constraints: list[Any] = [{"type": "ineq", "fun": payoffs, "jac": payoff_jacobian}]
     bounds = [(None, None)] * (m + 1)
     if isinstance(game.project_u, Simplex):
         constraints.append({"type": "eq", "fun": lambda x: x[:m].sum() - 1, "jac": lambda x: np.r_[np.ones(m), 0.0]})
         bounds = [(0.0, 1.0)] * m + [(None, None)]
     elif isinstance(game.project_u, Box):
         bounds = [game.box[0]] * m + [(None, None)]
-    found = minimize(
+    optimum = minimize(
         lambda x: x[m], np.r_[flat(game.start(2).u).numpy(), 10.0], jac=lambda x: np.eye(m + 1)[m], bounds=bounds,
         constraints=constraints, method="SLSQP", options={"maxiter": 500, "ftol": 1e-13},
     )  # fmt: skip
-    u = torch.from_numpy(found.x[:m]).reshape(shape)
+    u = torch.from_numpy(optimum.x[:m]).reshape(shape)
     return max(float(game.f(u, corner)) for corner in corners), u.tolist()

@@ -75,8 +75,8 @@ def raising_game() -> Game:
 
 def meddling() -> Problem:
     """The metric changes the leader through a reference of its own."""
-    given = game()
-    return Problem(given, metrics={"m": lambda u, v: float(given.u.add_(1).sum())})
+    modified = game()
+    return Problem(modified, metrics={"m": lambda u, v: float(modified.u.add_(1).sum())})
 
 
 def dicing(random: Any) -> Problem:
@@ -88,11 +88,11 @@ def needy(dim: int) -> Problem:
 
 
 BREACHES: list[tuple[str, Any, str]] = [
-    ("no problem", 3, "int is no Problem; give Problem"),
+    ("no problem", 3, "int is not a Problem; give Problem"),
     ("no problem made", lambda: game(), "its factory returned Game; return a Problem"),
     ("arguments needed", needy, "could not be built without arguments: TypeError: .*'dim'"),
-    ("misspelled setting", Problem(game(), settings={"stepz": 3}), "the setting 'stepz' is no argument of solve"),
-    ("data as a setting", Problem(game(), settings={"data": []}), "the setting 'data' is no argument of solve"),
+    ("misspelled setting", Problem(game(), settings={"stepz": 3}), "the setting 'stepz' is not an argument of solve"),
+    ("data as a setting", Problem(game(), settings={"data": []}), "the setting 'data' is not an argument of solve"),
     ("unknown solver", Problem(game(), settings={"solver": "sgda"}), "one step with its settings failed: UnknownName"),
     ("bad value", Problem(game(), settings={"tolerance": -1}), "one step .* failed: ArgumentError: tolerance"),
     ("not finite", Problem(broken_game()), "its risk is nan at the start"),

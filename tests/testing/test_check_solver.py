@@ -58,7 +58,7 @@ def refused(solver: Any, sentence: str, **options: Any) -> None:
 
 
 def test_what_is_no_solver_is_refused() -> None:
-    refused(3, "^int: is no solver; give an instance, its class, or a function")
+    refused(3, "^int: is not a solver; give an instance, its class, or a function")
     refused(lambda gamma: Sensitivity(gamma), "cannot be made without arguments")
 
     @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def test_what_is_no_solver_is_refused() -> None:
         name, players = "soft", ("u", "v")
         init, step = Theirs.init, Theirs.step
 
-    refused(Soft(), "is no frozen dataclass")
+    refused(Soft(), "is not a frozen dataclass")
 
     @dataclass
     class Thawed:
@@ -92,7 +92,7 @@ def test_what_is_no_solver_is_refused() -> None:
         init: ClassVar[Any] = Theirs.init
         step: ClassVar[Any] = Theirs.step
 
-    refused(Thawed, "is no frozen dataclass")
+    refused(Thawed, "is not a frozen dataclass")
 
 
 # -- conduct -----------------------------------------------------------------------------------------------------------
@@ -214,13 +214,13 @@ class Rolling(Dicing):
 class Remembering(Theirs):
     """Keeps its counter in itself: a second run begins with the first one's."""
 
-    seen: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
 
     def step(self, ctx: Any, state: Any) -> Any:
-        self.seen.append(1)
+        self.steps.append(1)
         here = ctx.gradients()
         for player, direction in (("u", here.u), ("v", here.v)):
-            ctx.apply(player, {n: g / len(self.seen) for n, g in direction.items()})
+            ctx.apply(player, {n: g / len(self.steps) for n, g in direction.items()})
         return state, {"risk": here.risk}
 
 
@@ -291,12 +291,12 @@ class Secretive(Theirs):
     """Differentiates twice without a word."""
 
     def step(self, ctx: Any, state: Any) -> Any:
-        found = penalized_gradient(ctx.risk(), ctx.point, 0.5)
+        gradients = penalized_gradient(ctx.risk(), ctx.point, 0.5)
         ctx.note_buffers(("u",))
         ctx.gradient_evaluations += 2
-        ctx.apply("v", found.v)
-        ctx.apply("u", found.u)
-        return state, {"risk": found.risk}
+        ctx.apply("v", gradients.v)
+        ctx.apply("u", gradients.u)
+        return state, {"risk": gradients.risk}
 
 
 @dataclass(frozen=True)
@@ -312,12 +312,12 @@ class Deaf(Theirs):
         return {"count": 0, "before": None}
 
     def step(self, ctx: Any, state: Any) -> Any:
-        found = operator(ctx.risk(), ctx.point)
+        gradients = operator(ctx.risk(), ctx.point)
         ctx.gradient_evaluations += 1
         ctx.note_buffers(("u", "v"))
-        ctx.apply("u", found.u)
-        ctx.apply("v", found.v)
-        return state, {"risk": found.risk}
+        ctx.apply("u", gradients.u)
+        ctx.apply("v", gradients.v)
+        return state, {"risk": gradients.risk}
 
 
 BREACHES = [
@@ -331,12 +331,12 @@ BREACHES = [
     (Meddling, "changed the players that it was given"),
     (Idle, "did not move v, though it is among its players"),
     (Trespassing, r"moved v, which is not among its players \('u',\)"),
-    (Exploding, "did not come through 20 steps of a well-behaved quadratic"),
+    (Exploding, "did not complete 20 steps of a well-behaved quadratic"),
     (Dicing, "does not repeat itself under one seed"),
-    (Shuffling, "continued from a checkpoint it differs in u, v, risk; .*seeded by ctx.seed"),
-    (Rolling, "continued from a checkpoint it differs in u, v, risk; .*seeded by ctx.seed"),
+    (Shuffling, "differs in u, v, risk when continued from a checkpoint; .*seeded by ctx.seed"),
+    (Rolling, "differs in u, v, risk when continued from a checkpoint; .*seeded by ctx.seed"),
     (Remembering, "does not repeat itself under one seed.*keep nothing in the solver"),
-    (Forgetting, "continued from a checkpoint it differs in u, v, risk"),
+    (Forgetting, "differs in u, v, risk when continued from a checkpoint"),
     (Unsaved, "failed on a checkpoint: ResumeError: .*Odd cannot be saved"),
     (Escaping, "left the players' domain in step 0"),
     (Peeking, "evaluates the risk outside the players' domain"),

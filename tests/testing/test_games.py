@@ -42,8 +42,8 @@ def elsewhere(value: float) -> float:
 
 @every_game
 def test_values_are_those_that_searches_find(known: KnownGame) -> None:
-    found = find_values(known)
-    assert referee.judge_values(known, found) == []
+    searched = find_values(known)
+    assert referee.judge_values(known, searched) == []
     lies = [
         replace(known, minimax_value=elsewhere(known.minimax_value)),
         replace(known, maximin_value=elsewhere(known.maximin_value)),
@@ -52,7 +52,7 @@ def test_values_are_those_that_searches_find(known: KnownGame) -> None:
         moved = tuple(replace(p, u=shifted(p.u, 0.7)) for p in known.minimax_points)
         lies.append(replace(known, minimax_points=moved, leaders=None))
     for lie in lies:
-        assert referee.judge_values(lie, found) != []
+        assert referee.judge_values(lie, searched) != []
 
 
 @every_game
@@ -165,8 +165,8 @@ def test_the_largest_residual_is_least_by_linear_programming() -> None:
 
 
 def test_newton_reaches_a_minimum_to_rounding() -> None:
-    found = data.newton(lambda x: (x[0] - 1) ** 4 + (x[0] - 1) ** 2 + torch.cosh(x[1]), data.vector(3.0, -2.0))
-    np.testing.assert_allclose(found, [1.0, 0.0], atol=1e-12)
+    minimum = data.newton(lambda x: (x[0] - 1) ** 4 + (x[0] - 1) ** 2 + torch.cosh(x[1]), data.vector(3.0, -2.0))
+    np.testing.assert_allclose(minimum, [1.0, 0.0], atol=1e-12)
 
 
 # -- the collection --------------------------------------------------------------------------------------------------
@@ -193,14 +193,14 @@ def test_the_collection_has_games_of_every_sort() -> None:
 @every_game
 def test_games_are_in_float64_and_their_players_are_copies(known: KnownGame) -> None:
     game = known.game()
-    for given, held in ((known.u, game.u), (known.v, game.v)):
-        leaves = optree.tree_leaves(held)
+    for original, copied in ((known.u, game.u), (known.v, game.v)):
+        leaves = optree.tree_leaves(copied)
         assert {leaf.dtype for leaf in leaves} == {torch.float64}
-        assert all(a.data_ptr() != b.data_ptr() for a, b in zip(leaves, optree.tree_leaves(given), strict=True))
+        assert all(a.data_ptr() != b.data_ptr() for a, b in zip(leaves, optree.tree_leaves(original), strict=True))
     assert known.f(game.u, game.v).dtype == torch.float64
-    there = known.game(shifted(known.u, 1.0))
-    assert torch.equal(flat(there.u), flat(known.u) + 1)
-    assert torch.equal(flat(there.v), flat(known.v))
+    moved = known.game(shifted(known.u, 1.0))
+    assert torch.equal(flat(moved.u), flat(known.u) + 1)
+    assert torch.equal(flat(moved.v), flat(known.v))
 
 
 def test_distances_are_to_the_nearest_leader() -> None:

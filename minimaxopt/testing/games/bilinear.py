@@ -124,9 +124,9 @@ def _regularised() -> KnownGame:
         [one.T, none.T, np.zeros((1, 2))],
         [none.T, one.T, np.zeros((1, 2))],
     ])  # fmt: skip
-    found = torch.from_numpy(np.linalg.solve(system, np.r_[np.zeros(8), 1.0, 1.0]))
+    equilibrium = torch.from_numpy(np.linalg.solve(system, np.r_[np.zeros(8), 1.0, 1.0]))
     u, v = torch.zeros(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
-    u[S], v[T] = found[:4], found[4:8]
+    u[S], v[T] = equilibrium[:4], equilibrium[4:8]
     tM = torch.tensor(M, dtype=torch.float64)
 
     def f(u: Tensor, v: Tensor) -> Tensor:

@@ -79,8 +79,8 @@ def _curved_leader() -> KnownGame:
         return c @ u - 3 * (u @ u) + 2 * (u @ v) - (v @ v) / 2
 
     def reply(v: Tensor) -> Tensor:
-        slope = c + 2 * v
-        return -slope / slope.norm() if slope.norm() > 0 else -c
+        grad = c + 2 * v
+        return -grad / grad.norm() if grad.norm() > 0 else -c
 
     return KnownGame(
         "curved-leader", "c'u - 3||u||² + 2u'v - ||v||²/2 with ||c|| = 1, ||u|| <= 1, in 3 dimensions each", f,

@@ -1,4 +1,4 @@
-"""Games whose derivatives of second order do not decide: powers, products, whole curves of solutions."""
+"""Games that second derivatives do not decide: powers, products, whole curves of solutions."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Map: TypeAlias = Callable[[Tree], Tree]
 @final
 @dataclass(frozen=True, eq=False)
 class KnownPoint:
-    """A point of which the local type is known.
+    """A point whose local type is known.
 
     A point is local minimax if the follower cannot gain near ``v``, and wherever near ``u`` the leader goes, the
     follower can answer near ``v`` so that the leader does not gain either. On constrained sets the second-order
@@ -57,7 +57,7 @@ class KnownPoint:
 @final
 @dataclass(frozen=True, eq=False)
 class KnownGame:
-    """A game in float64 of which everything is known that a solver or a certificate could get wrong.
+    """A game in float64 with known values, minimax points and points that only look like solutions.
 
     ``min_u max_v f(u, v)``
 
@@ -135,7 +135,7 @@ class KnownGame:
 
     def game(self, u: Tree = None, v: Tree = None) -> Game:
         """Return the game, its players at ``u`` and ``v``, by default where ``self.u`` and ``self.v`` are."""
-        leader, follower = (copied(given) for given in (self.u if u is None else u, self.v if v is None else v))
+        leader, follower = (copied(player) for player in (self.u if u is None else u, self.v if v is None else v))
         return Game(self.f, leader, follower, project_u=self.project_u, project_v=self.project_v)
 
     def start(self, seed: int) -> Game:
@@ -197,10 +197,10 @@ def nash(u: Tree, v: Tree, why: str) -> KnownPoint:
 
 
 def excluded(u: Tree, v: Tree, why: str) -> KnownPoint:
-    """A point that derivatives of first and second order tell not to be local minimax."""
+    """A point that first and second derivatives show not to be local minimax."""
     return KnownPoint(u, v, "not local minimax", why, False)
 
 
 def undecided(u: Tree, v: Tree, why: str, *, local_minimax: bool) -> KnownPoint:
-    """A point of which derivatives of first and second order do not tell the type."""
+    """A point whose type first and second derivatives do not decide."""
     return KnownPoint(u, v, "undecided", why, local_minimax)

@@ -100,9 +100,9 @@ def _forsaken() -> KnownGame:
     # Where u = phi'(v) and v = 0.45 - phi'(u), by Newton's method.
     u, v = 0.078, 0.412
     for _ in range(10):
-        slopes = (v - 0.45 + u / 2 - 2 * u**3 + u**5, u - (v / 2 - 2 * v**3 + v**5))
+        grads = (v - 0.45 + u / 2 - 2 * u**3 + u**5, u - (v / 2 - 2 * v**3 + v**5))
         a, c = 0.5 - 6 * u**2 + 5 * u**4, -(0.5 - 6 * v**2 + 5 * v**4)
-        u, v = u - (c * slopes[0] - slopes[1]) / (a * c - 1), v - (a * slopes[1] - slopes[0]) / (a * c - 1)
+        u, v = u - (c * grads[0] - grads[1]) / (a * c - 1), v - (a * grads[1] - grads[0]) / (a * c - 1)
     return KnownGame(
         "forsaken", "u(v - 0.45) + h(u) - h(v) with h(z) = z²/4 - z⁴/2 + z⁶/6",
         lambda u, v: u * (v - 0.45) + phi(u) - phi(v), number(0.5), number(0.5), top, -float(phi(number(0.45))) - top,
@@ -143,13 +143,13 @@ def _two_sided_pl() -> KnownGame:
 
 def _largest_root(x: Tensor, polynomial: Callable[[float], list[float]]) -> Tensor:
     """Return, for each value of ``x``, the largest real root of the polynomial at ``|x|``, with x's sign."""
-    found: list[float] = []
+    largest: list[float] = []
     for value in x.detach().reshape(-1).tolist():
         coefficients = np.array(polynomial(abs(value)))
         roots = np.roots(coefficients)
         root = float(max(roots[np.abs(roots.imag) < 1e-6].real))
-        slope = np.polyder(coefficients)
+        derivative = np.polyder(coefficients)
         for _ in range(3):  # eigenvalues of the companion matrix lose some digits
-            root -= float(np.polyval(coefficients, root) / np.polyval(slope, root))
-        found.append(math.copysign(root, value))
-    return torch.tensor(found, dtype=x.dtype).reshape(x.shape)
+            root -= float(np.polyval(coefficients, root) / np.polyval(derivative, root))
+        largest.append(math.copysign(root, value))
+    return torch.tensor(largest, dtype=x.dtype).reshape(x.shape)

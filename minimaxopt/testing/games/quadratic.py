@@ -148,5 +148,5 @@ def _game(
 
 def _spectrum(rng: np.random.Generator, eigenvalues: list[float]) -> NDArray[np.float64]:
     Q = np.linalg.qr(rng.normal(size=(_N, _N)))[0]
-    found = Q @ np.diag(eigenvalues) @ Q.T
-    return (found + found.T) / 2
+    matrix = Q @ np.diag(eigenvalues) @ Q.T
+    return (matrix + matrix.T) / 2

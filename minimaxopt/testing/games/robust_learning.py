@@ -1,4 +1,4 @@
-"""Robust and distributionally robust learning on a few numbers of data, with exact answers.
+"""Robust and distributionally robust learning on a few samples, with exact answers.
 
 Each is convex in the leader, and its follower's best response at ``u*`` makes ``u*`` the leader's: a saddle, so that
 minimax and maximin values are one. Leaders without a closed form are found by Newton's method on ``max_v f(u, v)``.
@@ -119,11 +119,11 @@ def _robust_classification() -> KnownGame:
 def _chebyshev() -> KnownGame:
     A, b = _A[:, :2], _b
     # The three samples with the largest residuals at the solution, all below zero: Au - b = -t.
-    held, ones = [2, 5, 6], torch.ones(3, 1, dtype=torch.float64)
-    u = torch.linalg.solve(torch.cat([A[held], ones], 1), b[held])
-    weights = torch.linalg.solve(torch.cat([A[held], ones], 1).T, vector(0.0, 0.0, 1.0))
+    extremal, ones = [2, 5, 6], torch.ones(3, 1, dtype=torch.float64)
+    u = torch.linalg.solve(torch.cat([A[extremal], ones], 1), b[extremal])
+    weights = torch.linalg.solve(torch.cat([A[extremal], ones], 1).T, vector(0.0, 0.0, 1.0))
     v = torch.zeros(8, dtype=torch.float64)
-    v[held] = weights
+    v[extremal] = weights
 
     def losses(u: Tensor) -> Tensor:
         return (A @ u - b).square() / 2
@@ -235,11 +235,11 @@ def _portfolio() -> KnownGame:
         return -kappa * u / u.norm()
 
     # On the assets held, with the sum fixed: u = first + basis z.
-    held = [0, 2, 3]
+    assets = [0, 2, 3]
     first, basis = torch.zeros(5, dtype=torch.float64), torch.zeros(5, 2, dtype=torch.float64)
-    first[held] = 1 / 3
+    first[assets] = 1 / 3
     ones = torch.ones(3, 1, dtype=torch.float64)
-    basis[held] = torch.linalg.qr(torch.cat([ones, torch.eye(3, dtype=torch.float64)[:, :2]], 1))[0][:, 1:]
+    basis[assets] = torch.linalg.qr(torch.cat([ones, torch.eye(3, dtype=torch.float64)[:, :2]], 1))[0][:, 1:]
 
     def worst(z: Tensor) -> Tensor:
         u = first + basis @ z
@@ -288,9 +288,9 @@ def newton(value: Callable[[Tensor], Tensor], start: Tensor, steps: int = 60) ->
     for _ in range(steps):
         at = x.clone().requires_grad_()
         here = value(at)
-        (slope,) = torch.autograd.grad(here, at, create_graph=True)
-        curvature = torch.stack([torch.autograd.grad(g, at, retain_graph=True)[0] for g in slope])
-        step, size, now = torch.linalg.solve(curvature, slope.detach()), 1.0, float(here.detach())
+        (grad,) = torch.autograd.grad(here, at, create_graph=True)
+        curvature = torch.stack([torch.autograd.grad(g, at, retain_graph=True)[0] for g in grad])
+        step, size, now = torch.linalg.solve(curvature, grad.detach()), 1.0, float(here.detach())
         # Close to the minimum the value no longer tells points apart.
         while float(value(x - size * step)) > now + 1e-14 * abs(now) and size > 1e-6:
             size /= 2

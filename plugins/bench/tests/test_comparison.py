@@ -11,8 +11,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from minimaxopt.errors import ArgumentError
-from minimaxopt.plugins import markdown_table
+from minimaxopt.errors import ArgumentError, StoreError
+from minimaxopt.plugins import ResultStore, markdown_table
 from minimaxopt_bench import QUICK, Settings, bench, cells, comparison
 from minimaxopt_bench.cells import cached_cell, is_stored
 from minimaxopt_bench.command import bench as command
@@ -107,6 +107,17 @@ def test_what_cannot_be_done_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="workers: it is 0; give an integer >= 1"):
         comparison.kbeam(tmp_path, workers=0)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_second_benchmark_in_the_folder_is_refused(tmp_path: Path) -> None:
+    saddle: dict[str, Any] = {"games": ["saddle"], "solvers": SOLVERS[:1], "settings": QUICK, "portraits": False}
+    with ResultStore(tmp_path).lock():
+        for start in (lambda: bench(tmp_path, **saddle), lambda: comparison.kbeam(tmp_path)):
+            with pytest.raises(StoreError, match=r"^out: a benchmark is already running in .*; wait for it or choose"):
+                start()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    bench(tmp_path, **saddle)
+    assert not (tmp_path / "lock").exists()
 
 
 def test_progress_is_shown_where_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where runs end: the rules on hand-made ways, and on dynamics whose end is known by hand."""
+"""Endings of runs: the rules on hand-made paths, and on dynamics whose end is known."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_the_repeated_table_agrees_with_the_published_one() -> None:
     recorded = json.loads((RECORDED / "kbeam.json").read_text())
 
     def far(mean: float, deviation: float, here: list[float]) -> bool:
-        """Whether two means over 100 trials each differ by more than 1.6 standard errors; figures have three digits."""
+        """Return whether two means over 100 trials each differ by more than 1.6 standard errors, at three digits."""
         return abs(here[0] - mean) > 1.6 * (here[1] ** 2 + deviation**2) ** 0.5 / 10 + 0.0005
 
     cells = [

@@ -24,8 +24,8 @@ def test_the_data_are_apart_and_the_labels_digit_and_parity(load):
     assert x.shape[1] == math.prod(data.image_shape)
     assert np.array_equal(s, y % 2)
     assert np.array_equal(data.test[2], data.test[1] % 2)
-    seen = {row.tobytes() for row in x}
-    assert sum(row.tobytes() in seen for row in data.test[0]) == 0
+    training_rows = {row.tobytes() for row in x}
+    assert sum(row.tobytes() in training_rows for row in data.test[0]) == 0
     swapped = load("parity")
     assert np.array_equal(swapped.train[1], s)
     assert np.array_equal(swapped.train[2], y)
@@ -39,13 +39,13 @@ def genki_file(tmp_path):
 
     def write(**changes):
         random = np.random.default_rng(0)
-        held = {"Xtrain": random.random((256, 40)), "Xtest": random.random((256, 10))}
+        arrays = {"Xtrain": random.random((256, 40)), "Xtest": random.random((256, 10))}
         for split, count in (("train", 40), ("test", 10)):
-            held |= {
+            arrays |= {
                 f"y{k}_{split}": random.permutation(np.arange(count) % 2 + 1)[None].astype(np.uint8) for k in (1, 2)
             }
         path = tmp_path / "genki.mat"
-        scipy.io.savemat(path, {name: value for name, value in {**held, **changes}.items() if value is not None})
+        scipy.io.savemat(path, {name: value for name, value in {**arrays, **changes}.items() if value is not None})
         return path
 
     return write

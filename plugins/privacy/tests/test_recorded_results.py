@@ -21,7 +21,7 @@ VERSION = re.compile(r"(torch|scikit-learn) [\d.]+\d")
 
 
 def quotable(value):
-    """What a page may quote of a row: not the settings that were tried, of which there are too many."""
+    """Return the numbers of a row that a page may quote; with the settings tried, any number would be among them."""
     if isinstance(value, dict):
         return set().union(*(quotable(v) for k, v in value.items() if k not in ("scores", "settings", "tried")))
     if isinstance(value, list | tuple):
@@ -53,8 +53,8 @@ def test_the_table_of_faces_comes_back_from_the_scores(record):
 
 @pytest.mark.parametrize("record", CURVES, ids=lambda path: path.name)
 def test_the_trade_off_comes_back_from_its_rows(record):
-    held = json.loads((record / "tradeoff.json").read_text())
-    curve = Curve(held["rows"], tuple(held["labels"]), held["chance"])
+    document = json.loads((record / "tradeoff.json").read_text())
+    curve = Curve(document["rows"], tuple(document["labels"]), document["chance"])
     assert curve.markdown() == (record / "tradeoff.md").read_text()
 
 
@@ -65,8 +65,8 @@ def section(record):
 def known(record):
     if record in FACES:
         return quotable(report.rows(read(record)))
-    held = json.loads((record / "tradeoff.json").read_text())
-    curve = Curve(held["rows"], tuple(held["labels"]), held["chance"])
+    document = json.loads((record / "tradeoff.json").read_text())
+    curve = Curve(document["rows"], tuple(document["labels"]), document["chance"])
     return quotable([[p.useful, p.useful_margin, p.leakage, p.leakage_margin, p.rho or 0.0] for p in curve.points()])
 
 

@@ -1,4 +1,4 @@
-"""Which room of the plugin may import which, and how far its imports reach."""
+"""Order of the plugin's rooms: the imports allowed, and the length of their chains."""
 
 from __future__ import annotations
 

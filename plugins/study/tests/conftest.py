@@ -55,7 +55,9 @@ def made_up() -> Make:
                 row = (changes or {}).get((defence, e), paper_row(experiment, defence, e))
                 if row is not None:
                     rows |= {(defence, e, seed): row for seed in seeds}
-        maxima = [f"worst{where}{what}" for where in ("", " over all rounds") for what in ("", " with networks")]
+        maxima = [
+            f"worst{where}{networks}" for where in ("", " over all rounds") for networks in ("", " with networks")
+        ]
         columns = ("No attack", "FGSM1", "FGSM2", "FGSM3", "FGSM-curr", "AttNet-curr", *maxima)
         grey = experiment is paper.MNIST
         pixels = [

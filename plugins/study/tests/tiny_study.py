@@ -1,14 +1,23 @@
-"""A study of a few steps on few images, and the command that runs it."""
+"""A study of a few steps on few images, the command that runs it, and what makes it cheap."""
 
 from __future__ import annotations
 
+import pickle
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+import torch
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from minimaxopt.cli.app import application
+from minimaxopt.plugins import Outcome
+from minimaxopt_study.report import write
+from minimaxopt_study.runner import scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 TINY = """
@@ -83,3 +92,68 @@ def write_profile(folder: Path, **changes: str) -> Path:
 def invoke(*arguments: str) -> Any:
     """Run ``minimaxopt study ...`` in this process."""
     return CliRunner().invoke(application(), ["study", *arguments])
+
+
+class OneProcess:
+    """``WorkerPool`` for one job at a time in this process: a worker's start costs more than all trainings of a study.
+
+    All that a worker would get or send is pickled.
+    """
+
+    def __init__(self, prepare: Callable[..., Any], arguments: Sequence[Any], workers: int) -> None:
+        self.compute = prepare(*copied(tuple(arguments)))
+        self.job: Any = None
+        self.threads = torch.get_num_threads()
+
+    def __class_getitem__(cls, job: object) -> type[OneProcess]:
+        return cls
+
+    def __enter__(self) -> OneProcess:
+        torch.set_num_threads(1)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_num_threads(self.threads)
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None
+
+    @property
+    def idle(self) -> int:
+        return int(not self.busy)
+
+    def submit(self, job: Any) -> None:
+        assert not self.busy
+        self.job = job
+
+    def wait(self) -> list[Outcome[Any]]:
+        job, self.job = self.job, None
+        return [Outcome(job, copied(self.compute(copied(job))))]
+
+
+def copied(content: Any) -> Any:
+    """Send something to another process and back."""
+    return pickle.loads(pickle.dumps(content))
+
+
+@contextmanager
+def in_one_process() -> Iterator[None]:
+    """Compute the tasks of runs in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "WorkerPool", OneProcess)
+        yield
+
+
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """Write reports with the figures' data and captions, but with blank pictures: drawing takes most of the time."""
+    figures_of = write.figures_of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "draw_worst", blank)
+        patch.setattr(write, "figures_of", lambda e: {name: (data, blank) for name, (data, _) in figures_of(e).items()})
+        yield
+
+
+def blank(data: object) -> Figure:
+    return Figure()

@@ -140,7 +140,7 @@ def check_labels(y: object, count: int, *, classes: int | None = None) -> Tensor
         raise argument_error("y", reason, "give a torch.int64 tensor of class numbers, for instance y.long()")
     if tuple(y.shape) != (count,):
         reason = f"its shape is {tuple(y.shape)} beside {count} images"
-        raise argument_error("y", reason, f"give one label an image, ({count},)")
+        raise argument_error("y", reason, f"give one label per image, ({count},)")
     if classes is not None:
         least, most = (int(label) for label in torch.aminmax(y))
         if least < 0 or most >= classes:

@@ -328,7 +328,7 @@ BAD = [
     ({"x": (X * 100).byte()}, "x: its dtype is torch.uint8; convert it"),
     ({"x": X.half()}, "x: its dtype is torch.float16; convert it"),
     ({"x": X[:0], "y": Y[:0]}, "x: its shape is .*at least one image"),
-    ({"y": Y[:3]}, "y: its shape is .*one label an image"),
+    ({"y": Y[:3]}, "y: its shape is .*one label per image"),
     ({"y": Y.float()}, "y: its dtype is torch.float32.*int64"),
     ({"y": Y + 1}, r"y: its labels span \[1, 3\] where there are 3 classes"),
     ({"y": Y - 1}, r"y: its labels span \[-1, 1\] where there are 3 classes"),

@@ -120,7 +120,7 @@ def test_the_variable_names_the_folder(
 
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [("cut", "no whole number of records"), ("label", "label 200 is no class"), ("missing", "test_batch.bin")],
+    [("cut", "not a whole number of records"), ("label", "label 200 is not a class"), ("missing", "test_batch.bin")],
 )
 def test_faults_are_named(fault: str, says: str, tmp_path: Path, made_up: dict[str, bytes]) -> None:
     if fault == "cut":

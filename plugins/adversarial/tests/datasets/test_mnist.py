@@ -203,7 +203,7 @@ def test_a_download_of_the_wrong_content_is_not_kept(tmp_path, tiny, server, mon
 
 def test_a_download_into_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"it cannot be made .*name a directory that can be written to"):
+    with pytest.raises(DataError, match=r"it cannot be created .*name a directory that can be written to"):
         load_mnist(tmp_path / "file", source="download")
 
 

@@ -154,7 +154,7 @@ def mask(errors: int, count: int = 400) -> Errors:
     ("more", "expected"), [(0, False), (2, False), (40, False), (48, False), (56, True), (200, True)]
 )
 def test_a_gap_must_exceed_the_threshold_by_more_than_chance(more, expected):
-    """Of 400 images: 40 are the threshold of 0.1; 2 standard errors of a paired difference of 0.12 to 0.14 are 0.03."""
+    """With 400 images, 40 are the threshold of 0.1; 2 standard errors of a paired difference of 0.13 are 0.03."""
     x, y = flat_images(1)
     (form,) = evaluate(wavy, x, y, (ETA,))
     evaluation = replace(form, clean=mask(0), fgsm=mask(40), attacks={"PGD": mask(40 + more)}, transfer={})

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from minimaxopt.plugins import check_count, environment, map_in_processes, write_atomically, write_json
+from minimaxopt.plugins import ResultStore, check_count, environment, map_in_processes, write_atomically, write_json
 from minimaxopt.testing import known_game
 from minimaxopt_bench import kbeam_table, markdown
 from minimaxopt_bench.cells import COLUMNS, cached_cell, is_stored, to_dict
@@ -53,7 +54,7 @@ def bench(
 
     Raises:
         ArgumentError: a name or a number cannot be used.
-        StoreError: a stored result is damaged, or cannot be written.
+        StoreError: a stored result is damaged or cannot be written, or another benchmark is running in ``out``.
 
     Examples:
         >>> import tempfile
@@ -74,19 +75,20 @@ def bench(
     solver_names, game_names = select_solvers(solvers), select_games(games)
     check_count("workers", workers)
     pairs = [(solver, game) for game in game_names for solver in solver_names]
-    missing = [(out, *pair, settings) for pair in pairs if not is_stored(out, *pair, settings)]
-    _run_all(cached_cell, missing, workers, "solvers on games", progress)
-    cells: Cells = {pair: cached_cell(out, *pair, settings) for pair in pairs}
-    provenance = _provenance(command, workers)
-    write_atomically(out / "results.json", _results_json(cells, settings, provenance).encode())
-    pictures.write_summary(out, cells)
-    if portraits:
-        jobs = [(out, game, settings) for game in game_names]
-        _run_all(pictures.write_portrait, jobs, workers, "portraits", progress)
-        write_atomically(out / "portraits.md", markdown.portraits_page(game_names).encode())
-    links = {"portraits": (out / "portraits.md").exists(), "kbeam": (out / "kbeam.md").exists()}
-    write_atomically(out / "index.md", markdown.index_page(cells, settings, provenance, **links).encode())
-    return cells
+    with _locked(out):
+        missing = [(out, *pair, settings) for pair in pairs if not is_stored(out, *pair, settings)]
+        _run_all(cached_cell, missing, workers, "solvers on games", progress)
+        cells: Cells = {pair: cached_cell(out, *pair, settings) for pair in pairs}
+        provenance = _provenance(command, workers)
+        write_atomically(out / "results.json", _results_json(cells, settings, provenance).encode())
+        pictures.write_summary(out, cells)
+        if portraits:
+            jobs = [(out, game, settings) for game in game_names]
+            _run_all(pictures.write_portrait, jobs, workers, "portraits", progress)
+            write_atomically(out / "portraits.md", markdown.portraits_page(game_names).encode())
+        links = {"portraits": (out / "portraits.md").exists(), "kbeam": (out / "kbeam.md").exists()}
+        write_atomically(out / "index.md", markdown.index_page(cells, settings, provenance, **links).encode())
+        return cells
 
 
 def kbeam(
@@ -113,7 +115,7 @@ def kbeam(
 
     Raises:
         ArgumentError: a number cannot be used.
-        StoreError: a stored result is damaged, or cannot be written.
+        StoreError: a stored result is damaged or cannot be written, or another benchmark is running in ``out``.
 
     Examples:
         >>> import tempfile
@@ -127,12 +129,23 @@ def kbeam(
     """
     protocol = protocol or Protocol()
     check_count("workers", workers)
-    _run_all(kbeam_table.distances, kbeam_table.missing_parts(out, protocol), workers, "K-beam's table", progress)
-    table = kbeam_table.table(out, protocol)
-    provenance = _provenance(command, workers)
-    write_json(out / "kbeam.json", {**provenance, "protocol": protocol.to_dict(), "distance": table})
-    write_atomically(out / "kbeam.md", markdown.kbeam_page(table, protocol, provenance).encode())
-    return table
+    with _locked(out):
+        _run_all(kbeam_table.distances, kbeam_table.missing_parts(out, protocol), workers, "K-beam's table", progress)
+        table = kbeam_table.table(out, protocol)
+        provenance = _provenance(command, workers)
+        write_json(out / "kbeam.json", {**provenance, "protocol": protocol.to_dict(), "distance": table})
+        write_atomically(out / "kbeam.md", markdown.kbeam_page(table, protocol, provenance).encode())
+        return table
+
+
+@contextmanager
+def _locked(out: Path) -> Generator[None]:
+    """Hold the folder against a second benchmark, whose pages and numbers would mix with those of the first."""
+    with ResultStore(out).lock("a benchmark"):
+        try:
+            yield
+        finally:
+            (out / "lock").unlink(missing_ok=True)  # it tells a reader nothing
 
 
 def _run_all(

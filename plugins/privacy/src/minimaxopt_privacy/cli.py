@@ -163,7 +163,7 @@ def numbers(option: str, text: str) -> list[float]:
     whole = option != "rho"
     if not values or not all(math.isfinite(v) and v >= 0 and (not whole or v == int(v)) for v in values):
         kind = "whole numbers" if whole else "numbers >= 0"
-        raise ArgumentError(f"{option}: {text!r} is no list of {kind}; write it as 0,1,2")
+        raise ArgumentError(f"{option}: {text!r} is not a list of {kind}; write it as 0,1,2")
     return values
 
 

@@ -73,20 +73,20 @@ def test_private_lda_is_the_maximum_of_its_quotient(blobs):
     def quotient(w):
         return np.einsum("ki,ij,kj->k", w, kept, w) / np.einsum("ki,ij,kj->k", w, below, w)
 
-    found = private_lda_directions(X, [y], [s], 1, strength=10.0, shrinkage=0.0).T
+    direction = private_lda_directions(X, [y], [s], 1, strength=10.0, shrinkage=0.0).T
     others = np.random.default_rng(0).normal(size=(20_000, 5))
-    assert quotient(found)[0] >= quotient(others).max()
-    assert quotient(found)[0] == pytest.approx(scipy.linalg.eigvals(kept, below).real.max(), rel=1e-4)
+    assert quotient(direction)[0] >= quotient(others).max()
+    assert quotient(direction)[0] == pytest.approx(scipy.linalg.eigvals(kept, below).real.max(), rel=1e-4)
 
 
 def test_private_lda_hides_more_the_stronger(blobs):
     X, y, s = blobs
 
-    def told(strength):
+    def leaked_share(strength):
         w = private_lda_directions(X, [y], [s], 1, strength=strength)
         return float((w.T @ between_scatter(X, [s]) @ w / (w.T @ X.T @ X @ w / len(X))).item())
 
-    assert told(1e4) < 1e-4 < told(0.0)
+    assert leaked_share(1e4) < 1e-4 < leaked_share(0.0)
 
 
 def test_pls_without_private_term_is_scikit_learns(blobs):
@@ -137,16 +137,16 @@ def test_private_pls_is_the_maximum_of_its_difference(blobs):
         w = w / np.linalg.norm(w, axis=1, keepdims=True)
         return ((w @ kept) ** 2).sum(1) - 2.0 * ((w @ hidden) ** 2).sum(1)
 
-    found = private_pls_directions(X, [y], [s], 1, strength=2.0).T
-    assert difference(found)[0] >= difference(np.random.default_rng(0).normal(size=(20_000, 5))).max()
+    direction = private_pls_directions(X, [y], [s], 1, strength=2.0).T
+    assert difference(direction)[0] >= difference(np.random.default_rng(0).normal(size=(20_000, 5))).max()
 
 
 def test_private_pls_publishes_no_more_than_x_has():
     X = np.outer(np.arange(-3.0, 4), [1.0, 2.0, 0.0])
     labels = [np.array([0, 0, 0, 0, 1, 1, 1])]
-    found = private_pls_directions(X, labels, [np.array([0, 1, 0, 1, 0, 1, 0])], 2)
-    assert np.isfinite(found).all()
-    assert np.linalg.matrix_rank(X @ found, tol=1e-6) == 1
+    directions = private_pls_directions(X, labels, [np.array([0, 1, 0, 1, 0, 1, 0])], 2)
+    assert np.isfinite(directions).all()
+    assert np.linalg.matrix_rank(X @ directions, tol=1e-6) == 1
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -167,9 +167,9 @@ def test_the_discriminative_direction_is_the_best_of_all_angles(seed):
 
     angles = np.linspace(0, np.pi, 20_001)
     everywhere = gain(np.c_[np.cos(angles), np.sin(angles)])
-    found = gain(discriminative_direction(X, [y], [s], shrinkage=0.0).T)[0]
-    assert found == pytest.approx(everywhere.max(), abs=1e-3)
-    assert np.median(everywhere) < found - 0.5
+    best = gain(discriminative_direction(X, [y], [s], shrinkage=0.0).T)[0]
+    assert best == pytest.approx(everywhere.max(), abs=1e-3)
+    assert np.median(everywhere) < best - 0.5
 
 
 def test_random_filters_keep_lengths_on_average(blobs):

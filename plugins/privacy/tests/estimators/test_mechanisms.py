@@ -85,7 +85,7 @@ def test_the_radius_is_a_quantile_of_the_norms():
 
 
 @pytest.mark.parametrize(
-    ("build", "told"),
+    ("build", "message"),
     [
         (lambda: laplace_scale(0.0, 1.0), "epsilon: it is 0.0"),
         (lambda: laplace_scale(1.0, -1.0), "sensitivity: it is -1.0"),
@@ -97,8 +97,8 @@ def test_the_radius_is_a_quantile_of_the_norms():
         (lambda: GaussianMechanism(quantile=0.0).fit(np.eye(3)), "quantile: it is 0.0"),
     ],
 )
-def test_guarantees_that_cannot_be_given_are_refused(build, told):
-    with pytest.raises(ArgumentError, match=told):
+def test_guarantees_that_cannot_be_given_are_refused(build, message):
+    with pytest.raises(ArgumentError, match=message):
         build()
 
 

@@ -1,4 +1,4 @@
-"""What is done to the features before a filter, against the singular values and under other units."""
+"""Scaling of the features before a filter, against the singular values and under other units."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def test_units_do_not_matter(kind):
     X = np.random.default_rng(0).normal(size=(200, 3)) @ [[1.0, 0.5, 0.0], [0.0, 1.0, 0.2], [0.0, 0.0, 1.0]]
     units = np.array([1e7, 1.0, 1e-3])
 
-    def seen(samples):
+    def scaled(samples):
         mean, matrix = scaling_map(kind, samples)
         return (samples - mean) * matrix if matrix.ndim == 1 else (samples - mean) @ matrix
 
-    assert np.abs(seen(X * units)) == pytest.approx(np.abs(seen(X)), abs=1e-8)  # directions have no sign
+    assert np.abs(scaled(X * units)) == pytest.approx(np.abs(scaled(X)), abs=1e-8)  # directions have no sign
     covariance = [np.abs((X * u - (X * u).mean(0)) @ scaling_map("shrunk-covariance", X * u)[1]) for u in (1.0, units)]
     assert np.abs(covariance[0] - covariance[1]).max() > 0.1
 

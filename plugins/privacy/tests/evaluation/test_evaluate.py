@@ -35,32 +35,32 @@ def by_family(reading):
 
 def test_on_raw_data_the_attackers_reproduce_the_raw_accuracy(digits):
     (X, y, s), (X_test, y_test, s_test) = digits
-    found = evaluate_filter(None, X, y, s, X_test, y_test, s_test, utility_families=["logistic"])
+    evaluation = evaluate_filter(None, X, y, s, X_test, y_test, s_test, utility_families=["logistic"])
     known = {
         "logistic": make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)),
         "rbf-svm": make_pipeline(StandardScaler(), SVC(C=10.0, gamma=0.01)),
     }
-    scores = by_family(found.private[0])
+    scores = by_family(evaluation.private[0])
     for family, estimator in known.items():
         assert scores[family] == pytest.approx(estimator.fit(X, s).score(X_test, s_test), abs=0.03)
     assert set(scores) == set(FAMILIES)
-    assert found.leakage == max(scores.values()) > 0.9
-    assert found.worst.family != "logistic"  # parity of a digit is no linear function of its pixels
+    assert evaluation.leakage == max(scores.values()) > 0.9
+    assert evaluation.worst.family != "logistic"  # parity of a digit is no linear function of its pixels
 
 
 def test_a_filter_that_passes_the_private_label_is_found_out_by_everyone(test, train):
     passes = FunctionTransformer(lambda X: np.where(X[:, 1:2] > 0, 1.0, -1.0))
     s, s_test = train.X[:, 1] > 0, test.X[:, 1] > 0
-    found = evaluate_filter(passes, train.X, train.y, s, test.X, test.y, s_test)
-    assert by_family(found.private[0]) == dict.fromkeys(FAMILIES, 1.0)
-    assert found.useful < 0.6
+    evaluation = evaluate_filter(passes, train.X, train.y, s, test.X, test.y, s_test)
+    assert by_family(evaluation.private[0]) == dict.fromkeys(FAMILIES, 1.0)
+    assert evaluation.useful < 0.6
 
 
 def test_on_pure_noise_nobody_beats_chance(train, test):
     random = np.random.default_rng(7)
     noise = FunctionTransformer(lambda X: random.normal(size=(len(X), 3)))
-    found = evaluate_filter(noise, train.X, train.y, train.private, test.X, test.y, test.private)
-    for reading in (*found.private, *found.utility):
+    evaluation = evaluate_filter(noise, train.X, train.y, train.private, test.X, test.y, test.private)
+    for reading in (*evaluation.private, *evaluation.utility):
         for score in reading.scores:
             assert score.interval[0] < 0.5 + 0.03
             assert abs(score.value - 0.5) < 0.1
@@ -98,12 +98,12 @@ def test_the_filter_is_asked_for_test_data_once_and_never_fitted(train, test):
 
 
 def test_numbers_are_judged_by_the_coefficient_of_determination(train, test):
-    found = evaluate_filter(
+    evaluation = evaluate_filter(
         None, train.X, train.y, train.X[:, 2], test.X, test.y, test.X[:, 2], families=FAMILIES, folds=2
     )
-    assert found.private[0].chance == 0.0
-    assert by_family(found.private[0])["logistic"] == pytest.approx(1.0, abs=0.01)
-    assert found.private[0].best.interval is None
+    assert evaluation.private[0].chance == 0.0
+    assert by_family(evaluation.private[0])["logistic"] == pytest.approx(1.0, abs=0.01)
+    assert evaluation.private[0].best.interval is None
     nothing = np.random.default_rng(0).normal(size=400)
     silent = evaluate_filter(None, train.X, train.y, nothing, test.X, test.y, nothing[::-1], families=["logistic"])
     assert silent.leakage < 0.05
@@ -114,20 +114,22 @@ def test_several_labels_have_a_reading_each_and_the_worst_counts(train, test):
         return np.c_[sample.private, sample.X[:, 3] > 0]
 
     hidden = FunctionTransformer(lambda X: X[:, [0, 3]])
-    found = evaluate_filter(hidden, train.X, train.y, both(train), test.X, test.y, both(test), families=["logistic"])
-    assert [reading.label for reading in found.private] == ["private[0]", "private[1]"]
-    assert found.private[0].best.value < 0.6 < 0.95 < found.leakage
-    assert found.worst == found.private[1].best
+    evaluation = evaluate_filter(
+        hidden, train.X, train.y, both(train), test.X, test.y, both(test), families=["logistic"]
+    )
+    assert [reading.label for reading in evaluation.private] == ["private[0]", "private[1]"]
+    assert evaluation.private[0].best.value < 0.6 < 0.95 < evaluation.leakage
+    assert evaluation.worst == evaluation.private[1].best
 
 
 def test_a_class_missing_in_test_and_one_unseen_are_borne(train, test):
     words = np.where(train.y, "yes", "no")
     some = test.y == 1
-    found = evaluate_filter(
+    evaluation = evaluate_filter(
         None, train.X, words, train.private, test.X[some], ["yes"] * some.sum(), test.private[some],
         families=["logistic"],
     )  # fmt: skip
-    assert found.useful > 0.8
+    assert evaluation.useful > 0.8
     unseen = evaluate_filter(
         None, train.X, words, train.private, test.X[some], ["maybe"] * some.sum(), test.private[some],
         families=["logistic"],
@@ -138,22 +140,22 @@ def test_a_class_missing_in_test_and_one_unseen_are_borne(train, test):
 def test_a_class_rarer_than_the_folds_is_borne(train, test):
     rare = train.y.copy()
     rare[0] = 2
-    found = evaluate_filter(None, train.X, rare, train.private, *test, families=["logistic", "rbf-svm"])
-    assert found.useful > 0.8
+    evaluation = evaluate_filter(None, train.X, rare, train.private, *test, families=["logistic", "rbf-svm"])
+    assert evaluation.useful > 0.8
 
 
 def test_an_evaluation_can_be_written_as_json(train, test):
-    found = evaluate_filter(None, *train, *test, families=["logistic"])
-    again = json.loads(json.dumps(found.to_dict()))
-    assert again["leakage"] == found.leakage
+    evaluation = evaluate_filter(None, *train, *test, families=["logistic"])
+    again = json.loads(json.dumps(evaluation.to_dict()))
+    assert again["leakage"] == evaluation.leakage
     assert again["private"][0]["scores"][0]["family"] == "logistic"
 
 
 def test_utility_is_that_of_the_family_chosen_by_validation_and_leakage_the_worst():
     weak, lucky = Score("logistic", 0.7, 0.9, {}, None), Score("mlp", 0.8, 0.6, {}, None)
     reading = Reading("label", "classification", 0.5, (weak, lucky))
-    found = Evaluation((reading,), (reading,))
-    assert (found.useful, found.leakage) == (0.7, 0.8)
+    evaluation = Evaluation((reading,), (reading,))
+    assert (evaluation.useful, evaluation.leakage) == (0.7, 0.8)
 
 
 def test_wilsons_interval_is_the_formulas():
@@ -182,7 +184,7 @@ def test_the_quick_reading_is_honest(train):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"families": ["bayes"]}, "families: it is 'bayes'"),
         ({"families": []}, r"families: it is \[\]"),
@@ -194,11 +196,11 @@ def test_the_quick_reading_is_honest(train):
         ({"y_test": [0] * 3}, "y_test: has 3 labels for 400 samples"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(train, test, change, told):
+def test_what_cannot_be_judged_is_refused(train, test, change, message):
     names = ("X", "y", "private", "X_test", "y_test", "private_test")
-    given = {**dict(zip(names, (*train, *test), strict=True)), "families": ["logistic"], **change}
-    with pytest.raises(ArgumentError, match=told):
-        evaluate_filter(None, **given)
+    arguments = {**dict(zip(names, (*train, *test), strict=True)), "families": ["logistic"], **change}
+    with pytest.raises(ArgumentError, match=message):
+        evaluate_filter(None, **arguments)
 
 
 def test_a_reader_of_constant_labels_is_refused_and_warnings_stay_inside(train):
@@ -214,10 +216,12 @@ def test_a_reader_of_constant_labels_is_refused_and_warnings_stay_inside(train):
 def test_balanced_accuracy_is_scikit_learns_and_plain_of_equal_classes(shares):
     random = np.random.default_rng(0)
     labels = random.choice(len(shares), 400, p=shares)
-    told = np.where(random.random(400) < 0.7, labels, random.choice(len(shares), 400))
-    assert balanced_accuracy(labels, told) == pytest.approx(metrics.balanced_accuracy_score(labels, told), abs=1e-12)
+    predictions = np.where(random.random(400) < 0.7, labels, random.choice(len(shares), 400))
+    assert balanced_accuracy(labels, predictions) == pytest.approx(
+        metrics.balanced_accuracy_score(labels, predictions), abs=1e-12
+    )
     equal = np.arange(400) % len(shares) if 400 % len(shares) == 0 else np.arange(400) % 2
-    assert balanced_accuracy(equal, told) == metrics.accuracy_score(equal, told)
+    assert balanced_accuracy(equal, predictions) == metrics.accuracy_score(equal, predictions)
 
 
 def test_a_rare_class_that_is_laid_open_is_told():
@@ -226,10 +230,11 @@ def test_a_rare_class_that_is_laid_open_is_told():
     X = np.column_stack([random.normal(size=2000) + 1.5 * private, random.normal(size=2000)])
     y = (X[:, 1] > 0).astype(int)
     halves = [(X[r], y[r], private[r]) for r in (slice(0, 1000), slice(1000, 2000))]
-    found = evaluate_filter(None, *halves[0], *halves[1], families=["logistic", "mlp"])
-    assert found.private[0].chance == 0.5
-    assert all(score.value > 0.7 for score in found.private[0].scores)
-    assert min(score.accuracy for score in found.private[0].scores) < 0.92  # which a guess reaches by never saying so
+    evaluation = evaluate_filter(None, *halves[0], *halves[1], families=["logistic", "mlp"])
+    assert evaluation.private[0].chance == 0.5
+    assert all(score.value > 0.7 for score in evaluation.private[0].scores)
+    # A guess reaches 0.92 by never naming the rare class.
+    assert min(score.accuracy for score in evaluation.private[0].scores) < 0.92
 
 
 def test_the_worst_of_several_labels_is_the_one_most_gained_of():
@@ -238,9 +243,9 @@ def test_the_worst_of_several_labels_is_the_one_most_gained_of():
     hidden, open_ = random.integers(0, 2, 800), np.digitize(X[:, 0], [-0.6, 0.0, 0.6])
     private, y = np.column_stack([hidden, open_]), (X[:, 1] > 0).astype(int)
     halves = [(X[r], y[r], private[r]) for r in (slice(0, 400), slice(400, 800))]
-    found = evaluate_filter(None, *halves[0], *halves[1], families=["logistic"])
-    assert found.most_leaked.label == "private[1]"
-    assert found.leakage == found.private[1].best.value
+    evaluation = evaluate_filter(None, *halves[0], *halves[1], families=["logistic"])
+    assert evaluation.most_leaked.label == "private[1]"
+    assert evaluation.leakage == evaluation.private[1].best.value
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e5])
@@ -248,8 +253,10 @@ def test_numbers_are_read_whatever_their_unit(unit):
     z = np.random.default_rng(0).normal(size=(400, 1))
     label, y = unit * np.sin(2 * z[:, 0]), (z[:, 0] > 0).astype(int)
     halves = [(z[r], y[r], label[r]) for r in (slice(0, 200), slice(200, 400))]
-    found = evaluate_filter(None, *halves[0], *halves[1], families=["rbf-svm", "mlp"], utility_families=["logistic"])
-    scores = by_family(found.private[0])
+    evaluation = evaluate_filter(
+        None, *halves[0], *halves[1], families=["rbf-svm", "mlp"], utility_families=["logistic"]
+    )
+    scores = by_family(evaluation.private[0])
     assert scores["rbf-svm"] > 0.9
     assert scores["mlp"] > 0.7
 
@@ -257,13 +264,13 @@ def test_numbers_are_read_whatever_their_unit(unit):
 def test_a_reader_of_ones_own_attacks_too_and_targets_are_read_as_told(train, test):
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-    found = evaluate_filter(None, *train, *test, families=["logistic", KNeighborsClassifier(15)])
-    assert set(by_family(found.private[0])) == {"logistic", "KNeighborsClassifier"}
-    assert by_family(found.private[0])["KNeighborsClassifier"] > 0.8
+    evaluation = evaluate_filter(None, *train, *test, families=["logistic", KNeighborsClassifier(15)])
+    assert set(by_family(evaluation.private[0])) == {"logistic", "KNeighborsClassifier"}
+    assert by_family(evaluation.private[0])["KNeighborsClassifier"] > 0.8
     ages = [(20 + 10 * part.X[:, 0]).round().astype(int) for part in (train, test)]
-    given = (train.X, train.y, ages[0], test.X, test.y, ages[1])
+    arguments = (train.X, train.y, ages[0], test.X, test.y, ages[1])
     read = evaluate_filter(
-        None, *given, families=[KNeighborsRegressor()], utility_families=["logistic"], private_target="regression"
+        None, *arguments, families=[KNeighborsRegressor()], utility_families=["logistic"], private_target="regression"
     )
     assert read.private[0].kind == "regression"
     assert read.leakage > 0.8

@@ -75,9 +75,9 @@ def test_a_number_is_hidden_and_read_as_one(data):
     curve = tradeoff(people, ["none", "linear", "lda", "pls+gaussian"], private_target="regression", **arguments)
     assert curve.chance == 0.0
     assert {row["evaluation"]["private"][0]["kind"] for row in curve.rows} == {"regression"}
-    told = {point.method: point.leakage for point in curve.points()}
-    assert told["none"] > 0.99
-    assert max(told["linear"], told["lda"]) < 0.1
+    leakages = {point.method: point.leakage for point in curve.points()}
+    assert leakages["none"] > 0.99
+    assert max(leakages["linear"], leakages["lda"]) < 0.1
     with pytest.raises(ArgumentError, match="private_target: "):
         tradeoff(people, ["linear"], private_target="numbers", **arguments)
 
@@ -101,26 +101,26 @@ def test_the_table_and_the_picture_say_what_was_found(data, tmp_path):
 
 
 def test_what_is_done_is_found_again_and_other_settings_are_computed_anew(data, tmp_path):
-    told: list[str] = []
-    arguments = {**SETTINGS, "rhos": [1.0], "cache": ResultCache(tmp_path), "log": told.append}
+    computed: list[str] = []
+    arguments = {**SETTINGS, "rhos": [1.0], "cache": ResultCache(tmp_path), "log": computed.append}
     first = tradeoff(data, ["linear"], **arguments)
-    assert told == ["linear at rho 1, seed 0", "linear at rho 1, seed 1"]
+    assert computed == ["linear at rho 1, seed 0", "linear at rho 1, seed 1"]
     again = tradeoff(data, ["linear"], **arguments)
-    assert len(told) == 2
+    assert len(computed) == 2
     assert [*again.rows] == [*first.rows]
     tradeoff(data, ["linear"], **{**arguments, "settings": {"max_iter": 3}})
-    assert len(told) == 4
+    assert len(computed) == 4
     # What does not depend on a setting is not computed for it.
     tradeoff(data, ["pca"], **arguments)
     tradeoff(data, ["pca"], **{**arguments, "settings": {"max_iter": 3}, "rhos": [2.0], "epsilon": 1.0})
-    assert len(told) == 6
+    assert len(computed) == 6
 
 
 @pytest.mark.parametrize("name", ["rhos", "seeds", "methods"])
 def test_a_trade_off_of_nothing_is_refused(data, name):
-    given = {"methods": ["pca"], "rhos": [1.0], **SETTINGS, name: []}
+    arguments = {"methods": ["pca"], "rhos": [1.0], **SETTINGS, name: []}
     with pytest.raises(ArgumentError, match="there is none"):
-        tradeoff(data, given.pop("methods"), **given)
+        tradeoff(data, arguments.pop("methods"), **arguments)
 
 
 def test_a_curve_of_one_seed_has_no_band():
@@ -143,10 +143,10 @@ def test_the_command_writes_table_picture_and_numbers_and_goes_on(tmp_path):
     done = run(*arguments)
     assert done.exit_code == 0, done.output
     assert "linear at rho 10, seed 0" in done.output
-    held = json.loads((tmp_path / "tradeoff.json").read_text())
-    assert len(held["rows"]) == 3
-    assert held["environment"]["torch"]
-    assert len(held["fingerprint"]) == 16
+    document = json.loads((tmp_path / "tradeoff.json").read_text())
+    assert len(document["rows"]) == 3
+    assert document["environment"]["torch"]
+    assert len(document["fingerprint"]) == 16
     assert (tmp_path / "tradeoff.md").read_text().count("\n| ") == 3
     assert (tmp_path / "tradeoff.png").exists()
     again = run(*arguments)
@@ -156,11 +156,11 @@ def test_the_command_writes_table_picture_and_numbers_and_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "message"),
     [
-        ("--rho", "a,b", "rho: 'a,b' is no list of numbers"),
-        ("--rho", "-1", "rho: '-1' is no list"),
-        ("--seeds", "0.5", "seeds: '0.5' is no list of whole numbers"),
+        ("--rho", "a,b", "rho: 'a,b' is not a list of numbers"),
+        ("--rho", "-1", "rho: '-1' is not a list"),
+        ("--seeds", "0.5", "seeds: '0.5' is not a list of whole numbers"),
         ("--data", "faces", "data: it is 'faces'"),
         ("--data", "missing.mat", "path: there is no file missing.mat"),
         ("--keep", "colour", "keep: it is 'colour'"),
@@ -171,33 +171,33 @@ def test_the_command_writes_table_picture_and_numbers_and_goes_on(tmp_path):
         ("--solver", "sensitivty", "did you mean 'sensitivity'"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused_in_words(tmp_path, option, value, told):
+def test_options_that_cannot_be_used_are_refused_in_words(tmp_path, option, value, message):
     base = ("--out", tmp_path / "out", "--methods", "linear", "--steps", 2, "--families", "logistic")
     done = run(*base, option, value)
     assert done.exit_code != 0
-    assert told in " ".join(done.output.replace("│", " ").split())
+    assert message in " ".join(done.output.replace("│", " ").split())
 
 
 def test_readers_are_trained_on_samples_that_the_filter_has_not_seen(data, monkeypatch):
-    seen = []
+    samples_used = []
     judge, fit = evaluate.evaluate_filter, PCAFilter.fit
 
     def watch(filter_, X, *rest, **options):
-        seen.append(X)
+        samples_used.append(X)
         return judge(filter_, X, *rest, **options)
 
     def fitted(self, X, y, *, private):
-        seen.append(X)
+        samples_used.append(X)
         return fit(self, X, y, private=private)
 
     monkeypatch.setattr("minimaxopt_privacy.evaluation.tradeoff.evaluate_filter", watch)
     monkeypatch.setattr(PCAFilter, "fit", fitted)
     tradeoff(data, ["pca"], rhos=[1.0], **{**SETTINGS, "seeds": [0]})
-    own, others = ({row.tobytes() for row in samples} for samples in seen)
+    own, others = ({row.tobytes() for row in samples} for samples in samples_used)
     assert not own & others
     assert len(own | others) == len(data.train[0])
-    seen.clear()
+    samples_used.clear()
     tradeoff(data, ["pca"], rhos=[1.0], filter_share=1.0, **{**SETTINGS, "seeds": [0]})
-    assert np.array_equal(*seen)
+    assert np.array_equal(*samples_used)
     with pytest.raises(ArgumentError, match="filter_share: it is 0"):
         tradeoff(data, ["pca"], rhos=[1.0], filter_share=0, **SETTINGS)

@@ -50,7 +50,7 @@ def test_noise_has_its_scale_bound_and_gradient():
 
 
 @pytest.mark.parametrize(
-    ("build", "told"),
+    ("build", "message"),
     [
         (lambda: linear_filter(4, 5), "n_components: it is 5, of n_features=4"),
         (lambda: linear_filter(4, 0), "n_components: it is 0"),
@@ -63,8 +63,8 @@ def test_noise_has_its_scale_bound_and_gradient():
         (lambda: NoisyFilter(nn.Identity(), 2, scale=0.0), "scale: it is 0.0"),
     ],
 )
-def test_filters_that_cannot_be_are_refused(build, told):
-    with pytest.raises(ArgumentError, match=told):
+def test_filters_that_cannot_be_are_refused(build, message):
+    with pytest.raises(ArgumentError, match=message):
         build()
 
 

@@ -102,7 +102,7 @@ def test_a_price_that_is_none_is_refused(rho):
 
 
 @pytest.mark.parametrize(
-    ("build", "told"),
+    ("build", "message"),
     [
         (lambda: Task(1), "outputs: it is 1"),
         (lambda: Task(2, "ranking"), "kind: it is 'ranking'; give one of classification, regression"),
@@ -114,6 +114,6 @@ def test_a_price_that_is_none_is_refused(rho):
         (lambda: PrivacyRisk(1.0, head_penalty=float("nan")), "head_penalty: it is nan"),
     ],
 )
-def test_arguments_that_cannot_be_used_are_refused(build, told):
-    with pytest.raises(ArgumentError, match=told):
+def test_arguments_that_cannot_be_used_are_refused(build, message):
+    with pytest.raises(ArgumentError, match=message):
         build()

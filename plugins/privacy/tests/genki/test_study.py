@@ -27,35 +27,35 @@ TINY = {"dimensions": (2,), "rhos": (1.0, 10.0), "seeds": (0,), "folds": 2, "max
 def faces(tmp_path_factory):
     """Faces whose first pixel smiles and whose second has a gender; the rest is noise."""
     random = np.random.default_rng(0)
-    held = {}
+    arrays = {}
     for split, count in (("train", 80), ("test", 60)):
         X = random.normal(size=(256, count))
-        held[f"X{split}"] = X
+        arrays[f"X{split}"] = X
         for label, pixel in (("y1", 0), ("y2", 1)):
-            held[f"{label}_{split}"] = (np.argsort(np.argsort(X[pixel])) * 2 // count + 1)[None].astype(np.uint8)
+            arrays[f"{label}_{split}"] = (np.argsort(np.argsort(X[pixel])) * 2 // count + 1)[None].astype(np.uint8)
     path = tmp_path_factory.mktemp("faces") / "genki.mat"
-    scipy.io.savemat(path, held)
+    scipy.io.savemat(path, arrays)
     return path
 
 
 def test_choices_come_from_training_faces_and_test_faces_are_scored_once(faces, tmp_path, monkeypatch):
-    seen: list[tuple[int | None, int]] = []
+    sizes: list[tuple[int | None, int]] = []
     judge = study.evaluate_filter
 
     def watch(filter_, X, y, s, X_test, y_test, s_test, **options):
-        seen.append((len(X), len(X_test)))
+        sizes.append((len(X), len(X_test)))
         return judge(filter_, X, y, s, X_test, y_test, s_test, **options)
 
     monkeypatch.setattr(study, "evaluate_filter", watch)
     protocol = Protocol(methods=("pca", "lda"), **TINY)
     outcome = run(faces, tmp_path, protocol)
-    folds, finals = seen[:-2], seen[-2:]
+    folds, finals = sizes[:-2], sizes[-2:]
     assert folds == [(40, 40)] * 2 * len(protocol.candidates("lda"))
     assert finals == [(80, 60)] * 2
     assert outcome.choices.keys() == {("lda", 2)}  # of PCA there is nothing to choose
     assert all(count == 1 for count in outcome.looks.values())
     run(faces, tmp_path, protocol)
-    assert len(seen) == len(folds) + 2
+    assert len(sizes) == len(folds) + 2
 
 
 def test_the_choice_tells_least_among_those_that_keep_the_target():
@@ -110,7 +110,7 @@ def test_the_table_sets_ours_beside_the_published_with_intervals(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scores", "told"),
+    ("scores", "verdict"),
     [
         ((0.9, 0.5), "reached, and below"),
         ((0.9, 0.55), "do not tell apart"),
@@ -118,9 +118,9 @@ def test_the_table_sets_ours_beside_the_published_with_intervals(tmp_path):
         ((0.75, 0.5), "missed, the smile by 0.130"),
     ],
 )
-def test_verdicts_go_by_intervals(scores, told):
+def test_verdicts_go_by_intervals(scores, verdict):
     (sentence,) = report.verdicts(report.rows(drawn_outcome(*scores)))
-    assert told in sentence
+    assert verdict in sentence
 
 
 def test_published_numbers_have_a_value_for_each_dimension():
@@ -130,7 +130,7 @@ def test_published_numbers_have_a_value_for_each_dimension():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"methods": ("forest",)}, "methods: it is 'forest'"),
         ({"dimensions": (257,)}, "dimensions: 257 of 256"),
@@ -138,8 +138,8 @@ def test_published_numbers_have_a_value_for_each_dimension():
         ({"folds": 1}, "folds: it is 1"),
     ],
 )
-def test_protocols_that_cannot_be_played_are_refused(change, told):
-    with pytest.raises(ArgumentError, match=told):
+def test_protocols_that_cannot_be_played_are_refused(change, message):
+    with pytest.raises(ArgumentError, match=message):
         Protocol(**change)
 
 
@@ -150,10 +150,10 @@ def test_the_command_writes_everything(faces, tmp_path):
     ]  # fmt: skip
     done = CliRunner().invoke(cli.application(), [str(a) for a in arguments])
     assert done.exit_code == 0, done.output
-    held = json.loads((tmp_path / "genki.json").read_text())
-    assert [row["method"] for row in held["rows"]] == ["pca", "linear@10"]
-    assert held["rows"][0]["seeds"] == 2
-    assert {"fingerprint", "protocol", "environment"} <= held.keys()
+    document = json.loads((tmp_path / "genki.json").read_text())
+    assert [row["method"] for row in document["rows"]] == ["pca", "linear@10"]
+    assert document["rows"][0]["seeds"] == 2
+    assert {"fingerprint", "protocol", "environment"} <= document.keys()
     assert report.markdown(read(tmp_path)) == (tmp_path / "genki.md").read_text()
     assert "fold 1 of 2" in done.output
     for name in ("genki.md", "genki.png", "choices.json"):

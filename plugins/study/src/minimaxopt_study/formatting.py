@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DASH = "\u2013"
-"""What stands for a number that is missing."""
+"""Sign for a missing number."""
 
 
 def clock(seconds: float) -> str:

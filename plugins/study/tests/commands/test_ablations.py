@@ -1,4 +1,4 @@
-"""What a choice changes: one setting at a time, seed by seed."""
+"""Effects of a choice: one setting at a time, seed by seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tiny_study import invoke, write_profile
+from tiny_study import in_one_process, invoke, write_profile
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_study.commands import ablations as choices
@@ -62,7 +62,8 @@ def test_one_seed_gives_no_standard_error_and_no_verdict(made_up: Make) -> None:
 def test_the_command_runs_base_and_variants_into_one_store(tmp_path: Path) -> None:
     profile, out = write_profile(tmp_path, eta="[0.4]"), tmp_path / "out"
     arguments = ("choices", "--profile", str(profile), "--seeds", "0,1", "--only", "gamma 0", "--out", str(out))
-    done = invoke(*arguments)
+    with in_one_process():
+        done = invoke(*arguments)
     assert done.exit_code == 0, done.output
     content = json.loads((out / "choices.json").read_text())
     assert content["seeds"] == [0, 1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tiny_study import TINY, invoke, write_profile
+from tiny_study import TINY, in_one_process, invoke, without_pictures, write_profile
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt.plugins import ResultStore
@@ -64,9 +64,9 @@ def test_unverified_images_need_leave(tmp_path: Path) -> None:
 
 def test_the_whole_study_runs_on_cifar10(tmp_path: Path) -> None:
     data, profile, out = write_images(tmp_path / "data"), write_cifar_profile(tmp_path), tmp_path / "out"
-    done = invoke(
-        "run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data"
-    )
+    run = ("run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data")
+    with in_one_process():
+        done = invoke(*run)
     assert done.exit_code == 0, done.output
     for kind in KINDS_OF_TABLE:
         table = json.loads((out / "tables" / f"table{5 + kind}.json").read_text())
@@ -88,9 +88,8 @@ def test_the_whole_study_runs_on_cifar10(tmp_path: Path) -> None:
         grey = [f"{eta * study.data['unit']:.1f}" for eta in (0.05, 0.08)]
         assert f"of 255 grey levels {grey[0]} and {grey[1]}" in text
         assert text.count(f"η = 0.05 ({grey[0]} of 255)") >= 4  # heads Tables 8 to 10 and the attacks of today
-    again = invoke(
-        "run", "--profile", str(profile), "--out", str(out), "--data-dir", str(data), "--allow-unverified-data"
-    )
+    with without_pictures():
+        again = invoke(*run)
     assert "0 tasks computed" in again.output
     first = next(task for task in study.plan.graph if task.kind == "undefended")
     assert ResultStore(out).tensors(first.key)["classifier.features.0.weight"].shape == (2, 3, 5, 5)
@@ -100,9 +99,10 @@ def test_two_profiles_have_a_folder_each(tmp_path: Path) -> None:
     one = write_profile(tmp_path)
     other = tmp_path / "other.toml"
     other.write_text(one.read_text().replace('name = "tiny"', 'name = "other"'))
-    done = invoke(
-        "run", "--profile", f"{one},{other}", "--only", "table1", "--eta", "0.4", "--out", str(tmp_path / "out")
-    )
+    with in_one_process(), without_pictures():
+        done = invoke(
+            "run", "--profile", f"{one},{other}", "--only", "table1", "--eta", "0.4", "--out", str(tmp_path / "out")
+        )
     assert done.exit_code == 0, done.output
     assert {path.parent.name for path in (tmp_path / "out").glob("*/report.html")} == {"tiny", "other"}
     twice = invoke("run", "--profile", f"{one},{one}", "--out", str(tmp_path / "out"))
@@ -142,8 +142,8 @@ def test_each_claim_can_fail(made_up: Make, name: str) -> None:
     results = made_up(experiment=paper.CIFAR10)
     row, change = CHANGES[name]
     changed = {
-        place: replace(found, **change) if place[0] == row and place[1] == 0.06 else found
-        for place, found in results.rows.items()
+        place: replace(errors, **change) if place[0] == row and place[1] == 0.06 else errors
+        for place, errors in results.rows.items()
     }
     other = replace(results, rows=changed)
     verdict = {j.claim.name: j.at_this_scale for j in judge(evidence(other, tables.build(other)))}
@@ -156,9 +156,9 @@ def test_the_gate_counts_what_an_attack_adds(made_up: Make) -> None:
     assert gate_passed(evidence(results, tables.build(results)))
     weak = {"attnet": {"fresh": 0.3}, "attnet_train": {"fresh": 0.3}}  # 1.4 times the clean error, .08 more than it
     rows = {at: replace(row, **weak) if at[0] == NO_DEFENSE else row for at, row in results.rows.items()}
-    found = evidence(replace(results, rows=rows), tables.build(replace(results, rows=rows)))
-    assert not gate_passed(found)
-    assert [margin.verdict for margin in gate(found)].count(Verdict.FAILS) == 4
+    facts = evidence(replace(results, rows=rows), tables.build(replace(results, rows=rows)))
+    assert not gate_passed(facts)
+    assert [margin.verdict for margin in gate(facts)].count(Verdict.FAILS) == 4
 
 
 def test_tables_stand_beside_the_printed_ones(made_up: Make) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import invoke, write_profile
+from tiny_study import in_one_process, invoke, without_pictures, write_profile
 
 from minimaxopt.errors import ArgumentError, DiskFullError, StoreError
 from minimaxopt.plugins import ResultStore
@@ -21,13 +22,14 @@ ETA = 0.4
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two studies that differ in their seed alone."""
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two studies that differ in their seed alone; neither they nor what is made of them has pictures."""
     folder = tmp_path_factory.mktemp("studies")
     write_profile(folder, eta=f"[{ETA}]")
-    for seed in "01":
-        assert run(folder, folder / seed, seed).exit_code == 0
-    return folder
+    with in_one_process(), without_pictures():
+        for seed in "01":
+            assert run(folder, folder / seed, seed).exit_code == 0
+        yield folder
 
 
 def run(folder: Path, out: Path, seeds: str, *more: str) -> Any:
@@ -46,16 +48,16 @@ def rewrite(folder: Path, **changes: Any) -> None:
 
 def means(folder: Path, table: int) -> list[dict[str, Any]]:
     """Every number of a table."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
 
     def look(item: Any) -> None:
         if isinstance(item, dict):
-            found.extend([item] if "mean" in item else [])
+            entries.extend([item] if "mean" in item else [])
             for part in item.values():
                 look(part)
 
     look(json.loads((folder / "tables" / f"table{table}.json").read_text()))
-    return found
+    return entries
 
 
 def test_a_record_is_the_study_without_its_weights(studies: Path, tmp_path: Path) -> None:
@@ -141,9 +143,9 @@ def of_older_code(study: Path, where: Path) -> Path:
 def test_a_study_of_older_code_is_read_and_goes_on(studies: Path, tmp_path: Path) -> None:
     old = of_older_code(studies / "0", tmp_path / "old")
     (old / "tables" / "table3.json").unlink()
-    told = json.loads(invoke("status", str(old), "--json").output)
-    assert all(kind["done"] and not kind["left"] for kind in told["kinds"].values())
-    assert (told["outdated"], told["seconds_left"]) == ({}, 0.0)
+    status = json.loads(invoke("status", str(old), "--json").output)
+    assert all(kind["done"] and not kind["left"] for kind in status["kinds"].values())
+    assert (status["outdated"], status["seconds_left"]) == ({}, 0.0)
     assert invoke("report", str(old)).exit_code == 0
     for name in ("tables/table3.json", "claims.json"):
         assert content(old)[name] == content(studies / "0")[name]
@@ -162,8 +164,8 @@ def test_seeds_of_older_and_of_new_code_are_recorded_together(studies: Path, tmp
     assert record(studies / "0", dest).copied == 0  # the same results under the names of today
     record(studies / "1", dest)
     assert {number["n"] for number in means(dest, 3)} == {2}
-    told = json.loads(invoke("status", str(dest), "--json").output)
-    assert (told["recorded"], told["seconds_left"], told["outdated"]) == (True, None, {})
+    status = json.loads(invoke("status", str(dest), "--json").output)
+    assert (status["recorded"], status["seconds_left"], status["outdated"]) == (True, None, {})
     assert "a record, without weights\n" in invoke("status", str(dest)).output
 
 

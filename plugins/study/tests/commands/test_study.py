@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_study import invoke, write_profile
+from tiny_study import in_one_process, invoke, without_pictures, write_profile
 
 from minimaxopt.plugins import ResultStore, write_json
 from minimaxopt_study.paper.names import MAXIMIN, MINIMAX, adv
@@ -26,6 +26,7 @@ from minimaxopt_study.tasks.images import open_images
 from minimaxopt_study.tasks.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -36,6 +37,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = invoke("run", "--profile", str(folder / "tiny.toml"), "--out", str(folder / "out"), "--workers", "2")
     assert done.exit_code == 0, done.output
     return folder
+
+
+@pytest.fixture(autouse=True)
+def after_it_cheaply(finished: Path) -> Iterator[None]:
+    """One study is computed by worker processes, and has its pictures; all that follow are compared with it."""
+    with in_one_process(), without_pictures():
+        yield
 
 
 def test_the_whole_study_runs(finished: Path) -> None:
@@ -116,9 +124,9 @@ def test_a_report_outlives_a_version(finished: Path, tmp_path: Path) -> None:
     (out / "tables" / "table3.json").unlink()
     assert invoke("report", str(out)).exit_code == 0
     assert (out / "tables" / "table3.json").read_bytes() == before
-    told = json.loads(invoke("status", str(out), "--json").output)
-    assert told["outdated"] == {kind: [[7], KINDS[kind].version] for kind in KINDS}
-    assert all(not kind["left"] for kind in told["kinds"].values())
+    status = json.loads(invoke("status", str(out), "--json").output)
+    assert status["outdated"] == {kind: [[7], KINDS[kind].version] for kind in KINDS}
+    assert all(not kind["left"] for kind in status["kinds"].values())
     assert "lwa: stored in version 7, now 0; a run would compute it anew" in invoke("status", str(out)).output
 
 
@@ -129,7 +137,7 @@ def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(finished: Path,
     with ResultStore(out).lock():
         done = invoke("run", "--profile", str(finished / "tiny.toml"), "--out", str(out), "--seeds", "1")
     assert done.exit_code == 2, done.output
-    assert "already running" in done.output
+    assert "a study is already running" in done.output
     assert (out / "run.json").read_bytes() == before
 
 
@@ -189,8 +197,8 @@ def test_only_computes_what_is_asked_for_and_the_rest_follows(finished: Path, tm
     }
     rest = invoke("run", "--profile", profile, "--out", str(out), "--eta", "0.4", "--seeds", "0", "--workers", "1")
     assert rest.exit_code == 0, rest.output
-    found = sum("seed 0" in title for title in titles)
-    assert f"{found} found" in rest.output
+    stored = sum("seed 0" in title for title in titles)
+    assert f"{stored} found" in rest.output
     assert (out / "tables" / "table3.json").read_text() == one_eta(finished / "out" / "tables" / "table3.json", "0.4")
 
 
@@ -233,8 +241,8 @@ def test_without_any_time_measured_none_is_promised(finished: Path, tmp_path: Pa
     out = tmp_path / "out"
     out.mkdir()
     shutil.copy(finished / "out" / "run.json", out)
-    found = json.loads(invoke("status", str(out), "--json").output)
-    assert (found["seconds"], found["seconds_left"]) == (0, None)
+    status = json.loads(invoke("status", str(out), "--json").output)
+    assert (status["seconds"], status["seconds_left"]) == (0, None)
     assert "not known yet" in invoke("status", str(out)).output
 
 

@@ -92,7 +92,7 @@ def test_a_changed_setting_touches_only_what_depends_on_it() -> None:
     assert changed(quick.model_copy(update={"name": "other", "about": "words"})) == set()
     lwa = changed(quick.model_copy(update={"lwa": quick.lwa.model_copy(update={"steps": 999})}))
     kinds = ("", "evaluation of ", "attacks of today on ")
-    assert lwa == {f"{what}LWA, eta {eta}, seed 0" for what in kinds for eta in (0.2, 0.4)}
+    assert lwa == {f"{prefix}LWA, eta {eta}, seed 0" for prefix in kinds for eta in (0.2, 0.4)}
     everything = changed(quick.model_copy(update={"undefended": quick.undefended.model_copy(update={"rate": 0.1})}))
     assert "Adv FGSM3, eta 0.4, seed 0" in everything
     assert "Alt-AttNet, eta 0.2, seed 0" not in everything  # starts at random, not from the undefended classifier
@@ -137,13 +137,13 @@ def test_trainings_are_the_tasks_with_steps() -> None:
 
 
 def test_sources_leave_out_the_report() -> None:
-    found = source_hash.closure("minimaxopt_study.tasks.training")
+    modules = source_hash.closure("minimaxopt_study.tasks.training")
     assert {
         "minimaxopt.loop.solve",
         "minimaxopt.calculus.gradients",
         "minimaxopt_adversarial.attacks.single_step",
-    } <= found
-    assert not found & {"minimaxopt_study.report.write", "minimaxopt_study.results.tables", "minimaxopt.cli"}
+    } <= modules
+    assert not modules & {"minimaxopt_study.report.write", "minimaxopt_study.results.tables", "minimaxopt.cli"}
     assert "minimaxopt.loop.solve" not in source_hash.closure("minimaxopt_study.tasks.evaluation")
 
 

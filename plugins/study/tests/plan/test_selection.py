@@ -83,8 +83,8 @@ def test_each_data_set_has_its_own_names() -> None:
 def test_tables_of_the_two_data_sets_have_the_same_rows(kind: int) -> None:
     rows = []
     for name, first in (("quick", 1), ("cifar10-quick", 6)):
-        found = load_profile(name)
-        made = derive(found, "images")
-        graph = wanted(made, found, [f"table{first + kind - 1}"])
+        profile = load_profile(name)
+        made = derive(profile, "images")
+        graph = wanted(made, profile, [f"table{first + kind - 1}"])
         rows.append({defence for (defence, _, _), key in made.evaluations.items() if key in graph})
     assert rows[0] == rows[1] != set()

@@ -48,29 +48,29 @@ def more_rounds(results: Results, rounds: int) -> Results:
     return replace(results, rounds=rounds, rows=rows)
 
 
-def at(found: Comparison, table: int, eta: str, row: str, column: str) -> Pair:
-    places = {(pair.table, pair.eta, pair.row, pair.column): pair for pair in found.pairs}
-    assert len(places) == len(found.pairs)
+def at(comparison: Comparison, table: int, eta: str, row: str, column: str) -> Pair:
+    places = {(pair.table, pair.eta, pair.row, pair.column): pair for pair in comparison.pairs}
+    assert len(places) == len(comparison.pairs)
     return places[table, eta, row, column]
 
 
-def printed(found: Comparison, width: int = 120) -> str:
+def printed(comparison: Comparison, width: int = 120) -> str:
     buffer = io.StringIO()
-    show(found, Console(file=buffer, width=width))
+    show(comparison, Console(file=buffer, width=width))
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_equal_studies_do_not_differ(made_up: Make, seeds: tuple[int, ...]) -> None:
-    found = compare(side("one", made_up(seeds=seeds)), side("other", made_up(seeds=seeds)))
-    assert found.same
-    assert len(found.pairs) == sum(len(list(tables.cells(table))) for table in tables.build(made_up()).values())
-    assert [pair.difference for pair in found.pairs] == [0.0] * len(found.pairs)
-    assert len(found.verdicts) == 17
-    assert not any(pair.differs for pair in found.pairs)
-    assert not any(claim.differs for claim in found.verdicts)
-    assert found.settings == found.origins == ()
-    for text in (markdown(found), printed(found)):
+    comparison = compare(side("one", made_up(seeds=seeds)), side("other", made_up(seeds=seeds)))
+    assert comparison.same
+    assert len(comparison.pairs) == sum(len(list(tables.cells(table))) for table in tables.build(made_up()).values())
+    assert [pair.difference for pair in comparison.pairs] == [0.0] * len(comparison.pairs)
+    assert len(comparison.verdicts) == 17
+    assert not any(pair.differs for pair in comparison.pairs)
+    assert not any(claim.differs for claim in comparison.verdicts)
+    assert comparison.settings == comparison.origins == ()
+    for text in (markdown(comparison), printed(comparison)):
         assert "do not differ in any number" in " ".join(text.split())
         assert "Cells that differ" not in text
         assert "Settings that differ" not in text
@@ -78,30 +78,30 @@ def test_equal_studies_do_not_differ(made_up: Make, seeds: tuple[int, ...]) -> N
 
 def test_a_changed_number_is_counted_and_marked(made_up: Make) -> None:
     worse = replace(made_up().rows[LWA, 0.2, 0], fgsm=(0.157, 0.5, 0.036))
-    found = compare(side("one", made_up()), side("other", made_up(changes={(LWA, 0.2): worse})))
-    pair = at(found, 3, "0.2", LWA, "FGSM2")
+    comparison = compare(side("one", made_up()), side("other", made_up(changes={(LWA, 0.2): worse})))
+    pair = at(comparison, 3, "0.2", LWA, "FGSM2")
     p, q = ((error * 10_000 + 1) / 10_002 for error in (0.034, 0.5))
     assert pair.difference == pytest.approx(0.5 - 0.034)
     assert pair.standard_error == pytest.approx(sqrt((p * (1 - p) + q * (1 - q)) / 10_000))
     assert pair.paper == 0.034
-    differing = [(pair.table, pair.row, pair.column) for pair in found.pairs if pair.differs]
+    differing = [(pair.table, pair.row, pair.column) for pair in comparison.pairs if pair.differs]
     assert differing == [(3, LWA, "FGSM2"), (3, LWA, "worst"), (3, LWA, "worst over all rounds")]
-    assert not found.same
-    assert "have a number in both studies; of these 3 differ" in summary(found)[2]
-    marked = [line for line in markdown(found).splitlines() if line.endswith("**differs** |")]
+    assert not comparison.same
+    assert "have a number in both studies; of these 3 differ" in summary(comparison)[2]
+    marked = [line for line in markdown(comparison).splitlines() if line.endswith("**differs** |")]
     assert f"| {LWA} | FGSM2 | 0.034 (1) | 0.500 (1) | +0.466 (0.005) | 0.034 | **differs** |" in marked
     assert len(marked) == 2 * 3  # in a table of their own and where they belong
-    assert len(re.findall(r"0\.034.*differs", printed(found))) == 2
+    assert len(re.findall(r"0\.034.*differs", printed(comparison))) == 2
 
 
 def test_a_small_change_is_told_but_not_marked(made_up: Make) -> None:
     close = replace(made_up().rows[LWA, 0.2, 0], fgsm=(0.157, 0.035, 0.036))
-    found = compare(side("one", made_up()), side("other", made_up(changes={(LWA, 0.2): close})))
-    pair = at(found, 3, "0.2", LWA, "FGSM2")
+    comparison = compare(side("one", made_up()), side("other", made_up(changes={(LWA, 0.2): close})))
+    pair = at(comparison, 3, "0.2", LWA, "FGSM2")
     assert pair.difference == pytest.approx(0.001)
-    assert not any(pair.differs for pair in found.pairs)
-    assert not found.same
-    assert "| +0.001 (0.003) |" in markdown(found)
+    assert not any(pair.differs for pair in comparison.pairs)
+    assert not comparison.same
+    assert "| +0.001 (0.003) |" in markdown(comparison)
 
 
 def test_seeds_that_disagree_widen_the_error(made_up: Make) -> None:
@@ -109,48 +109,50 @@ def test_seeds_that_disagree_widen_the_error(made_up: Make) -> None:
     rows = dict(ours.rows)
     for seed, error in ((0, 0.0), (1, 0.2), (2, 0.4)):
         rows[LWA, 0.2, seed] = replace(rows[LWA, 0.2, seed], clean=error)
-    found = compare(side("one", replace(ours, rows=rows)), side("other", theirs))
-    pair = at(found, 3, "0.2", LWA, "No attack")
+    comparison = compare(side("one", replace(ours, rows=rows)), side("other", theirs))
+    pair = at(comparison, 3, "0.2", LWA, "No attack")
     assert pair.standard_error == pytest.approx(0.2 / sqrt(3), abs=0.001)
     assert not pair.differs
-    assert "| 0.200 ± 0.200 (3) | 0.007 ± 0.000 (2) |" in markdown(found)
-    assert ("seeds", "0, 1, 2", "3, 4") in found.settings
+    assert "| 0.200 ± 0.200 (3) | 0.007 ± 0.000 (2) |" in markdown(comparison)
+    assert ("seeds", "0, 1, 2", "3, 4") in comparison.settings
 
 
 def test_verdicts_that_differ_are_marked(made_up: Make) -> None:
     strong = {(NO_DEFENSE, eta): Row(0.02, (0.1, 0.1, 0.1), 0.1, {}, {}) for eta in (0.2, 0.4)}
-    found = compare(side("one", made_up()), side("other", made_up(changes=strong)))
-    claim = next(claim for claim in found.verdicts if claim.claim == "undefended fails")
+    comparison = compare(side("one", made_up()), side("other", made_up(changes=strong)))
+    claim = next(claim for claim in comparison.verdicts if claim.claim == "undefended fails")
     assert claim.here == (Verdict.HOLDS, Verdict.FAILS)
     assert claim.over_seeds == (Verdict.UNDECIDED, Verdict.UNDECIDED)
     assert claim.differs
-    assert "undefended fails (at this scale holds in A, fails in B)" in summary(found)[3]
-    assert "| undefended fails | holds | fails | undecided | undecided | holds | **differs** |" in markdown(found)
-    assert "| own round is cured | holds | holds | undecided | undecided | holds |  |" in markdown(found)
+    assert "undefended fails (at this scale holds in A, fails in B)" in summary(comparison)[3]
+    assert "| undefended fails | holds | fails | undecided | undecided | holds | **differs** |" in markdown(comparison)
+    assert "| own round is cured | holds | holds | undecided | undecided | holds |  |" in markdown(comparison)
 
 
 def test_an_eta_of_one_study_only_shows_a_dash(made_up: Make) -> None:
-    found = compare(side("one", made_up(eta=(0.2, 0.4))), side("other", made_up(eta=(0.1, 0.2))))
-    assert {pair.eta for pair in found.in_both} == {"", "0.2"}
+    comparison = compare(side("one", made_up(eta=(0.2, 0.4))), side("other", made_up(eta=(0.1, 0.2))))
+    assert {pair.eta for pair in comparison.in_both} == {"", "0.2"}
     for eta, missing in (("0.1", 0), ("0.4", 1)):
-        pair = at(found, 3, eta, LWA, "FGSM1")
+        pair = at(comparison, 3, eta, LWA, "FGSM1")
         assert pair.cells[missing] is None
         assert pair.cells[1 - missing] is not None
         assert (pair.difference, pair.standard_error, pair.differs) == (None, None, False)
         assert pair.paper is not None
-    assert ("eta", "0.2, 0.4", "0.1, 0.2") in found.settings
-    assert f"| {LWA} | FGSM1 | {DASH} | 0.044 (1) | {DASH} | 0.044 |  |" in markdown(found)
-    assert [pair.eta for pair in found.pairs if pair.table == 3] == sorted(p.eta for p in found.pairs if p.table == 3)
-    assert not found.same
+    assert ("eta", "0.2, 0.4", "0.1, 0.2") in comparison.settings
+    assert f"| {LWA} | FGSM1 | {DASH} | 0.044 (1) | {DASH} | 0.044 |  |" in markdown(comparison)
+    assert [pair.eta for pair in comparison.pairs if pair.table == 3] == sorted(
+        p.eta for p in comparison.pairs if p.table == 3
+    )
+    assert not comparison.same
 
 
 def test_last_rounds_stand_beside_each_other(made_up: Make) -> None:
-    found = compare(side("one", made_up()), side("other", more_rounds(made_up(), 80)))
-    pair = at(found, 3, "0.2", "Adv FGSM(last)", "FGSM(last)")
+    comparison = compare(side("one", made_up()), side("other", more_rounds(made_up(), 80)))
+    pair = at(comparison, 3, "0.2", "Adv FGSM(last)", "FGSM(last)")
     assert (pair.difference, pair.paper) == (0.0, 0.013)
-    assert len(found.in_both) == len(found.pairs)
-    assert found.settings == (("rounds", "3", "80"),)
-    assert "(last) is round 3 in A and round 80 in B." in summary(found)
+    assert len(comparison.in_both) == len(comparison.pairs)
+    assert comparison.settings == (("rounds", "3", "80"),)
+    assert "(last) is round 3 in A and round 80 in B." in summary(comparison)
     alike = compare(side("one", made_up()), side("other", made_up()))
     assert at(alike, 3, "0.2", "Adv FGSM3", "FGSM3").difference == 0
     assert "(last)" not in markdown(alike)
@@ -161,37 +163,37 @@ def test_settings_images_and_code_that_differ_are_named(made_up: Make) -> None:
     tuned = {"steps": 7, "rate": 1e-3}
     other = side("other", made_up(), data, "d" * 64, checkpoint_every=9, lwa={"steps": 5, "rate": 1e-3}, tuned_attack=tuned,
                  eta_reading="unit interval")  # fmt: skip
-    found = compare(side("one", made_up()), other)
-    settings = {name: (ours, theirs) for name, ours, theirs in found.settings}
+    comparison = compare(side("one", made_up()), other)
+    settings = {name: (ours, theirs) for name, ours, theirs in comparison.settings}
     assert settings["lwa.steps"] == ("600", "5")
     assert settings["tuned_attack.steps"] == (DASH, "7")
     assert "checkpoint_every" not in settings  # it changes no result
-    assert [name for name, _, _ in found.origins] == ["images", "code: evaluation"]
-    text = " ".join(summary(found))
+    assert [name for name, _, _ in comparison.origins] == ["images", "code: evaluation"]
+    text = " ".join(summary(comparison))
     assert "The images differ. The code differs for 1 kind of task." in text
     assert "different units" in text
-    assert "| lwa.steps | 600 | 5 |" in markdown(found)
+    assert "| lwa.steps | 600 | 5 |" in markdown(comparison)
 
 
 def test_a_study_without_numbers_has_dashes(made_up: Make) -> None:
     nothing: dict[str, Any] = {part: {} for part in ("rows", "costs", "attackers", "pair_curves", "misled")}
     empty = replace(made_up(), **nothing, test_images=0)
-    found = compare(side("one", empty), side("other", made_up()))
-    assert found.in_both == []
-    assert not found.same
+    comparison = compare(side("one", empty), side("other", made_up()))
+    assert comparison.in_both == []
+    assert not comparison.same
     assert compare(side("one", empty), side("other", empty)).same
 
 
 def test_the_terminal_has_the_summary_first_and_every_cell(made_up: Make) -> None:
-    found = compare(side("[bold]one", made_up()), side("other", made_up(eta=(0.2,))))
-    text = printed(found, width=200)
+    comparison = compare(side("[bold]one", made_up()), side("other", made_up(eta=(0.2,))))
+    text = printed(comparison, width=200)
     assert text.startswith("A: [bold]one, profile quick")
     assert text.index("Verdicts: of 17 claims") < text.index("here: A") < text.index("Table 1") < text.index("Table 5")
     assert len(re.findall(rf"^ ({NO_DEFENSE}|Adv |LWA|Mini|Alt|{DASH}|0\.\d  )", text, re.MULTILINE)) >= len(
-        found.pairs
+        comparison.pairs
     )
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         assert any(f"{pair.row} {pair.column} " in line for line in lines)
 
 
@@ -247,9 +249,9 @@ def test_a_column_of_one_study_only_stands_in_its_row(made_up: Make) -> None:
         (MINIMAX_GRAD, eta): replace(made_up().rows[MINIMAX_GRAD, eta, 0], attnet={"fresh": 0.5, "tuned": 0.9})
         for eta in (0.2, 0.4)
     }
-    found = compare(side("one", made_up()), side("other", made_up(changes=tuned)))
-    columns = [pair.column for pair in found.pairs if (pair.table, pair.eta, pair.row) == (5, "0.4", MINIMAX_GRAD)]
+    comparison = compare(side("one", made_up()), side("other", made_up(changes=tuned)))
+    columns = [pair.column for pair in comparison.pairs if (pair.table, pair.eta, pair.row) == (5, "0.4", MINIMAX_GRAD)]
     assert sorted(columns) == sorted(["FGSM-curr", "AttNet-curr", "worst", tables.BEYOND, "worst over all rounds"])
-    rows = [pair.row for pair in found.pairs if (pair.table, pair.eta) == (4, "0.2")]
+    rows = [pair.row for pair in comparison.pairs if (pair.table, pair.eta) == (4, "0.2")]
     assert rows == sorted(rows, key=[NO_DEFENSE, "Adv FGSM1", "Adv FGSM3", MINIMAX_GRAD].index)
-    assert at(found, 5, "0.4", MINIMAX_GRAD, tables.BEYOND).cells[0] is None
+    assert at(comparison, 5, "0.4", MINIMAX_GRAD, tables.BEYOND).cells[0] is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from tiny_study import without_pictures
 
 from minimaxopt.plugins import ResultStore
 from minimaxopt_study.formatting import DASH
@@ -158,9 +160,10 @@ def test_pictures_of_nothing_are_drawn_all_the_same(made_up: Make, which: str) -
 RUNS = [{"started": "2018-01-01T00:00:00+00:00", "seconds": 123.0, "workers": 2, "computed": 54}]
 
 
-def write(folder: Path, results: Any, runs: Any = RUNS) -> Path:
+def write(folder: Path, results: Any, runs: Any = RUNS, *, pictures: bool = False) -> Path:
     profile = load_profile("quick", seeds=results.seeds)
-    return write_results(Study(folder, profile, DATA, {}, runs), ResultStore(folder), results)
+    with nullcontext() if pictures else without_pictures():
+        return write_results(Study(folder, profile, DATA, {}, runs), ResultStore(folder), results)
 
 
 class Words(HTMLParser):
@@ -176,12 +179,12 @@ class Words(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.anchors.add(given.get("id") or "")
+        attributes = dict(attrs)
+        self.anchors.add(attributes.get("id") or "")
         if tag == "a":
-            self.targets.add(given.get("href") or "")
+            self.targets.add(attributes.get("href") or "")
         if tag in ("img", "script", "link", "iframe"):
-            self.loaded.append(given.get("src") or given.get("href") or "")
+            self.loaded.append(attributes.get("src") or attributes.get("href") or "")
         self.cells += tag == "td"
 
     def handle_data(self, data: str) -> None:
@@ -207,7 +210,7 @@ def test_every_cell_stands_beside_the_papers(made_up: Make, tmp_path: Path, seed
 
 
 def test_the_page_is_whole_in_itself(made_up: Make, tmp_path: Path) -> None:
-    html = write(tmp_path, made_up()).read_text(encoding="utf-8")
+    html = write(tmp_path, made_up(), pictures=True).read_text(encoding="utf-8")
     page = Words(html)
     assert len(page.loaded) == len(PICTURES) == 4
     assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
@@ -290,7 +293,7 @@ def test_an_unfinished_study_says_so(made_up: Make, tmp_path: Path) -> None:
     parts = ("rows", "costs", "attackers", "grad_curves", "pair_curves", "misled")
     nothing: dict[str, Any] = {part: {} for part in parts}
     results = replace(made_up(), **nothing, panel=None, test_images=0)
-    html = write(tmp_path, results).read_text(encoding="utf-8")
+    html = write(tmp_path, results, pictures=True).read_text(encoding="utf-8")
     assert "The study is not complete: 16 rows" in html
     assert "No attack network has met the undefended classifier" in html
     assert "not complete" not in write(tmp_path, made_up()).read_text(encoding="utf-8")
@@ -301,10 +304,12 @@ def test_what_differs_from_the_paper_is_told_and_what_does_not_is_not() -> None:
     printed = [row for row in differences_from_paper(load_profile("paper"), whole) if not row[1].startswith("not said")]
     assert printed == []
     unsaid = {
-        what for what, there, _ in differences_from_paper(load_profile("paper"), whole) if there.startswith("not said")
+        setting
+        for setting, in_paper, _ in differences_from_paper(load_profile("paper"), whole)
+        if in_paper.startswith("not said")
     }
     assert {"steps of a round", "classifier's initialisation", "attack networks' output"} <= unsaid
-    differing = {what: here for what, _, here in differences_from_paper(load_profile("standard"), whole)}
+    differing = {setting: here for setting, _, here in differences_from_paper(load_profile("standard"), whole)}
     assert differing["steps of the games with attack networks"] == "2,500"
     assert differing["classifiers' learning rate"] == "0.001"
     assert "batch" not in differing

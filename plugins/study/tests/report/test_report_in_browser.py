@@ -50,9 +50,9 @@ async function measure(width) {
   };
 }
 (async () => {
-  const found = {};
-  for (const width of WIDTHS) found[width] = await measure(width);
-  await fetch("/found", {method: "POST", body: JSON.stringify(found)});
+  const measurements = {};
+  for (const width of WIDTHS) measurements[width] = await measure(width);
+  await fetch("/measurements", {method: "POST", body: JSON.stringify(measurements)});
 })();
 </script>"""
 
@@ -66,7 +66,7 @@ class Desk(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         measuring = MEASURING.replace("WIDTHS", json.dumps([PHONE, DESK]))
         self.pages = {"/": measuring, "/page": page}
-        self.found: dict[str, Any] = {}
+        self.measurements: dict[str, Any] = {}
         self.answered = threading.Event()
 
 
@@ -81,7 +81,7 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write((page or "").encode())
 
     def do_POST(self) -> None:
-        self.server.found = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.measurements = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(204)
         self.end_headers()
         self.server.answered.set()
@@ -116,7 +116,7 @@ def started(browser: str, address: str, folder: Path) -> Iterator[subprocess.Pop
 
 
 def measured(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """What a browser measures of a page at each width, and what it wrote on its console (Firefox does not tell)."""
+    """Return a browser's measurements of a page at each width, and its console's lines (Firefox gives none)."""
     browser = installed()
     if browser is None:
         pytest.skip(f"no browser is installed (looked for {', '.join(BROWSERS)})")
@@ -134,7 +134,7 @@ def measured(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
     log = (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
     if not desk.answered.is_set():
         pytest.skip(f"{browser} is installed but shows no page: {log[-1] if log else 'it says nothing'}")
-    return desk.found, [line for line in log if "CONSOLE" in line]
+    return desk.measurements, [line for line in log if "CONSOLE" in line]
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
@@ -142,14 +142,14 @@ def test_a_phone_shows_the_report(made_up: Make, tmp_path: Path, seeds: tuple[in
     profile = load_profile("quick", seeds=seeds)
     data = {"name": "images", "note": "made up", "train": 4000, "evaluated": 1000, "fingerprint": "f" * 64}
     path = write_results(Study(tmp_path, profile, data, {}, []), ResultStore(tmp_path), made_up(seeds=seeds))
-    found, console = measured(path.read_text(encoding="utf-8"), tmp_path)
-    for at in found.values():
+    measurements, console = measured(path.read_text(encoding="utf-8"), tmp_path)
+    for at in measurements.values():
         assert at["beyond"] == []
         assert at["needed"] <= at["width"]
         assert (at["images"], at["blank"]) == (4, 0)
         assert at["loaded"] == []
     assert console == []
-    assert found[str(PHONE)]["scrolling"] > found[str(DESK)]["scrolling"]
+    assert measurements[str(PHONE)]["scrolling"] > measurements[str(DESK)]["scrolling"]
 
 
 def test_the_measurements_see_a_bad_page(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_the_measurements_see_a_bad_page(tmp_path: Path) -> None:
         "<img src='/missing.png'><div class='scroll' style='overflow: auto'><p style='width: 700px'>inside</p></div>"
         "<script>throw new Error('a fault')</script>"
     )
-    found, console = measured(page, tmp_path)
-    phone, desk = found[str(PHONE)], found[str(DESK)]
+    measurements, console = measured(page, tmp_path)
+    phone, desk = measurements[str(PHONE)], measurements[str(DESK)]
     assert [element[:20] for element in phone["beyond"]] == ['<div style="width: 9']
     assert phone["needed"] == 900
     assert phone["width"] <= PHONE

@@ -24,7 +24,7 @@ HOLDS, FAILS, UNDECIDED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
 
 
 def judged(results: Results) -> dict[str, Judgement]:
-    return {found.claim.name: found for found in judge(evidence(results, tables.build(results)))}
+    return {judgement.claim.name: judgement for judgement in judge(evidence(results, tables.build(results)))}
 
 
 def change(results: Results, defence: str, *, images: int | None = None, **values: Any) -> Results:
@@ -89,8 +89,8 @@ def test_each_predicate_holds_fails_and_is_undecided(three: Results, name: str) 
             UNDECIDED: change(three, open_[0], **open_[1]),
         }
     for verdict, made in results.items():
-        found = judged(made)[name]
-        assert (found.at_this_scale, found.over_seeds) == (verdict, verdict), (verdict, found.margins)
+        judgement = judged(made)[name]
+        assert (judgement.at_this_scale, judgement.over_seeds) == (verdict, verdict), (verdict, judgement.margins)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_each_predicate_holds_fails_and_is_undecided(three: Results, name: str) 
     ],
 )
 def test_predicates_on_the_games_ends(three: Results, name: str, verdict: Verdict, values: tuple[float, ...]) -> None:
-    found = judged(ends(three, *values))[name]
-    assert (found.at_this_scale, found.over_seeds) == (verdict, verdict), found.margins
+    judgement = judged(ends(three, *values))[name]
+    assert (judgement.at_this_scale, judgement.over_seeds) == (verdict, verdict), judgement.margins
 
 
 def test_verdicts_on_the_papers_own_numbers(three: Results) -> None:
-    on_paper = {name: found.on_paper for name, found in judged(three).items()}
+    on_paper = {name: judgement.on_paper for name, judgement in judged(three).items()}
     not_printed = {"different values", "order of values", "Lemma 1.5"}  # the paper shows them as a picture only
     assert {name for name, verdict in on_paper.items() if verdict is UNDECIDED} == not_printed
     # eta 0.3: Minimax-Grad's worst error 0.144 is above LWA's 0.130.
@@ -122,11 +122,11 @@ def test_verdicts_on_the_papers_own_numbers(three: Results) -> None:
 
 def test_fewer_than_three_seeds_decide_only_this_scale(made_up: Make) -> None:
     for seeds in ((0,), (0, 1)):
-        found = judged(ends(made_up(seeds=seeds), 0.3, 0.2, 0.1))
-        assert {judgement.over_seeds for judgement in found.values()} == {UNDECIDED}
-        assert found["undefended fails"].at_this_scale is HOLDS
-        assert "of 3 seeds" in found["undefended fails"].because
-        assert found["undefended fails"].as_json()["verdict"] == "undecided"
+        judgements = judged(ends(made_up(seeds=seeds), 0.3, 0.2, 0.1))
+        assert {judgement.over_seeds for judgement in judgements.values()} == {UNDECIDED}
+        assert judgements["undefended fails"].at_this_scale is HOLDS
+        assert "of 3 seeds" in judgements["undefended fails"].because
+        assert judgements["undefended fails"].as_json()["verdict"] == "undecided"
 
 
 def test_few_images_leave_small_differences_open(three: Results) -> None:
@@ -140,9 +140,9 @@ def test_seeds_that_disagree_leave_a_claim_open(three: Results) -> None:
     for eta in three.eta:
         for seed, worst in ((0, 0.9), (1, 0.02), (2, 0.01)):
             rows[LWA, eta, seed] = replace(rows[LWA, eta, seed], fgsm=(worst, 0.01, 0.01), fgsm_curr=0.01)
-    found = judged(replace(three, rows=rows))["sensitivity term helps"]
-    assert found.over_seeds is UNDECIDED
-    assert "two standard errors" in found.because
+    judgement = judged(replace(three, rows=rows))["sensitivity term helps"]
+    assert judgement.over_seeds is UNDECIDED
+    assert "two standard errors" in judgement.because
 
 
 def test_the_gate_makes_every_claim_on_attnet_undecided(three: Results) -> None:
@@ -152,19 +152,19 @@ def test_the_gate_makes_every_claim_on_attnet_undecided(three: Results) -> None:
     assert not gate_passed(evidence(weak, tables.build(weak)))
     blind = change(three, NO_DEFENSE, clean=0.4)  # a classifier that errs anyway shows nothing either
     assert not gate_passed(evidence(blind, tables.build(blind)))
-    found = judged(weak)
+    judgements = judged(weak)
     for claim in CLAIMS:
         if claim.attnet:
-            assert found[claim.name].at_this_scale is UNDECIDED, claim.name
-            assert "attack network" in found[claim.name].because
-    assert found["undefended fails"].at_this_scale is HOLDS
+            assert judgements[claim.name].at_this_scale is UNDECIDED, claim.name
+            assert "attack network" in judgements[claim.name].because
+    assert judgements["undefended fails"].at_this_scale is HOLDS
 
 
 def test_an_early_round_cannot_refute_what_is_said_of_the_last(three: Results) -> None:
     worse = change(three, adv(3), fgsm_curr=0.9)
-    found = judged(worse)["last round moderately robust"]
-    assert found.at_this_scale is UNDECIDED
-    assert "round 80" in found.because
+    judgement = judged(worse)["last round moderately robust"]
+    assert judgement.at_this_scale is UNDECIDED
+    assert "round 80" in judgement.because
     as_last = evidence(three, tables.build(worse))
     relabelled = {3: {**as_last.tables[3], "eta": {
         eta: {row.replace("FGSM3", "FGSM80"): cells for row, cells in rows.items()}
@@ -176,9 +176,9 @@ def test_an_early_round_cannot_refute_what_is_said_of_the_last(three: Results) -
 
 
 def test_missing_numbers_leave_a_claim_open_unless_another_refutes_it(made_up: Make) -> None:
-    found = judged(made_up(changes={(MINIMAX_GRAD, 0.4): None}))
-    assert found["sensitivity term helps"].at_this_scale is UNDECIDED
-    assert "not there yet" in found["sensitivity term helps"].because
+    judgements = judged(made_up(changes={(MINIMAX_GRAD, 0.4): None}))
+    assert judgements["sensitivity term helps"].at_this_scale is UNDECIDED
+    assert "not there yet" in judgements["sensitivity term helps"].because
     assert (
         judged(made_up(eta=(0.2,)))["minimax better at large eta"].because
         == "this run has no eta that the claim is about"
@@ -186,13 +186,13 @@ def test_missing_numbers_leave_a_claim_open_unless_another_refutes_it(made_up: M
 
 
 def test_a_judgement_carries_its_numbers(three: Results) -> None:
-    told = judged(three)["undefended fails"].as_json()
-    assert told["conditions"][0]["numbers"] == {
+    document = judged(three)["undefended fails"].as_json()
+    assert document["conditions"][0]["numbers"] == {
         "No defense under FGSM-curr, eta 0.2": 0.933,
         "No defense under No attack, eta 0.2": 0.026,
     }
-    assert told["conditions"][0]["margin"] == pytest.approx(0.933 - 0.026 - 0.3)
-    assert told["conditions"][0]["seeds"] == 3
+    assert document["conditions"][0]["margin"] == pytest.approx(0.933 - 0.026 - 0.3)
+    assert document["conditions"][0]["seeds"] == 3
 
 
 def test_standard_errors() -> None:

@@ -45,33 +45,35 @@ def wrong(count: int, of: int = COUNT) -> Errors:
 
 
 def attacked(fgsm: int, pgd: int, transfer: int = 5, auto: int | None = None) -> Attacked:
-    found = RobustnessEvaluation(
+    evaluation = RobustnessEvaluation(
         eta=0.2, bounds=(-1.0, 1.0), seed=0, clean=wrong(2), fgsm=wrong(fgsm), attacks={"PGD": wrong(pgd)},
         transfer={ANOTHER: wrong(transfer)}, autoattack=None if auto is None else wrong(auto, of=50),
         settings={"PGD": "PGD in words", f"transfer from {ANOTHER}": "made there"},
     )  # fmt: skip
     sweep = EtaSweep((-1.0, 1.0), (0.5, 2.0), (wrong(50), wrong(100)), (wrong(60), wrong(100)), 3)
-    return Attacked(found, masking_flags([found], sweep=sweep))
+    return Attacked(evaluation, masking_flags([evaluation], sweep=sweep))
 
 
 @pytest.fixture
 def results(made_up: Make) -> Results:
     """The paper's own numbers, and attacks of today on every row: FGSM 10, PGD 20, on Minimax-Grad 60 of 100 images."""
-    found = made_up()
-    weak = {(row, eta, 0): attacked(10, 20) for row in in_tables(3) for eta in found.eta}
-    return replace(found, attacked=weak | {(MINIMAX_GRAD, eta, 0): attacked(10, 60, auto=40) for eta in found.eta})
+    complete = made_up()
+    weak = {(row, eta, 0): attacked(10, 20) for row in in_tables(3) for eta in complete.eta}
+    return replace(
+        complete, attacked=weak | {(MINIMAX_GRAD, eta, 0): attacked(10, 60, auto=40) for eta in complete.eta}
+    )
 
 
 def test_each_row_has_its_three_worst_cases(results: Results) -> None:
-    found = {(line.row, line.eta): line for line in beyond.worst_cases(results)}
-    assert [row for row, eta in found if eta == 0.2] == list(in_tables(3))
-    line = found[MINIMAX_GRAD, 0.2]
+    lines = {(line.row, line.eta): line for line in beyond.worst_cases(results)}
+    assert [row for row, eta in lines if eta == 0.2] == list(in_tables(3))
+    line = lines[MINIMAX_GRAD, 0.2]
     # Its row has no worst above AttNet's in Tables 4 and 5, and the made-up results are the paper's.
     assert line.printed == max(paper.table(4)["eta"]["0.2"][MINIMAX_GRAD].values())
     assert line.here == line.printed
     assert line.worst.mean == 0.6
     assert line.gap == pytest.approx(0.6 - line.printed)
-    assert found[LWA, 0.4].printed == paper.table(3)["eta"]["0.4"][LWA]["worst"]
+    assert lines[LWA, 0.4].printed == paper.table(3)["eta"]["0.4"][LWA]["worst"]
 
 
 def test_intervals_are_wilsons_and_those_of_several_seeds_a_spread(results: Results) -> None:
@@ -104,10 +106,10 @@ def test_flags_are_told_with_what_they_mean(results: Results) -> None:
 
 def test_an_error_that_falls_as_eta_grows_is_told(made_up: Make) -> None:
     printed = made_up(eta=(0.06, 0.07, 0.08), experiment=paper.CIFAR10)
-    told = beyond.falling_rows(printed)
-    assert any("0.599 of Adv FGSM3 at η = 0.06 and on 0.423 at η = 0.07" in line for line in told)
-    assert any("0.423 of Adv FGSM3 at η = 0.07 and on 0.338 at η = 0.08" in line for line in told)
-    assert not any("No defense" in line for line in told)
+    sentences = beyond.falling_rows(printed)
+    assert any("0.599 of Adv FGSM3 at η = 0.06 and on 0.423 at η = 0.07" in line for line in sentences)
+    assert any("0.423 of Adv FGSM3 at η = 0.07 and on 0.338 at η = 0.08" in line for line in sentences)
+    assert not any("No defense" in line for line in sentences)
     few = replace(printed, test_images=10)
     assert beyond.falling_rows(few) == []
 
@@ -162,7 +164,7 @@ def test_tasks_attack_what_the_profile_says(tmp_path: Path) -> None:
     assert plan.strong[LWA, 0.2, 0] in wanted(plan, profile, ["table3"])
     assert plan.strong[MINIMAX, 0.2, 0] not in wanted(plan, profile, ["table3"])
     assert plan.autoattacks[MINIMAX, 0.2, 0] in wanted(plan, profile, ["table5"])
-    assert not {"strong attacks", "autoattack"} & {found.kind for found in wanted(plan, profile, ["matrix"])}
+    assert not {"strong attacks", "autoattack"} & {task.kind for task in wanted(plan, profile, ["matrix"])}
 
     workspace = Workspace(ResultStore(tmp_path), lambda: open_images(held_out=100), tmp_path / "scratch")
     settings = profile.classifier.model_dump(mode="json")
@@ -171,9 +173,9 @@ def test_tasks_attack_what_the_profile_says(tmp_path: Path) -> None:
             key, {"settings": {"classifier": settings}}, pack("classifier", new_classifier(settings, number))
         )
     values = json.loads(json.dumps(dict(modern.strong(task, workspace).values)))
-    found = RobustnessEvaluation.from_dict(values["evaluation"])
-    assert found.count == 12
-    assert list(found.attacks) == ["PGD", "PGD margin", "momentum PGD"]
-    assert found.settings["PGD"] == "PGD on the cross-entropy, 2 steps of 2.5 eta / 2, 2 random starts"
+    evaluation = RobustnessEvaluation.from_dict(values["evaluation"])
+    assert evaluation.count == 12
+    assert list(evaluation.attacks) == ["PGD", "PGD margin", "momentum PGD"]
+    assert evaluation.settings["PGD"] == "PGD on the cross-entropy, 2 steps of 2.5 eta / 2, 2 random starts"
     assert EtaSweep.from_dict(values["sweep"]).pgd[0].count == 6
-    assert found.worst.rate >= max(errors.rate for errors in found.attacks.values())
+    assert evaluation.worst.rate >= max(errors.rate for errors in evaluation.attacks.values())

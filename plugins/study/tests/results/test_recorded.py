@@ -72,7 +72,7 @@ def test_a_record_is_small_and_says_how_it_was_made(record: Path) -> None:
 
 
 def quotable(record: Path) -> set[float]:
-    """What a page may quote: cells, ends of games, settings and the claims' thresholds.
+    """Return the numbers that a page may quote: cells, ends of games, settings and the claims' thresholds.
 
     Margins, curves, pixels and the matrix are left out: they are so many that some number of three decimals would
     nearly always be among them.
@@ -90,7 +90,7 @@ def quotable(record: Path) -> set[float]:
 
 
 def section(page: str, record: Path) -> str:
-    """What a page of the documentation says about a record, from its mark to the next."""
+    """Return the part of a page of the documentation about a record, from its mark to the next."""
     text = (RESULTS.parent / page).read_text(encoding="utf-8")
     return text.partition(f"<!-- {record.name} -->")[2].partition("<!--")[0]
 
@@ -110,10 +110,10 @@ def test_every_number_on_the_pages_about_a_record_is_in_it(record: Path, page: s
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
 def test_the_verdicts_told_are_the_recorded_ones(record: Path) -> None:
     rows = [line.split(" | ") for line in section("reproduction.md", record).splitlines() if line.startswith("| ")]
-    told = [(paper, here) for _, paper, here, *_ in rows[1:]]
+    printed = [(paper, here) for _, paper, here, *_ in rows[1:]]
     recorded = [
         ("not printed" if claim["on the paper's numbers"] == "undecided" else claim["on the paper's numbers"],
          claim["at this scale"])
         for claim in json.loads((record / "claims.json").read_text())
     ]  # fmt: skip
-    assert told == recorded
+    assert printed == recorded

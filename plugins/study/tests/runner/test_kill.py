@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import write_profile
+from tiny_study import in_one_process, invoke, write_profile
 
 from minimaxopt.plugins import ResultStore
 
@@ -50,25 +50,25 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
 
 def checkpoints(out: Path, since: float = 0.0) -> list[Path]:
     """Checkpoints of trainings under way that were written after a moment."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for path in out.glob("unfinished/*/checkpoint.json"):
         try:
-            found += [path] if path.stat().st_mtime > since else []
+            paths += [path] if path.stat().st_mtime > since else []
         except FileNotFoundError:  # its training has just ended
             continue
-    return found
+    return paths
 
 
 def results(out: Path) -> dict[str, Any]:
-    """What a result says, without times: the digest of its weights and its numbers."""
-    store, found = ResultStore(out), {}
+    """Return the results by title, without times: key, digest of the weights, and numbers."""
+    store, by_title = ResultStore(out), {}
     for path in out.glob("store/*/result.json"):
         result = store.result(path.parent.name)
         numbers = {name: value for name, value in result["values"].items() if name != "seconds"}
-        found[result["title"]] = (result["key"], result.get("tensors_sha256"), numbers)
+        by_title[result["title"]] = (result["key"], result.get("tensors_sha256"), numbers)
         if "tensors_sha256" in result:
             assert store.tensors(result["key"])
-    return found
+    return by_title
 
 
 def written(out: Path) -> dict[str, bytes]:
@@ -80,8 +80,9 @@ def test_a_study_killed_again_and_again_ends_as_one_left_alone(
 ) -> None:
     write_profile(tmp_path, eta="[0.4]", steps="30", checkpoint_every="2")
     began = time.monotonic()
-    finish(tmp_path, "alone")
     alone, out = tmp_path / "alone", tmp_path / "killed"
+    with in_one_process():
+        assert invoke("run", "--profile", str(tmp_path / "tiny.toml"), "--out", str(alone)).exit_code == 0
     undisturbed = time.monotonic() - began
     total, chance = finished(alone), random.Random(0)
     in_training, at = 0, []
@@ -109,5 +110,5 @@ def test_a_study_killed_again_and_again_ends_as_one_left_alone(
         with capsys.disabled():
             print(
                 f"\n{KILLS} kills when {at} of {total} tasks were done, {in_training} of them in a training with a "
-                f"checkpoint; {time.monotonic() - began:.0f} s, undisturbed {undisturbed:.0f} s"
+                f"checkpoint; {time.monotonic() - began:.0f} s, in one process and undisturbed {undisturbed:.0f} s"
             )

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from tiny_study import in_one_process
 from toy_tasks import FUNCTIONS, chain, fork, run_graph
 
 from minimaxopt.errors import DiskFullError, StoreError
@@ -22,20 +24,27 @@ from minimaxopt_study.runner.scheduler import lacking
 from minimaxopt_study.runner.worker import spent_before
 
 
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    """For tests of what is computed when, to which it does not matter by whom."""
+    with in_one_process():
+        yield
+
+
 def lines() -> tuple[Lines, io.StringIO]:
     text = io.StringIO()
     return Lines(Console(file=text, width=200)), text
 
 
 def totals(folder: Path) -> dict[str, int]:
-    found = (json.loads(path.read_text()) for path in folder.glob("store/*/result.json"))
-    return {result["title"]: result["values"]["total"] for result in found}
+    results = (json.loads(path.read_text()) for path in folder.glob("store/*/result.json"))
+    return {result["title"]: result["values"]["total"] for result in results}
 
 
 def test_a_graph_is_computed_once(tmp_path: Path) -> None:
     graph = chain(4)
-    told, text = lines()
-    summary = run_graph(graph, tmp_path, FUNCTIONS, told)
+    log, text = lines()
+    summary = run_graph(graph, tmp_path, FUNCTIONS, log)
     assert summary.complete
     assert totals(tmp_path) == {"add 0": 0, "add 1": 1, "add 2": 3, "add 3": 6}
     assert "[4/4] add 3" in text.getvalue()
@@ -55,8 +64,8 @@ def test_results_say_where_they_come_from(tmp_path: Path) -> None:
 
 
 def test_a_failure_takes_only_its_dependants(tmp_path: Path) -> None:
-    told, text = lines()
-    summary = run_graph(fork({"good": "add", "bad": "fail", "deadly": "die"}), tmp_path, FUNCTIONS, told)
+    log, text = lines()
+    summary = run_graph(fork({"good": "add", "bad": "fail", "deadly": "die"}), tmp_path, FUNCTIONS, log)
     assert sorted(totals(tmp_path)) == ["after good", "good"]
     assert not summary.complete
     reasons = " ".join(summary.failed.values())
@@ -67,6 +76,7 @@ def test_a_failure_takes_only_its_dependants(tmp_path: Path) -> None:
     assert "skipped after bad, which needs bad" in text.getvalue()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_weights_that_are_not_there_are_computed_again_only_where_needed(tmp_path: Path) -> None:
     run_graph(chain(4), tmp_path, FUNCTIONS, lines()[0], workers=1)
     keys, store = [task.key for task in chain(5)], ResultStore(tmp_path)
@@ -102,6 +112,7 @@ def test_what_lacks_weights_is_found_through_all_generations(tmp_path: Path) -> 
     assert lacking(chain(4), store, set(keys[:4])) == set()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
     graph = fork({"good": "add", "bad": "add"})
     run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1)
@@ -111,8 +122,8 @@ def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
     (store.results / bad.key / "result.json").write_text('{"key": ')
     for task in after:
         shutil.rmtree(store.results / task.key)
-    told, text = lines()
-    summary = run_graph(graph, tmp_path, FUNCTIONS, told, workers=1)
+    log, text = lines()
+    summary = run_graph(graph, tmp_path, FUNCTIONS, log, workers=1)
     assert not summary.complete
     assert f"delete {store.results / bad.key} and run again" in summary.damaged[bad.key]
     assert [graph[key].title for key in summary.computed] == ["after good"]
@@ -121,6 +132,7 @@ def test_a_damaged_result_takes_only_its_dependants(tmp_path: Path) -> None:
     assert run_graph(graph, tmp_path, FUNCTIONS, lines()[0], workers=1).complete
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
     graph = fork({"good": "add", "full": "full"})
     with pytest.raises(
@@ -133,16 +145,18 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
     assert whole.complete
 
 
+@pytest.mark.usefixtures("one_process")
 def test_reasons_end_in_the_error_itself(tmp_path: Path) -> None:
-    told, text = lines()
+    log, text = lines()
     graph = fork({"noted": "noted", "stale": "stale"})
-    summary = run_graph(graph, tmp_path, FUNCTIONS, told)
+    summary = run_graph(graph, tmp_path, FUNCTIONS, log)
     assert "FAILED noted: ValueError: eta: is cursed; choose another\n" in text.getvalue()
     reason = next(reason for key, reason in summary.failed.items() if graph[key].title == "stale")
     assert f"the checkpoint in {tmp_path}/unfinished/" in reason
     assert "delete that folder and run again" in reason
 
 
+@pytest.mark.usefixtures("one_process")
 def test_checkpoints_of_finished_tasks_are_swept(tmp_path: Path) -> None:
     (task,) = chain(1)
     run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0], workers=1)
@@ -193,13 +207,14 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
         run_graph(chain(1), tmp_path, FUNCTIONS, lines()[0])
 
 
+@pytest.mark.usefixtures("one_process")
 def test_on_a_terminal_there_is_a_display(tmp_path: Path) -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
-    told = reporter(console)
-    assert isinstance(told, Display)
+    display = reporter(console)
+    assert isinstance(display, Display)
     assert isinstance(reporter(Console(file=io.StringIO())), Lines)
-    run_graph(fork({"good": "add", "bad": "fail"}), tmp_path, FUNCTIONS, told)
+    run_graph(fork({"good": "add", "bad": "fail"}), tmp_path, FUNCTIONS, display)
     assert "4 of 4 tasks" in text.getvalue()
     assert "skipped: after bad" in text.getvalue()
 

@@ -1,4 +1,4 @@
-"""Which images a study opens, and what it says of files that it cannot use."""
+"""Images that a study opens, and its errors for files that it cannot use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from tiny_study import invoke
 
 from minimaxopt_study.profiles.profile import Data
-from minimaxopt_study.tasks.images import how_to_open, open_images
+from minimaxopt_study.tasks.images import open_images, opening_arguments
 
 
 def test_held_out_images_are_not_trained_on() -> None:
@@ -16,10 +16,10 @@ def test_held_out_images_are_not_trained_on() -> None:
     aside = open_images(held_out=100)
     assert len(aside.y_train) + 100 == len(whole.y_train)
     assert aside.fingerprint != whole.fingerprint
-    seen = {image.numpy().tobytes() for image in aside.x_train}
-    assert not seen & {image.numpy().tobytes() for image in aside.x_test}
-    assert how_to_open(Data(), None)["source"] == "embedded"
-    assert how_to_open(Data(), "somewhere")["source"] == "download"
+    training_images = {image.numpy().tobytes() for image in aside.x_train}
+    assert not training_images & {image.numpy().tobytes() for image in aside.x_test}
+    assert opening_arguments(Data(), None)["source"] == "embedded"
+    assert opening_arguments(Data(), "somewhere")["source"] == "download"
 
 
 @pytest.mark.parametrize("fault", ["damaged", "missing"])
@@ -37,9 +37,9 @@ def test_mnist_files_that_cannot_be_used_stop_the_run_before_it_begins(fault: st
         (data / "t10k-images-idx3-ubyte").unlink()
     done = invoke("run", "--out", str(out), "--data-dir", str(data))
     assert done.exit_code == 2, done.output
-    told = {
+    reasons = {
         "damaged": "train-images-idx3-ubyte: its content has SHA-256",
         "missing": "t10k-images-idx3-ubyte.gz: it could not",
     }
-    assert told[fault] in done.output
+    assert reasons[fault] in done.output
     assert not out.exists()

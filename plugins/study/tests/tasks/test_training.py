@@ -1,4 +1,4 @@
-"""What single trainings do, at sizes of a few steps."""
+"""Single trainings, of a few steps each."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_a_round_attacks_every_digit_that_it_sees(workspace: Workspace, steps: i
     every = attack_in_batches(attack, network, x, y)
     examples = work._examples(task, workspace, network)
     batches = Batches(torch.arange(2 * len(x)), 50, work._stream(task, "batches"))
-    seen = torch.cat([batches.at(step) for step in range(steps)])
-    attacked = seen[seen >= len(x)].unique() - len(x)
+    indices = torch.cat([batches.at(step) for step in range(steps)])
+    attacked = indices[indices >= len(x)].unique() - len(x)
     # Batches of other sizes round differently, which can turn the sign of a vanishing slope.
     assert ((examples[attacked] - every[attacked]).abs() > 1e-6).float().mean() < 1e-3
     changed = (examples != x).flatten(1).any(1).nonzero().flatten()

@@ -190,11 +190,11 @@ def _parse(contents: Contents) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the images (N, 3, 32, 32) and the labels (N,) of some files in order."""
     for name, content in contents.items():
         if not content or len(content) % RECORD:
-            raise DataError(f"{name}: {len(content)} bytes are no whole number of records of {RECORD}; {REMEDY}")
+            raise DataError(f"{name}: {len(content)} bytes are not a whole number of records of {RECORD}; {REMEDY}")
     records = np.frombuffer(b"".join(contents.values()), dtype=np.uint8).reshape(-1, RECORD)
     labels = records[:, 0]
     if labels.max() > 9:
-        raise DataError(f"{', '.join(contents)}: label {labels.max()} is no class from 0 to 9; {REMEDY}")
+        raise DataError(f"{', '.join(contents)}: label {labels.max()} is not a class from 0 to 9; {REMEDY}")
     return records[:, 1:].reshape(-1, 3, 32, 32), labels
 
 

@@ -110,7 +110,7 @@ def download(folder: Path, names: Sequence[str], checksums: Mapping[str, str], m
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder}: it cannot be made ({error}); name a directory that can be written to") from error
+        raise DataError(f"{folder}: it cannot be created ({error}); name a directory that can be written to") from error
     for name in names:
         failures: list[str] = []
         for mirror in mirrors:

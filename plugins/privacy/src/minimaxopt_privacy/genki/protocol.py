@@ -1,4 +1,4 @@
-"""What the GENKI comparison compares: methods, dimensions, and the candidates that cross-validation chooses from."""
+"""Protocol of the GENKI comparison: methods, dimensions, and the candidates for cross-validation."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def record(folder: Path, dest: Path) -> Record:
     done = [task.key for task in study.plan.graph if task.key in source.store]
     # Read before anything is written: one may be damaged.
     results = {key: _of_today(study.plan.graph[key], source.store.result(key)) for key in done}
-    with study.store.lock():
+    with study.store.lock("a study"):
         try:
             return _write(_merged(source, dest), results)  # once more: another record may have just been made
         finally:

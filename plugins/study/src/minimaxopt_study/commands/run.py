@@ -18,7 +18,7 @@ from minimaxopt_study.profiles.differences import differences
 from minimaxopt_study.report.write import write_report
 from minimaxopt_study.runner.scheduler import Reporter, Summary, compute
 from minimaxopt_study.study import Study, open_study
-from minimaxopt_study.tasks.images import describe, how_to_open, open_images
+from minimaxopt_study.tasks.images import describe, open_images, opening_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def run_study(
         StoreError: the folder holds a study of another version or a damaged one, another run holds it, or the disk is
             full; what is stored stays.
     """
-    opening = how_to_open(
+    opening = opening_arguments(
         profile.data, data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None, allow_unverified=allow_unverified
     )
     profile = _without_autoattack(profile, reporter)
@@ -69,7 +69,7 @@ def run_study(
     study = Study(folder, profile, dict(describe(images)), versions, before.runs if before else [])
     plan = study.plan
     graph = wanted(plan, profile, only) if only else plan.graph
-    with study.store.lock():
+    with study.store.lock("a study"):
         if before is not None and (line := _changes(before, study)):
             reporter.note(line)
         study.save()

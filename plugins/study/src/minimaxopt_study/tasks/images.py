@@ -54,7 +54,7 @@ class Images:
                        x_test=self.x_test.to(device), y_test=self.y_test.to(device))  # fmt: skip
 
 
-def how_to_open(data: Data, data_dir: str | None, *, allow_unverified: bool = False) -> dict[str, Any]:
+def opening_arguments(data: Data, data_dir: str | None, *, allow_unverified: bool = False) -> dict[str, Any]:
     """Return the arguments with which a worker process opens the same images."""
     full = data.source == "full" or data_dir is not None
     return {

@@ -26,7 +26,7 @@ class Outcome:
 
 @dataclass
 class Workspace:
-    """What a task may use: earlier results, the images, a folder for its checkpoints, and a device."""
+    """Inputs of a task: earlier results, the images, a folder for its checkpoints, and a device."""
 
     store: ResultStore
     open_images: Callable[[], Any]
