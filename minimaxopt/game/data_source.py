@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minimaxopt.errors import DataError, ResumeError
 from minimaxopt.game.batches import Seekable
-from minimaxopt.game.random_streams import bring_to_rest, replay, stream
+from minimaxopt.game.random_streams import HostGenerators, bring_to_rest, replay, stream
 from minimaxopt.game.trees import tensors_of, to_device
 
 
@@ -30,9 +30,6 @@ class Source(Protocol):
     position: int
     limit: int
     """The most batches that a source keeps for going back."""
-    seeds_host: bool
-    """Whether the generators of ``random`` and ``numpy.random`` are seeded before each batch, as torch's are. A loop
-    that can draw batches again leaves it out until they are drawn from; a source that cannot seeds them all the same."""
 
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
@@ -69,7 +66,6 @@ class Indexed:
     device: torch.device | None
     position: int = 0
     limit: int = 1_000_000
-    seeds_host: bool = True
     exact: bool = True
     why_not: str = ""
 
@@ -107,7 +103,7 @@ class Iterated:
     iterable is known to repeat itself.
     """
 
-    def __init__(self, iterable: Iterable[Any], seed: int, device: torch.device | None) -> None:
+    def __init__(self, iterable: Iterable[Any], seed: int, device: torch.device | None, host: HostGenerators) -> None:
         self._iterable, self._seed, self._device = iterable, seed, device
         self._epoch = self._taken = 0
         self._iterator: Iterator[Any] | None = None
@@ -117,7 +113,7 @@ class Iterated:
         # kept with its position, and the batches between are drawn again.
         self._marks: deque[tuple[int, dict[str, Any]]] = deque([(0, {"epoch": 0, "taken": 0})])
         self.limit = 1
-        self.seeds_host, self._draws = True, not isinstance(iterable, (list, tuple))
+        self._host, self._draws = host, not isinstance(iterable, (list, tuple))
         self._stateful = hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict")
         self.why_not = _why_not_repeatable(iterable, stateful=self._stateful)
         self.exact = not self.why_not
@@ -200,19 +196,20 @@ class Iterated:
         assert self._iterator is not None
         self._replay(stream(self._seed, self._epoch, "data", self._taken + 1))
         batch = next(self._iterator, _END)
-        if self._draws and not self.exact and not self.seeds_host:
+        if self._draws and not self.exact and not self._host.seeded:
             bring_to_rest()  # where the loop expects to find them
         return batch
 
     def _replay(self, draw: int) -> None:
-        replay(draw, host=self._draws and (self.seeds_host or not self.exact))
+        # A loop that notices a draw draws the batches again, which not every iterable can.
+        replay(draw, host=self._draws and (self._host.seeded or not self.exact))
 
 
 _END: Any = object()
 _KEPT_BYTES = 64 * 2**20
 
 
-def source_of(data: Any, seed: int, device: torch.device | None) -> Source:
+def source_of(data: Any, seed: int, device: torch.device | None, host: HostGenerators | None = None) -> Source:
     """Return the source of batches for what a user gave as ``data``."""
     if data is None:
         return Indexed(None, device)
@@ -233,7 +230,7 @@ def source_of(data: Any, seed: int, device: torch.device | None) -> Source:
         )
     if isinstance(data, Sequence) and not data:
         raise DataError("data: is empty; give at least one batch")
-    return Iterated(data, seed, device)
+    return Iterated(data, seed, device, host or HostGenerators())
 
 
 def _why_not_repeatable(iterable: Iterable[Any], *, stateful: bool) -> str:

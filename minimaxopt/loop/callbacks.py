@@ -265,8 +265,8 @@ class Checkpoint:
     """Save everything that the run depends on, so that ``solve(..., resume=folder)`` continues it to the bit.
 
     Written atomically, and only after the values were found finite: the last good checkpoint is never overwritten by a
-    bad one. The last two of a run are kept, and where the last is found damaged, ``resume`` goes on from the one before,
-    with a warning.
+    bad one. The last two of a run are kept; if the last is damaged, ``resume`` falls back to the previous one, with a
+    warning.
 
     Args:
         path: the folder.

@@ -80,13 +80,13 @@ class StepBlocks:
             RepeatBlockError: the block has to be replayed.
         """
         first = self._ctx.step
-        self._ctx.watch_draws()
+        self._ctx.host.watch()
         records: list[Record] = []
         for _ in range(size - 1):
             records.append(self._step())
         before_the_last = self.snapshot()
         records.append(self._step())
-        if self._ctx.played.find_silent_changes() | self._ctx.drew_unseeded():
+        if self._ctx.played.find_silent_changes() | self._ctx.host.drew_unseeded():
             raise RepeatBlockError
         columns = _columns(records)
         if self.first_nonfinite(columns):
@@ -112,7 +112,7 @@ class StepBlocks:
             NotFiniteError: at the last point where all was finite, if a value ceases to be finite in the replay: that is
                 then the cause, whatever it led to afterwards.
         """
-        redraw = self._ctx.drew_unseeded() or not broken
+        redraw = self._ctx.host.drew_unseeded() or not broken
         end, culprit, at = self._ctx.step, "", first
         self.history = self.history.until(first)
         before = here = snapshot

@@ -228,14 +228,14 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
     )
     if run.resume is not None:
         loop.resume(Path(run.resume))
-    ctx.watch_draws()
+    ctx.host.watch()
     if run.steps > ctx.step:
         with _named_as_played(flipped):
             probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
     if run.compile and run.steps > ctx.step:
         with _named_as_played(flipped):
             rehearse(ctx, solver)
-    if ctx.drew_unseeded() and ctx.source.exact:
+    if ctx.host.drew_unseeded() and ctx.source.exact:
         ctx.source.load(ctx.source.state())  # the first batch is drawn anew
     return loop
 

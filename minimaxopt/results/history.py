@@ -56,6 +56,7 @@ class History:
     def record(self, name: str, step: int, value: float) -> None:
         """Append a value to a column, or replace the one that the step has there already."""
         steps, values = self._columns.setdefault(name, ([], []))
+        step, value = int(step), float(value)  # NumPy's numbers and 0-d tensors would be saved as what they are
         if steps and steps[-1] == step:
             values[-1] = value
         else:

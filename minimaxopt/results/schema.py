@@ -120,7 +120,7 @@ class SavedCheckpoint(_Form):
     optimization: dict[Player, _Optimization]
     state: Any
     history: Annotated[dict[str, tuple[_Column, _Column]], AfterValidator(_equal_lengths)]
-    callbacks: dict[str, dict[str, Any]]
+    callbacks: dict[str, Any]
     seconds: _Seconds
     manifest: dict[str, Any]
 

@@ -86,7 +86,7 @@ class Solution:
             "history": self.history.to_dict(),
             "steps": self.steps,
             "seconds": self.seconds,
-            "gradient_evaluations": self.gradient_evaluations,
+            "gradient_evaluations": int(self.gradient_evaluations),
             "manifest": self.manifest,
         }
         kept = certificate or self.certificate

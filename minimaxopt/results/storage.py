@@ -61,7 +61,10 @@ def write(folder: Path, name: str, content: Any, *, keep_previous: bool = False)
     write_atomically(folder / tensor_file, packed)
     head = f'{{"format": {FORMAT}, "tensors": {json.dumps(tensor_file)}, "sha256": "{digest}", "content": {plain}}}'
     path = folder / f"{name}.json"
-    before = path.read_bytes() if keep_previous and path.is_file() else None
+    before: bytes | None = None
+    if keep_previous:
+        with contextlib.suppress(OSError):  # where there is none, or none that can be read
+            before = path.read_bytes()
     write_atomically(path, head.encode())
     if before is not None:
         # Only now: were it first, a kill between the two could leave two damaged files where one had been whole.

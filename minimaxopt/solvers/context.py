@@ -22,7 +22,7 @@ from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.module_state import State as ModuleState
 from minimaxopt.game.played_game import PlayedGame
-from minimaxopt.game.random_streams import bring_to_rest, drawn_from
+from minimaxopt.game.random_streams import HostGenerators
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.evaluation import Evaluation
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
@@ -151,14 +151,14 @@ class Context:
         self.game = game
         self.played = PlayedGame(game, place, inplace=inplace)
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
-        self.evaluation = Evaluation(self.played, seed, self.devices)
+        self.host = HostGenerators()
+        self.evaluation = Evaluation(self.played, seed, self.devices, self.host)
         self.fresh_ascent = ascent_batches == "fresh"
-        self.source: Source = source_of(data, seed, place)
+        self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
         self.rewinds = 0
         """Times that the run went back; references to the memory of moments and buffers are then out of date."""
-        self._drawn_from = False
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
         factories = {"u": (u_optimizer, u_scheduler), "v": (v_optimizer, v_scheduler)}
         self.optimizers: dict[Player, PlayerOptimizer] = {
@@ -357,19 +357,6 @@ class Context:
                 optimizer.scheduler.step()
         return state, record
 
-    def watch_draws(self) -> None:
-        """Leave the generators of ``random`` and ``numpy.random`` unseeded, as long as nothing draws from them."""
-        if not self._drawn_from:
-            self.evaluation.seeds_host = self.source.seeds_host = False
-            bring_to_rest()
-
-    def drew_unseeded(self) -> bool:
-        """Return whether ``f`` or the data drew from them unseeded; they are seeded from now on then."""
-        if self.evaluation.seeds_host:
-            return False
-        self._drawn_from = self.evaluation.seeds_host = self.source.seeds_host = drawn_from()
-        return self._drawn_from
-
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps depend on, as copies: the content of a checkpoint."""
         return {
@@ -383,7 +370,7 @@ class Context:
                 for p, m in self.optimizers.items()
                 if m.scheduler is not None
             },
-            "gradient_evaluations": self.gradient_evaluations,
+            "gradient_evaluations": int(self.gradient_evaluations),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any], *, source: bool = True) -> None:

@@ -18,7 +18,7 @@ from minimaxopt.game.functional import Functional
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
 from minimaxopt.game.module_state import State
 from minimaxopt.game.played_game import PLAYERS, PlayedGame
-from minimaxopt.game.random_streams import replay, stream
+from minimaxopt.game.random_streams import HostGenerators, replay, stream
 from minimaxopt.game.trees import shell_of, tensors_of
 
 Result = TypeVar("Result")
@@ -32,6 +32,7 @@ class Evaluation:
         played: the game with its players.
         seed: of every random draw.
         devices: whose generators are seeded.
+        host: the generators of ``random`` and ``numpy.random``, which may be seeded too.
 
     Attributes:
         step: the step that is being made; its draws are those of this number.
@@ -41,18 +42,15 @@ class Evaluation:
         compiled: compiled derivatives in place of autograd's, or ``None``.
         seeding: called with the number of a random stream before each evaluation, in place of seeding the generators;
             ``None`` seeds them.
-        seeds_host: whether the generators of ``random`` and ``numpy.random`` are seeded before each evaluation, as
-            torch's are.
     """
 
-    def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device]) -> None:
-        self.played, self.seed, self.devices = played, seed, devices
+    def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device], host: HostGenerators) -> None:
+        self.played, self.seed, self.devices, self._host = played, seed, devices, host
         self.step = 0
         self.gradient_evaluations = 0
         self.functional = Functional(played)
         self.compiled: Deriving | None = None
         self.seeding: Callable[[int], None] | None = None
-        self.seeds_host = True
         self.opening: dict[Player, State] = played.start
         self._guarded = GuardedBatch(())
         self._closing: dict[Player, State] | None = None
@@ -229,7 +227,7 @@ class Evaluation:
 
     def _seed(self, draw: int) -> None:
         if self.seeding is None:
-            replay(draw, self.devices, host=self.seeds_host)
+            replay(draw, self.devices, host=self._host.seeded)
         else:
             self.seeding(draw)
 

@@ -265,7 +265,7 @@ class KBeam:
             player: {name: t.expand(self.followers, *t.shape) for name, t in tensors.items()}
             for player, tensors in evaluation.buffers.items()
         }
-        replay(stream(ctx.seed, ctx.step, "risk", substep), ctx.devices, host=ctx.evaluation.seeds_host)
+        replay(stream(ctx.seed, ctx.step, "risk", substep), ctx.devices, host=ctx.host.seeded)
         try:
             return torch.vmap(one, randomness="same")(at.v, buffers)
         except RuntimeError as error:

@@ -83,7 +83,7 @@ ROWS: dict[str, Row] = {
     "optimistic": _first(Optimistic(), first.optimistic),
     "anchored-extragradient": _first(AnchoredExtragradient(), first.anchored),
     "k-beam": _first(KBeam(followers=2, draw=beside, vectorise=False), lambda: first.k_beam(0.1)),
-    "k-beam, vectorised": Row(KBeam(followers=2, draw=beside), lambda: first.k_beam(0.1), "vectorised"),
+    "k-beam, vectorised": Row(KBeam(followers=2, draw=beside, vectorise=True), lambda: first.k_beam(0.1), "vectorised"),
     "lookahead": _first(
         Lookahead(AlternatingGDA(), period=2, alpha=0.4), lambda: first.lookahead(first.alternating(), 2, 0.4)
     ),

@@ -261,6 +261,16 @@ def test_the_checkpoint_before_is_used_where_the_last_is_damaged(damage: str, tm
     assert fingerprint(play("sgd", steps=9, resume=tmp_path)) == fingerprint(resumed)
 
 
+def test_a_checkpoint_is_made_though_the_one_before_cannot_be_read(checkpoint: Path) -> None:
+    callback = Checkpoint(checkpoint)
+    play("sgd", steps=9, resume=checkpoint, callbacks=[callback])
+    (checkpoint / "checkpoint.json").write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="going on from .*made at step 6"):
+        resumed = play("sgd", steps=12, resume=checkpoint, callbacks=[callback])
+    assert fingerprint(resumed) == fingerprint(play("sgd", steps=12))
+    assert storage.read(checkpoint / "checkpoint.json")["run"]["step"] == 12
+
+
 def test_two_damaged_checkpoints_are_both_named(tmp_path: Path) -> None:
     play("sgd", steps=6, callbacks=[Checkpoint(tmp_path, every=2)])
     for path in tmp_path.glob("*.json"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from minimaxopt import Batches, Descent, Evaluate, Game, History, SimultaneousGDA, Solution, Status, solve
+from minimaxopt import Batches, Checkpoint, Descent, Evaluate, Game, History, SimultaneousGDA, Solution, Status, solve
 from minimaxopt.errors import ResumeError
 from minimaxopt.results import storage
 
@@ -169,6 +169,22 @@ def test_a_solution_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
         x = torch.randn(5, 3)
         assert torch.equal(back.u["net"].eval()(x), solution.u["net"].eval()(x))
         assert back.u["net"].layers[1].num_batches_tracked.item() == 7
+
+
+def test_numbers_of_numpy_and_torch_that_callbacks_log_come_back(tmp_path: Path) -> None:
+    class Log:
+        every = 2
+
+        def __call__(self, run: Any) -> None:
+            for name, value in {"a": np.float32(0.5), "b": torch.tensor(1.5), "c": np.int64(2), "d": True}.items():
+                run.log(name, value)
+
+    game = games()["parameter"][0]
+    solution = solve(game, steps=4, callbacks=[Log(), Checkpoint(tmp_path / "c")])
+    back = Solution.load(solution.save(tmp_path / "s"), game)
+    assert back.history.to_dict() == solution.history.to_dict()
+    assert [back.history.last(name) for name in "abcd"] == [0.5, 1.5, 2.0, 1.0]
+    assert solve(game, steps=4, resume=tmp_path / "c").history.to_dict() == solution.history.to_dict()
 
 
 def test_nothing_on_disk_is_a_pickle(tmp_path: Path) -> None:

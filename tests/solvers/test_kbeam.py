@@ -282,8 +282,9 @@ def test_a_risk_that_cannot_be_vectorised() -> None:
 
     game = Game(risk, torch.tensor(1.0), torch.tensor(0.5))
     with pytest.raises(RiskError, match=r"f: cannot be vectorised over followers .*; give KBeam\(vectorise=False\)"):
-        solve(game, KBeam(), steps=3)
-    assert solve(game, KBeam(vectorise=False), steps=3).steps == 3
+        solve(game, KBeam(vectorise=True), steps=3)
+    default, apart = (solve(game, KBeam(vectorise=how), steps=3) for how in (None, False))
+    assert torch.equal(default.v, apart.v)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
