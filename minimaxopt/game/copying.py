@@ -50,18 +50,26 @@ class Copier:
         self.originals: list[NamedTensor] = []
         self.detached: list[NamedTensor] = []
 
-    def copy(self, player: Player, tree: Tree) -> Tree:
+    def copy(self, player: Player, tree: Tree, *, modules_only: bool = False) -> Tree:
         """Return a copy of a player, whose tensors can be moved.
+
+        Args:
+            player: whose it is.
+            tree: the player.
+            modules_only: whether bare tensors stay the given ones.
 
         Raises:
             ArgumentError: if something in it cannot be copied.
         """
         if tree is None or is_responding(tree):
             return tree
-        named = [named for named in tensors_with_names(player, tree) if id(named.tensor) not in self._memo]
+        leaves = leaves_with_names(tree)
+        bare = {id(leaf) for _, leaf in leaves if modules_only and not isinstance(leaf, nn.Module)}
+        named = [item for item in tensors_with_names(player, tree) if id(item.tensor) not in {*self._memo, *bare}]
         self._copy_tensors(named)
         copied = [
-            self._copy_leaf(f"{player}.{path}" if path else player, leaf) for path, leaf in leaves_with_names(tree)
+            leaf if id(leaf) in bare else self._copy_leaf(f"{player}.{path}" if path else player, leaf)
+            for path, leaf in leaves
         ]
         for _, tensor in named:
             self._copy_attributes(tensor, self._memo[id(tensor)])
@@ -132,10 +140,7 @@ class Copier:
 
 def copy_modules(player: Player, tree: Tree) -> Tree:
     """Return a tree with copies of its modules, which share among them what the modules do."""
-    copier = Copier()
-    return optree.tree_map(
-        lambda leaf: copier.copy(player, leaf) if isinstance(leaf, nn.Module) else leaf, tree, none_is_leaf=True
-    )
+    return Copier().copy(player, tree, modules_only=True)
 
 
 def tensors_with_names(player: Player, tree: Tree) -> Iterator[NamedTensor]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 import torch
 
 from minimaxopt._types import OptimizerFactory, SchedulerFactory
-from minimaxopt.errors import MinimaxoptError, ResumeError
+from minimaxopt.errors import ArgumentError, MinimaxoptError, ResumeError
 from minimaxopt.execution.compile import default_for, prepare, rehearse
 from minimaxopt.game.devices import usable_device
 from minimaxopt.game.game import Game
@@ -231,7 +231,12 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
     ctx.host.watch()
     if run.steps > ctx.step:
         with _named_as_played(flipped):
-            probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
+            try:
+                probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
+            except ArgumentError as error:
+                if run.resume is None:
+                    raise
+                raise ResumeError(f"resume: in the game as it was saved, {error}") from error
     if run.compile and run.steps > ctx.step:
         with _named_as_played(flipped):
             rehearse(ctx, solver)

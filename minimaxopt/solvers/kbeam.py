@@ -227,8 +227,8 @@ class KBeam:
             same = same and all(close(jointly["v"][n], g) for n, g in apart_v.items())
             same = same and all(close(jointly["u"][n], g) for n, g in apart_u.items())
             reason = "" if same else "its values or gradients are then others"
-        except RiskError as error:
-            reason = str(error).partition("; give KBeam")[0].removeprefix("f: ")
+        except (RiskError, RuntimeError) as error:
+            reason = str(error).splitlines()[0].removeprefix("f: ")
         ctx.gradient_evaluations = spent
         if reason and self.vectorise:
             raise RiskError(f"f: cannot be vectorised over followers ({reason}); give KBeam(vectorise=False)")
@@ -266,12 +266,7 @@ class KBeam:
             for player, tensors in evaluation.buffers.items()
         }
         replay(stream(ctx.seed, ctx.step, "risk", substep), ctx.devices, host=ctx.host.seeded)
-        try:
-            return torch.vmap(one, randomness="same")(at.v, buffers)
-        except RuntimeError as error:
-            raise RiskError(
-                f"f: cannot be vectorised over followers ({str(error).splitlines()[0]}); give KBeam(vectorise=False)"
-            ) from error
+        return torch.vmap(one, randomness="same")(at.v, buffers)
 
 
 def _ascended(

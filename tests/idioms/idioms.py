@@ -75,7 +75,7 @@ def refused(names: str, *families: str) -> dict[str, str]:
 
 
 ONE_BY_ONE = refused("vectorise=False", "vectorised")
-"""What torch.vmap cannot follow; K-beam evaluates its followers one after the other then."""
+"""What torch.vmap cannot follow, or follows to other values: ``KBeam(vectorise=True)`` refuses it, the default does not."""
 
 
 def in_either_player(idiom: Idiom, make: Factory) -> list[Idiom]:
@@ -119,12 +119,19 @@ IDIOMS: list[Idiom] = [
     Idiom("tied to the transposed weight", leader(lambda: modules.Tied(modules.transposed_data))),
     Idiom("tied to a part of a weight", leader(lambda: modules.Tied(modules.half_of_the_data))),
     Idiom("two modules of one player on one memory", leader(modules.two_modules_of_one_storage)),
-    Idiom("buffer that views a parameter", both(modules.BufferOfParameter)),
-    Idiom("gradient hook on a parameter (mask)", both(modules.masked_gradient)),
-    Idiom("gradient hook on a bare Parameter", both(modules.masked_gradient_of_a_bare_parameter)),
-    Idiom("two gradient hooks, in order", both(modules.two_hooks_in_order), skipped=("second", "certify")),
+    Idiom("buffer that views a parameter", both(modules.BufferOfParameter), refused=ONE_BY_ONE),
+    Idiom("gradient hook on a parameter (mask)", both(modules.masked_gradient), refused=ONE_BY_ONE),
+    Idiom(
+        "gradient hook on a bare Parameter", both(modules.masked_gradient_of_a_bare_parameter), refused=ONE_BY_ONE
+    ),
+    Idiom(
+        "two gradient hooks, in order",
+        both(modules.two_hooks_in_order),
+        refused=ONE_BY_ONE,
+        skipped=("second", "certify"),
+    ),
     Idiom("forward hooks", both(modules.forward_hooks)),
-    Idiom("backward hook that looks on", both(modules.observing_backward_hook)),
+    Idiom("backward hook that looks on", both(modules.observing_backward_hook), refused=ONE_BY_ONE),
     Idiom("backward hook that scales", both(modules.scaling_backward_hook), refused=ONE_BY_ONE),
     *reaching("lambda over self", modules.ClosureOverSelf, "a"),
     Idiom("bound method as an attribute", both(modules.BoundMethod)),
@@ -154,11 +161,13 @@ IDIOMS: list[Idiom] = [
     ),
     Idiom("mean teacher, updated in forward", both(modules.Teacher), refused=ONE_BY_ONE),
     Idiom("several at once", both(torch_modules.several), skipped=("second",), refused=ONE_BY_ONE),
-    Idiom("checkpointed network", both(lambda: torch_modules.Checkpointed(use_reentrant=False))),
+    Idiom("checkpointed network", both(lambda: torch_modules.Checkpointed(use_reentrant=False)), refused=ONE_BY_ONE),
     Idiom(
-        "checkpointed network with dropout", both(lambda: torch_modules.Checkpointed(use_reentrant=False, dropout=0.3))
+        "checkpointed network with dropout",
+        both(lambda: torch_modules.Checkpointed(use_reentrant=False, dropout=0.3)),
+        refused=ONE_BY_ONE,
     ),
-    Idiom("checkpointed risk", both(modules.linear, games.checkpointed_risk)),
+    Idiom("checkpointed risk", both(modules.linear, games.checkpointed_risk), refused=ONE_BY_ONE),
     Idiom(
         "checkpointed, use_reentrant=True",
         both(lambda: torch_modules.Checkpointed(use_reentrant=True)),
