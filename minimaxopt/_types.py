@@ -11,6 +11,9 @@ from torch import Tensor
 Player: TypeAlias = Literal["u", "v"]
 """The leader ``u``, who minimises, or the follower ``v``, who maximises."""
 
+PLAYERS: tuple[Player, Player] = ("u", "v")
+"""The leader and the follower."""
+
 Tree: TypeAlias = Any
 """A module, a tensor, or any nesting of dict, list and tuple of both."""
 

@@ -40,9 +40,7 @@ def finite(tensors: Iterable[Tensor]) -> Tensor:
 
 def negated(tensors: Tensors) -> Tensors:
     """Return ``-tensors`` by name."""
-    if len(tensors) < 2:
-        return {name: -tensor for name, tensor in tensors.items()}
-    return dict(zip(tensors, torch._foreach_neg(list(tensors.values())), strict=True))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return {name: -tensor for name, tensor in tensors.items()}
 
 
 def of(point: Point, player: Player) -> Tensors:

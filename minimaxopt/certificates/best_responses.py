@@ -22,8 +22,7 @@ from minimaxopt.certificates.given_players import allowed, flat_parameters, requ
 from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.copying import copy_modules
 from minimaxopt.game.game import Game, with_players
-from minimaxopt.game.players import is_responding
-from minimaxopt.game.trees import to_device
+from minimaxopt.game.trees import is_responding, to_device
 from minimaxopt.loop.solve import Run, play
 from minimaxopt.results.certificate import Accuracy, Quantity
 from minimaxopt.results.solution import Status

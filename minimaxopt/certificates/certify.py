@@ -12,7 +12,7 @@ import optree
 import torch
 from torch import nn
 
-from minimaxopt._types import OptimizerFactory, Player, Tree
+from minimaxopt._types import PLAYERS, OptimizerFactory, Player, Tree
 from minimaxopt.calculus.vectors import projected_residual
 from minimaxopt.certificates.best_responses import OWN, BestResponses
 from minimaxopt.certificates.dataset_risk import DatasetRisk
@@ -23,9 +23,8 @@ from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.copying import tensors_with_names
 from minimaxopt.game.devices import devices_of, usable_device
 from minimaxopt.game.game import Game
-from minimaxopt.game.played_game import PLAYERS
-from minimaxopt.game.players import is_responding
 from minimaxopt.game.random_streams import preserve_rng_state
+from minimaxopt.game.trees import is_responding
 from minimaxopt.results.certificate import Accuracy, Certificate, Quantity
 from minimaxopt.results.environment import environment
 from minimaxopt.results.solution import Solution

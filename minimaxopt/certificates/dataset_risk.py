@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 
 import torch
 
-from minimaxopt._types import Player, Point, Projection, Tensors
+from minimaxopt._types import PLAYERS, Player, Point, Projection, Tensors
 from minimaxopt.calculus.conjugate_gradient import Operator
 from minimaxopt.calculus.double_backward import explain_backward_errors, refuse_wrong_second_derivatives
 from minimaxopt.calculus.gradients import operator, scalar
@@ -24,7 +24,7 @@ from minimaxopt.game.game import Game
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
 from minimaxopt.game.module_state import State
 from minimaxopt.game.originals import Originals
-from minimaxopt.game.played_game import PLAYERS, PlayedGame
+from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.shared_memory import SharedMemory
 from minimaxopt.game.trees import tensors_of

@@ -12,8 +12,7 @@ from minimaxopt.calculus.vectors import add, squared_norm
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.game import Game, with_players
 from minimaxopt.game.played_game import PlayedGame
-from minimaxopt.game.players import is_responding
-from minimaxopt.game.trees import leaves_with_names
+from minimaxopt.game.trees import is_responding, leaves_with_names
 
 
 def require_form(subject: str, tree: Tree, like: Tree) -> None:

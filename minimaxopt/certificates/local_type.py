@@ -15,7 +15,7 @@ from typing import final
 
 import torch
 
-from minimaxopt._types import Player, Point, Tensors
+from minimaxopt._types import PLAYERS, Player, Point, Tensors
 from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
 from minimaxopt.calculus.spectrum import (
     Eigenpair,
@@ -28,7 +28,6 @@ from minimaxopt.certificates.nonsmoothness import gradient_jump
 from minimaxopt.certificates.tangent_space import Tangent
 from minimaxopt.results.certificate import Constraint, Kind, Move, Quantity
 
-PLAYERS: tuple[Player, Player] = ("u", "v")
 _FAR = 0.1  # a Newton step longer than this leads to another point rather than to this one
 _UNSETTLED: dict[Player, str] = {"u": "the leader can still descend", "v": "the follower can still climb"}
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from minimaxopt._types import Player, Point, Tensors
+from minimaxopt._types import PLAYERS, Player, Point, Tensors
 from minimaxopt.calculus.spectrum import random_like
 from minimaxopt.calculus.vectors import add, negated, of, squared_norm
 from minimaxopt.certificates.dataset_risk import DatasetRisk
 
-_PLAYERS: tuple[Player, Player] = ("u", "v")
 _DIRECTIONS = 2
 _SHORTER = 8.0
 _ALIKE = 0.3
@@ -62,7 +61,7 @@ def _side(measured: DatasetRisk, point: Point, reach: float, seed: int) -> Point
 
 
 def _gap(above: Point, below: Point) -> Tensors:
-    return {f"{p}.{n}": t - of(below, p)[n] for p in _PLAYERS for n, t in of(above, p).items()}
+    return {f"{p}.{n}": t - of(below, p)[n] for p in PLAYERS for n, t in of(above, p).items()}
 
 
 def _extrapolated(far: Tensors, near: Tensors) -> Tensors:

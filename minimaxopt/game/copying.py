@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from minimaxopt._types import Player, Tree
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.players import is_responding, parts_with_names, storage_of
-from minimaxopt.game.trees import leaves_with_names, tensors_of
+from minimaxopt.game.trees import is_responding, leaves_with_names, parts_with_names, storage_of, tensors_of
 
 IN_PLACE = "or play on the modules themselves by solve(..., inplace=True)"
 """The remedy where a copy cannot be faithful."""
@@ -110,9 +109,9 @@ class Copier:
     def _copy_leaf(self, name: str, leaf: Any) -> Any:
         if not isinstance(leaf, nn.Module):
             # A bare Parameter and a plain tensor are moved alike: who names a tensor as a player wants it moved.
-            copied: Tensor = self._memo[id(leaf)]
-            self.detached = [item for item in self.detached if item.tensor is not copied]
-            return copied.requires_grad_()
+            tensor: Tensor = self._memo[id(leaf)]
+            self.detached = [item for item in self.detached if item.tensor is not tensor]
+            return tensor.requires_grad_()
         for path, part in leaf.named_modules():
             if isinstance(part, torch.jit.ScriptModule) and any(p.requires_grad for p in part.parameters()):
                 where = f"{name}.{path}" if path else name
@@ -158,7 +157,7 @@ def tensors_with_names(player: Player, tree: Tree) -> Iterator[NamedTensor]:
 
 
 def _tensors_of_part(name: str, part: Any) -> Iterator[NamedTensor]:
-    named = [part._parameters, part._buffers] if isinstance(part, nn.Module) else []
+    named: list[Any] = [vars(part)["_parameters"], vars(part)["_buffers"]] if isinstance(part, nn.Module) else []
     for store in (*named, vars(part)):
         for key, value in store.items():
             if value is None or key in ("_parameters", "_buffers", "_modules"):

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from minimaxopt._types import Tree
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.players import is_responding, module_tensors
-from minimaxopt.game.trees import leaves_with_names
+from minimaxopt.game.trees import is_responding, leaves_with_names, module_tensors
 
 
 def usable_device(device: torch.device | str | None) -> torch.device | None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 
-from minimaxopt.game.played_game import PLAYERS, PlayedGame
+from minimaxopt._types import PLAYERS
+from minimaxopt.game.played_game import PlayedGame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,9 @@ class Functional:
         self._played = played
         self._keys: dict[Player, dict[str, str]] = {"u": {}, "v": {}}
         self._owners: dict[Player, dict[str, tuple[nn.Module, str]]] = {"u": {}, "v": {}}
-        places = [(player, path, module) for player in PLAYERS for path, module in played.modules[player]]
+        places: list[tuple[Player, str, nn.Module]] = [
+            (player, path, module) for player in PLAYERS for path, module in played.modules[player]
+        ]
         self._container = _Container([module for *_, module in places]) if places else None
         self._tied = False
         if self._container is not None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.players import Ownership, is_responding
+from minimaxopt.game.trees import extent_of, is_responding, leaves_with_names, module_tensors, storage_of
 
 if TYPE_CHECKING:
-    from minimaxopt._types import Projection, Risk, Tree
+    from minimaxopt._types import Player, Projection, Risk, Tree
 
 
 @final
@@ -77,7 +78,7 @@ class Game:
             raise ArgumentError(
                 "project_v: a responding follower has no tensors to project; constrain the answer inside respond"
             )
-        owners = Ownership()
+        owners = _Ownership()
         owners.claim("u", self.u)
         owners.claim("v", self.v)
 
@@ -132,3 +133,84 @@ class Flipped:
     def __call__(self, u: Any, v: Any, *batch: Any) -> Tensor:
         """Return ``-f(v, u)``."""
         return -self.f(v, u, *batch)
+
+
+class _Claim(NamedTuple):
+    player: Player
+    where: str
+    start: int
+    """The first byte of the tensor in its storage, and the one past the last."""
+    end: int
+    still: bool
+    """Whether it is part of a module and no optimizer moves it."""
+
+
+@final
+class _Ownership:
+    """The owner of each tensor, by identity and by memory: a view of u's tensor is u's tensor."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, _Claim] = {}
+        self._by_storage: dict[int, list[_Claim]] = {}
+
+    def claim(self, player: Player, tree: Tree) -> None:
+        """Note a player's tensors as its own; raise ``ArgumentError`` for what no player may hold."""
+        if tree is None or is_responding(tree):
+            return
+        leaves = leaves_with_names(tree)
+        if not leaves:
+            raise ArgumentError(
+                f"{player}: {type(tree).__name__} is empty; give a module, a tensor, or a nesting of both"
+            )
+        names: set[str] = set()
+        for path, leaf in leaves:
+            where = f"{player}.{path}" if path else player
+            if isinstance(leaf, nn.Module):
+                tensors = [(f"{path}.{name}" if path else name, tensor) for name, tensor in module_tensors(leaf)]
+            elif isinstance(leaf, Tensor):
+                tensors = [(path, leaf)]
+            else:
+                raise ArgumentError(
+                    f"{where}: {type(leaf).__name__} is neither a module nor a tensor; wrap numbers as "
+                    "torch.tensor(...) and leave constants to f"
+                )
+            for name, tensor in tensors:
+                whose = f"{player}.{name}" if name else player
+                if name in names:
+                    raise ArgumentError(f"{whose}: is the name of two tensors; rename a key, or leave dots out of keys")
+                names.add(name)
+                self._add(player, whose, tensor, inside_module=leaf is not tensor)
+
+    def _add(self, player: Player, where: str, tensor: Tensor, *, inside_module: bool) -> None:
+        if is_lazy(tensor):
+            raise ArgumentError(
+                f"{where}: a lazy parameter has no shape yet; run the module once on a batch before it plays"
+            )
+        if not tensor.is_floating_point() and (not inside_module or tensor.requires_grad):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ArgumentError(
+                f"{where}: a {kind} tensor cannot be moved by real gradients; give a floating tensor "
+                "(for a complex one torch.view_as_real, and torch.view_as_complex inside f)"
+            )
+        owner = self._owner(tensor)
+        # Modules of one player may tie weights, and both may hold what never moves; a bare tensor that is also someone's
+        # weight has no consistent move.
+        if owner is not None and not (inside_module and (owner.player == player or self._still(owner, tensor))):
+            raise ArgumentError(
+                f"{where}: shares its values with {owner.where}, so that one move would move both; copy one of them "
+                "(copy.deepcopy for a module, clone() for a tensor)"
+            )
+        claim = _Claim(player, where, *extent_of(tensor), inside_module and not tensor.requires_grad)
+        self._by_id.setdefault(id(tensor), claim)
+        self._by_storage.setdefault(storage_of(tensor), []).append(claim)
+
+    @staticmethod
+    def _still(owner: _Claim, tensor: Tensor) -> bool:
+        return owner.still and not tensor.requires_grad
+
+    def _owner(self, tensor: Tensor) -> _Claim | None:
+        if id(tensor) in self._by_id:
+            return self._by_id[id(tensor)]
+        start, end = extent_of(tensor)
+        claims = self._by_storage.get(storage_of(tensor), [])
+        return next((c for c in claims if max(start, c.start) < min(end, c.end)), None)

@@ -17,8 +17,7 @@ import optree
 import torch
 from torch import Tensor, nn
 
-from minimaxopt.game.players import parts_with_names, storage_of
-from minimaxopt.game.trees import tensors_of
+from minimaxopt.game.trees import parts_with_names, storage_of, tensors_of
 
 State: TypeAlias = dict[str, Any]
 """Values by name; tensors among them are never changed in place."""
@@ -102,7 +101,7 @@ class ModuleState:
         self._stores = [vars(part) for _, part in self._parts]
         for _, part in self._parts:
             if isinstance(part, nn.Module):
-                self._stores += [part._buffers, part._parameters]
+                self._stores += [vars(part)["_buffers"], vars(part)["_parameters"]]
         self._slots: dict[str, _Slot] = {}
         self._plain: list[tuple[str, dict[str, Any], str]] = []
         self._mutable: list[tuple[str, dict[str, Any], str]] = []
@@ -117,13 +116,11 @@ class ModuleState:
         before, self._slots, self._plain, self._mutable = self._slots, {}, [], []
         for path, part in self._parts:
             start = f"{path}." if path else ""
-            tensors: list[Any] = [part._parameters, part._buffers] if isinstance(part, nn.Module) else [{}, {}]
-            for key, tensor in tensors[0].items():
-                if tensor is not None and not tensor.requires_grad:
-                    self._add_tensor(before, start + key, part._parameters, key, strict=True)  # type: ignore[arg-type]
-            for key, tensor in tensors[1].items():
-                if tensor is not None:
-                    self._add_tensor(before, start + key, part._buffers, key, strict=True)
+            stores: dict[str, dict[str, Any]] = vars(part) if isinstance(part, nn.Module) else {}
+            for kind in ("_parameters", "_buffers"):
+                for key, tensor in stores.get(kind, {}).items():
+                    if tensor is not None and not (kind == "_parameters" and tensor.requires_grad):
+                        self._add_tensor(before, start + key, stores[kind], key, strict=True)
             attributes = vars(part)
             for key, value in attributes.items():
                 if key in _OF_TORCH:
@@ -298,7 +295,8 @@ def _copied(value: Any) -> Any:
         return value.get_state()
     if isinstance(value, (*_CONTAINERS, np.ndarray)) and not tensors_of(value):
         return copy.deepcopy(value)
-    return optree.tree_map(_copied, value, none_is_leaf=True) if isinstance(value, _CONTAINERS) else value
+    tree: Any = value
+    return optree.tree_map(_copied, tree, none_is_leaf=True) if isinstance(value, _CONTAINERS) else tree
 
 
 def _same_content(a: Any, b: Any) -> bool:

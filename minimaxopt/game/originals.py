@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from minimaxopt._types import Player
+from minimaxopt._types import PLAYERS, Player
 from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.copying import IN_PLACE, NamedTensor
 from minimaxopt.game.module_state import ModuleState, State, changed
-from minimaxopt.game.played_game import PLAYERS, PlayedGame
-from minimaxopt.game.players import extent_of, is_responding, storage_of
-from minimaxopt.game.trees import leaves_with_names
+from minimaxopt.game.played_game import PlayedGame
+from minimaxopt.game.trees import extent_of, is_responding, leaves_with_names, storage_of
 
 # fmt: off
 _HARMLESS = frozenset((
@@ -62,7 +61,9 @@ class Originals(TorchFunctionMode):
         self._detached = {id(item.tensor): item.name for item in played.detached}
         self._used: dict[str, None] = {}
         self._used_detached: dict[str, None] = {}
-        self._state = {} if played.inplace else {p: _state_of_original(played, p) for p in PLAYERS}
+        self._state: dict[Player, ModuleState] = {}
+        if not played.inplace:
+            self._state = {p: _state_of_original(played, p) for p in PLAYERS}
         self._before: dict[Player, State] = {player: state.read() for player, state in self._state.items()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

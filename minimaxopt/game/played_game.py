@@ -9,19 +9,17 @@ import optree
 import torch
 from torch import Tensor, nn
 
+from minimaxopt._types import PLAYERS
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.copying import Copier, NamedTensor, tensors_with_names
 from minimaxopt.game.game import Game
 from minimaxopt.game.module_state import ModuleState, State, changed
-from minimaxopt.game.players import is_responding, storage_of
-from minimaxopt.game.trees import leaves_with_names, rebuilt, shell_of
+from minimaxopt.game.trees import is_responding, leaves_with_names, rebuilt, shell_of, storage_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from minimaxopt._types import Player, Projection, Tensors, Tree
-
-PLAYERS: tuple[Player, Player] = ("u", "v")
 
 
 @final

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minimaxopt._types import Player, Tensors
 from minimaxopt.errors import ArgumentError
-from minimaxopt.game.players import extent_of, storage_of
+from minimaxopt.game.trees import extent_of, storage_of
 
 
 @final

@@ -1,18 +1,19 @@
-"""Arithmetic on flat dictionaries of tensors, and the flattening of a player's tree (optree does the walking)."""
+"""A player's tree: its leaves (optree does the walking), the parts of its modules, and the memory of its tensors."""
 
 from __future__ import annotations
 
 import copy
 from collections import OrderedDict, UserDict, UserList
 from dataclasses import is_dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import optree
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def leaves_with_names(tree: Any) -> list[tuple[str, object]]:
@@ -89,3 +90,63 @@ def to_device(tree: Any, device: torch.device | None) -> Any:
         return leaf.to(device) if isinstance(leaf, Tensor) else leaf
 
     return optree.tree_map(move, tree)
+
+
+def is_responding(player: Any) -> bool:
+    """Return whether a player is a function rather than modules and tensors."""
+    return callable(player) and not isinstance(player, nn.Module)
+
+
+def parts_with_names(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield a module's parts by their path: submodules, and the objects that they keep as attributes.
+
+    An object is one of a class of the user's, such as a meter with a running mean; what can be called is not.
+    """
+    known: set[int] = set()
+
+    def objects(path: str, owner: Any) -> Iterator[tuple[str, Any]]:
+        for key, value in vars(owner).items():
+            if _is_object(value) and id(value) not in known:
+                known.add(id(value))
+                where = f"{path}.{key}" if path else key
+                yield where, value
+                yield from objects(where, value)
+
+    for path, part in module.named_modules():
+        if not isinstance(part, torch.jit.ScriptModule):
+            yield path, part
+            yield from objects(path, part)
+
+
+def _is_object(value: Any) -> bool:
+    kind = type(value)
+    return (
+        hasattr(value, "__dict__")
+        and not isinstance(value, (Tensor, nn.Module, type, ModuleType))
+        and not callable(value)
+        and kind.__module__.partition(".")[0] not in ("torch", "numpy", "builtins", "logging", "threading")
+    )
+
+
+def module_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield a module's parameters and buffers by name."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Return a number that tensors have in common exactly if they share storage."""
+    try:
+        address = tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # sparse and fake tensors have none; identity alone must do
+        address = 0
+    return address or -id(tensor)
+
+
+def extent_of(tensor: Tensor) -> tuple[int, int]:
+    """Return the first byte of a tensor in its storage, and the one past its last."""
+    if tensor.layout is not torch.strided or not tensor.numel():
+        return 0, 0
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    first = tensor.storage_offset() * tensor.element_size()
+    return int(first), int(first + span * tensor.element_size())

@@ -11,7 +11,7 @@ import optree
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Player, Point
+from minimaxopt._types import PLAYERS, Player, Point, Tensors
 from minimaxopt.calculus.double_backward import explain_backward_errors, refuse_wrong_second_derivatives
 from minimaxopt.calculus.gradients import gradients, placed, scalar
 from minimaxopt.calculus.vectors import of
@@ -20,7 +20,6 @@ from minimaxopt.game.game import Flipped
 from minimaxopt.game.live_risk import refuse_changed
 from minimaxopt.game.module_state import changed
 from minimaxopt.game.originals import Originals
-from minimaxopt.game.played_game import PLAYERS
 from minimaxopt.game.trees import leaves_with_names
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def probe(ctx: Context, *, second_order: bool) -> None:
         _check_arguments("v", ctx.game.v, ("risk", "u"), batch)
     tensors = [t for p in PLAYERS for t in ctx.played.parameters[p].values()]
     values = [t.detach().clone() for t in tensors]
-    own = optree.tree_map(_copied, batch)
+    own = _copied(batch)
     before, ctx.batch = ctx.batch, own
     watch = Originals(ctx.played, ctx.optimizers, autocast_is_wrong=second_order)
     ctx.played.watch = watch
@@ -87,7 +86,7 @@ def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, *, second_
         with _explain_failure("f:", batch):
             value = risk(at.u, at.v)
         scalar(value)
-        graph = {p: of(at, p) for p in players if not (p == "v" and ctx.responding)}
+        graph: dict[Player, Tensors] = {p: of(at, p) for p in players if not (p == "v" and ctx.responding)}
         if second_order:
             refuse_wrong_second_derivatives(value)
         with _explain_failure("f: its backward pass", batch), explain_backward_errors():
@@ -96,11 +95,15 @@ def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, *, second_
     ctx.played.find_silent_changes()
 
 
-def _copied(leaf: Any) -> Any:
-    """Return a copy of a batch's values, so that a risk that changes them does no harm before it is refused."""
-    if isinstance(leaf, Tensor):
-        return leaf.clone()
-    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+def _copied(batch: Any) -> Any:
+    """Return a batch with values of its own, so that a risk that changes them does no harm before it is refused."""
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf.clone()
+        return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+
+    return optree.tree_map(one, batch)
 
 
 def _refuse_changed_batch(batch: tuple[Any, ...], own: tuple[Any, ...]) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from minimaxopt._types import Player
+from minimaxopt._types import PLAYERS, Player
 from minimaxopt.errors import ResumeError
-from minimaxopt.game.played_game import PLAYERS
 from minimaxopt.loop.callbacks import Callback, Checkpoint, SupportsState
 from minimaxopt.loop.rollback import StepBlocks, copied_to
 from minimaxopt.results import storage

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from minimaxopt._types import Tree
+from minimaxopt._types import PLAYERS, Tree
 from minimaxopt.errors import ArgumentError
-from minimaxopt.plot.plane import PLAYERS, Array, Field, Plane
+from minimaxopt.plot.plane import Array, Field, Plane
 from minimaxopt.plot.trajectory import Trajectory
 from minimaxopt.results.history import History
 from minimaxopt.results.solution import Solution

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minimaxopt._types import Player, Point, Tensors, Tree
+from minimaxopt._types import PLAYERS, Player, Point, Tensors, Tree
 from minimaxopt.calculus.gradients import operator
 from minimaxopt.calculus.vectors import add, dot, negated, of, squared_norm
 from minimaxopt.errors import ArgumentError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[np.float64]
 
-PLAYERS: tuple[Player, Player] = ("u", "v")
 _SHORT = 0.01
 """Length of a projected step in widths of the grid: short in the picture, long against rounding."""
 _ROUNDING = 1e-5

@@ -9,11 +9,11 @@ from typing import Any, final
 
 import torch
 
-from minimaxopt._types import Player, Tensors, Tree
+from minimaxopt._types import PLAYERS, Player, Tensors, Tree
 from minimaxopt.errors import ResumeError
 from minimaxopt.game.game import Game
 from minimaxopt.game.module_state import State
-from minimaxopt.game.played_game import PLAYERS, PlayedGame
+from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.results import storage
 from minimaxopt.results.certificate import Certificate
 from minimaxopt.results.history import History

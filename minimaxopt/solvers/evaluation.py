@@ -9,7 +9,7 @@ from typing import Any, TypeVar, final
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Player, Point, Tensors
+from minimaxopt._types import PLAYERS, Player, Point, Tensors
 from minimaxopt.calculus.gradients import Deriving, FlatRisk, Gradients, gradients, operator, scalar
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of
@@ -17,7 +17,7 @@ from minimaxopt.errors import ArgumentError, MinimaxoptError, RiskError
 from minimaxopt.game.functional import Functional
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
 from minimaxopt.game.module_state import State
-from minimaxopt.game.played_game import PLAYERS, PlayedGame
+from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.random_streams import HostGenerators, replay, stream
 from minimaxopt.game.trees import shell_of, tensors_of
 

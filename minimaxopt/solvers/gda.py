@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
+from torch import Tensor
+
 from minimaxopt._types import Player, Record
 from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.errors import ArgumentError
@@ -109,17 +111,17 @@ class AlternatingGDA:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of the leader and ``ascent_steps`` of the follower."""
         if self.first == "u":
-            leader = self._descend(ctx)
+            risk = self._descend(ctx)
             follower = self._ascend(ctx)
         else:
             follower = self._ascend(ctx)
-            leader = self._descend(ctx)
-        return None, {**sensitivity_of(follower), "risk": leader.risk}
+            risk = self._descend(ctx)
+        return None, {**sensitivity_of(follower), "risk": risk}
 
-    def _descend(self, ctx: Context) -> Gradients:
+    def _descend(self, ctx: Context) -> Tensor:
         gradients = ctx.gradients(players=("u",))
         ctx.apply("u", gradients.u)
-        return gradients
+        return gradients.risk
 
     def _ascend(self, ctx: Context) -> Gradients:
         gradients = self._climb(ctx, 0)

@@ -19,8 +19,7 @@ from minimaxopt.constraints import Box
 from minimaxopt.errors import ArgumentError, DivergenceWarning, RiskError
 from minimaxopt.game.batches import Batches
 from minimaxopt.game.game import Game
-from minimaxopt.game.players import is_responding
-from minimaxopt.game.trees import leaves_with_names
+from minimaxopt.game.trees import is_responding, leaves_with_names
 from minimaxopt.loop.callbacks import Checkpoint
 from minimaxopt.loop.solve import solve
 from minimaxopt.results.solution import Solution, Status

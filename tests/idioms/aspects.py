@@ -37,6 +37,19 @@ def outcome(play: Callable[[], list[str]], refused: str | None, *, either: bool 
         return ["refused after a step had been made"] if hasattr(error, "solution") else []
 
 
+def wrong_cells(idiom: Idiom, family: str) -> dict[str, str]:
+    """Try an idiom with the solvers of a family; return what is wrong by solver."""
+    said: dict[str, str] = {}
+    for name, row in ROWS.items():
+        if row.family == family and idiom.plays(name, family):
+            try:
+                differences = with_solver(idiom, name)
+            except Exception as error:  # noqa: BLE001 - a foreign error is a wrong cell
+                differences = [f"{type(error).__name__}: {error}"]
+            said |= {name: differences[0]} if differences else {}
+    return said
+
+
 def with_solver(idiom: Idiom, name: str) -> list[str]:
     """Check one solver."""
     row = ROWS[name]
@@ -192,15 +205,19 @@ def _trained(parts: Parts, player: str) -> Parts:
 
 
 def saved(idiom: Idiom) -> list[str]:
-    """Check that a solution, loaded into players that were made anew, is the one that was saved."""
+    """Check that a solution, loaded into players that were made anew, is the one that was saved.
+
+    The players given to the solve must be as they were.
+    """
 
     def play() -> list[str]:
-        solution = played(idiom, idiom.build(), ALTERNATING)
-        fresh = idiom.build(1)
+        parts, untouched, fresh = idiom.build(), idiom.build(), idiom.build(1)
+        solution = played(idiom, parts, ALTERNATING)
         with tempfile.TemporaryDirectory() as folder, quiet():
             again = Solution.load(solution.save(folder), Game(fresh.f, fresh.u, fresh.v))
         hand = by_hand(idiom, ALTERNATING)
-        return differences((again.u, again.v), (hand.u, hand.v))
+        said = differences((again.u, again.v), (hand.u, hand.v))
+        return said + [f"given: {line}" for line in differences((parts.u, parts.v), (untouched.u, untouched.v))]
 
     return outcome(play, idiom.refusal("save and load", "first"))
 

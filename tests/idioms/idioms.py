@@ -106,8 +106,11 @@ def arrays(x: Tensor, weight: Tensor) -> tuple[Any, Any]:
     return x.numpy(), weight.numpy()
 
 
-SCRIPTED = refused(rf"PLAYER\b.*[Ss]cript(?s:.*){INPLACE}")
+SCRIPTED = refused(rf"PLAYER\b.*TorchScript(?s:.*){INPLACE}")
 NOT_COPIED = "TorchScript cannot be copied with parameters of its own"
+
+SLOWLY_COMPILED = ("two-timescale", "best-response", "negative-momentum", "smoothed-gda", "optimistic", "averaged")
+"""Each cell compiles its players anew; the solvers that remain visit every kind of point."""
 
 IDIOMS: list[Idiom] = [
     Idiom("plain modules", both(modules.linear)),
@@ -121,9 +124,7 @@ IDIOMS: list[Idiom] = [
     Idiom("two modules of one player on one memory", leader(modules.two_modules_of_one_storage)),
     Idiom("buffer that views a parameter", both(modules.BufferOfParameter), refused=ONE_BY_ONE),
     Idiom("gradient hook on a parameter (mask)", both(modules.masked_gradient), refused=ONE_BY_ONE),
-    Idiom(
-        "gradient hook on a bare Parameter", both(modules.masked_gradient_of_a_bare_parameter), refused=ONE_BY_ONE
-    ),
+    Idiom("gradient hook on a bare Parameter", both(modules.masked_gradient_of_a_bare_parameter), refused=ONE_BY_ONE),
     Idiom(
         "two gradient hooks, in order",
         both(modules.two_hooks_in_order),
@@ -227,6 +228,7 @@ IDIOMS: list[Idiom] = [
         both(torch_modules.compiled),
         refused("torch.compile", "second", "certify"),
         "compiled code has no second derivative",
+        skipped=SLOWLY_COMPILED,
     ),
     Idiom("DataParallel", both(lambda: nn.DataParallel(nn.Linear(2, 2)))),
     Idiom("pruned", both(torch_modules.pruned)),
