@@ -11,7 +11,7 @@ DISTRIBUTIONS := -e . -e plugins/adversarial -e plugins/study -e plugins/privacy
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 SETTINGS := pyproject.toml $(wildcard plugins/*/pyproject.toml) $(wildcard .ci/*.txt)
 
-.PHONY: help demo test lint format docs mutants lowest newest clean
+.PHONY: help demo test lint format docs bench mutants lowest newest clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ format: $(VENV)/.installed-tools  ## Put the code in form.
 
 docs: $(VENV)/.installed-tools  ## Build the documentation into site/; warnings are errors.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.installed  ## Time steps against loops written by hand and write docs/benchmarks/steps.md (minutes, one idle core).
+	OMP_NUM_THREADS=1 $(BIN)/python docs/benchmarks/steps.py
 
 mutants: $(VENV)/.installed-tools  ## Mutation tests of the calculus and of the certificate's verdict (hours; see CONTRIBUTING.md).
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --group mutants

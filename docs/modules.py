@@ -63,11 +63,13 @@ import torch
 from torch import nn
 from minimaxopt import Game, solve
 
+
 class Penalised(nn.Module):
     def __init__(self):
         super().__init__()
         self.a = nn.Parameter(torch.ones(()))
         self.prior = lambda: self.a**2
+
 
 game = Game(lambda u, v: u.prior() + u.a * v - v**2, Penalised(), torch.zeros(()))
 solution = solve(game, "alternating-gda", steps=100, inplace=True)

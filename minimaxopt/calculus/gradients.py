@@ -119,8 +119,6 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
         return risk.operator(point, players)
     with placed(risk, point, players) as at:
         value = scalar(risk(at.u, at.v))
-        if tuple(players) == ("v",):  # its own loss from the first, which saves the memory of a negated copy
-            return Gradients(value.detach(), {}, gradients(-value, {"v": at.v})["v"])
         by_player = gradients(value, {player: of(at, player) for player in players})
     return Gradients(value.detach(), by_player.get("u", {}), negated(by_player.get("v", {})))
 

@@ -34,7 +34,8 @@ class GuardedBatch:
     def __init__(self, batch: tuple[Any, ...]) -> None:
         self.batch = batch
         self._simple = all(isinstance(part, Tensor) or _is_tuple_of_tensors(part) for part in batch)
-        self._tensors = [t for t in tensors_of(batch) if not t.is_inference()] if batch else []
+        tensors = _flat(batch) if self._simple else tensors_of(batch)
+        self._tensors = [t for t in tensors if not t.is_inference()]
         self._versions = _versions(self._tensors)
 
     def copy(self) -> tuple[Any, ...]:
@@ -62,6 +63,10 @@ def refuse_changed(name: str) -> RiskError:
         f"f: changes the batch in place ({where}), so that the next evaluation would see other data; make a new tensor, "
         "such as y = y * 0.5 instead of y.mul_(0.5)"
     )
+
+
+def _flat(batch: tuple[Any, ...]) -> list[Tensor]:
+    return [t for part in batch for t in (part if isinstance(part, tuple) else (part,))]
 
 
 def _is_tuple_of_tensors(part: Any) -> bool:

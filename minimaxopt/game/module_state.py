@@ -90,7 +90,7 @@ class ModuleState:
     """
 
     def __init__(self, modules: Iterable[tuple[str, nn.Module]], moving: set[int], known: set[int]) -> None:
-        self._moving, self._known = moving, known
+        self._moving, self._elsewhere = moving, frozenset(known)
         self._parts: list[tuple[str, Any]] = []
         parts: set[int] = set()
         for path, module in modules:
@@ -110,48 +110,48 @@ class ModuleState:
         self._present: State = _NEVER_READ
         self._values: list[Any] = []
         self._scan()
+        known.update(id(slot.home) for slot in self._slots.values())
 
     def _scan(self) -> None:
         """Find the places anew, since attributes have come or gone."""
         before, self._slots, self._plain, self._mutable = self._slots, {}, [], []
+        homes: set[int] = set()
         for path, part in self._parts:
             start = f"{path}." if path else ""
             stores: dict[str, dict[str, Any]] = vars(part) if isinstance(part, nn.Module) else {}
             for kind in ("_parameters", "_buffers"):
                 for key, tensor in stores.get(kind, {}).items():
                     if tensor is not None and not (kind == "_parameters" and tensor.requires_grad):
-                        self._add_tensor(before, start + key, stores[kind], key, strict=True)
+                        self._add_tensor(before, homes, start + key, stores[kind], key, strict=True)
             attributes = vars(part)
             for key, value in attributes.items():
                 if key in _OF_TORCH:
                     continue
                 if isinstance(value, Tensor):
-                    self._add_tensor(before, start + key, attributes, key, strict=False)
-                elif isinstance(value, _IMMUTABLE) or (isinstance(value, np.generic) and value.dtype.kind in "biuf"):
+                    self._add_tensor(before, homes, start + key, attributes, key, strict=False)
+                elif _is_plain(value):
                     self._plain.append((start + key, attributes, key))
                 elif isinstance(value, torch.Generator) or _is_array(value) or _is_plain_container(value):
-                    places = self._plain if isinstance(value, tuple) and not tensors_of(value) else self._mutable
-                    places.append((start + key, attributes, key))
+                    self._mutable.append((start + key, attributes, key))
         self._sizes = [len(store) for store in self._stores]
 
     def _add_tensor(
-        self, before: Mapping[str, _Slot], name: str, store: dict[str, Any], key: str, *, strict: bool
+        self, before: Mapping[str, _Slot], homes: set[int], name: str, store: dict[str, Any], key: str, *, strict: bool
     ) -> None:
         tensor: Tensor = store[key]
-        if storage_of(torch.func.debug_unwrap(tensor)) in self._moving:
+        if storage_of(torch.func.debug_unwrap(tensor)) in self._moving or id(tensor) in self._elsewhere:
             return
-        slot = before.get(name)
-        if slot is None:
-            if id(tensor) in self._known:
-                return
-            self._known.add(id(tensor))
-            slot = _Slot(name, store, key, strict=strict)
-        self._slots[name] = slot
+        slot = before.get(name) or _Slot(name, store, key, strict=strict)
+        if id(slot.home) not in homes:  # a tensor in two places is one value
+            homes.add(id(slot.home))
+            self._slots[name] = slot
 
     def read(self) -> State:
         """Return the present values; the dictionary is the last one as long as nothing has changed."""
         if self._unchanged():
             return self._present
+        if not self._of_their_kinds():
+            self._scan()
         state: State = {name: slot.read() for name, slot in self._slots.items() if slot.key in slot.store}
         for name, store, key in self._plain:
             if key in store:
@@ -167,20 +167,33 @@ class ModuleState:
 
     @torch.no_grad()
     def _write(self, state: State) -> None:
-        for name, slot in list(self._slots.items()):
-            if name in state and isinstance(state[name], Tensor):
-                slot.write(state[name])
+        if not self._of_their_kinds():
+            self._scan()
+        for name, slot in self._slots.items():
+            value = state.get(name, _ABSENT)
+            if isinstance(value, Tensor):
+                slot.write(value)
             elif not slot.strict:
-                slot.store.pop(slot.key, None)
+                _set(slot.store, slot.key, _copied(value))
         for name, store, key in self._plain:
             value = state.get(name, _ABSENT)
             if store.get(key, _ABSENT) is not value:
-                _set(store, key, value)
+                _set(store, key, _copied(value))
         for name, store, key in self._mutable:
             if not _same_content(store.get(key, _ABSENT), state.get(name, _ABSENT)):
                 _refill(store, key, state.get(name, _ABSENT))
+        if not self._of_their_kinds():
+            self._scan()
         if len(state) > len(self._slots) + len(self._plain) + len(self._mutable):
             self._create(state)
+
+    def _of_their_kinds(self) -> bool:
+        """Return whether no attribute has become one of another kind, such as a tensor where ``None`` was."""
+        return (
+            all(isinstance(slot.store.get(slot.key), Tensor) for slot in self._slots.values())
+            and all(_is_plain(store.get(key)) for _, store, key in self._plain)
+            and all(not isinstance(store.get(key), (Tensor, *_IMMUTABLE)) for _, store, key in self._mutable)
+        )
 
     def write(self, state: State) -> None:
         """Put values back; attributes that ``state`` does not have go."""
@@ -269,6 +282,13 @@ def _equal(a: Any, b: Any) -> bool:
     if len(leaves_a) == 1 and leaves_a[0] is a:
         return type(a) is type(b) and (a == b or (a != a and b != b))
     return spec_a == spec_b and all(_equal(x, y) for x, y in zip(leaves_a, leaves_b, strict=True))
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value cannot be changed, so that it stands for itself."""
+    if isinstance(value, tuple):
+        return all(_is_plain(part) for part in value)
+    return isinstance(value, _IMMUTABLE) or (isinstance(value, np.generic) and value.dtype.kind in "biuf")
 
 
 def _is_array(value: Any) -> bool:

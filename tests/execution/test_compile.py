@@ -18,6 +18,7 @@ from minimaxopt import (
     AlternatingGDA,
     Ascent,
     Batches,
+    Box,
     Checkpoint,
     Context,
     Descent,
@@ -253,7 +254,13 @@ def test_other_solvers_are_refused(solver: Any) -> None:
 
 @pytest.mark.parametrize("setting", ["split", "projected"])
 def test_settings_without_a_compiled_form_are_refused(setting: str) -> None:
-    refused(f"compile: there is no compiled form with {setting}; leave", solver=Sensitivity(**{setting: True}))
+    refused(f"compile: there is no compiled form with {setting}; ", solver=Sensitivity(**{setting: True}))
+
+
+def test_a_constrained_follower_needs_the_printed_form() -> None:
+    boxed = Game(lambda u, v: u * v - v**2, torch.tensor(1.0), torch.tensor(1.0), project_v=Box(-1.0, 1.0))
+    refused(r"compile: .*give Sensitivity\(projected=False\)", game=boxed, solver=Sensitivity())
+    assert Sensitivity(projected=False).derivatives(responding=False, constrained=True).wanted == (None,)
 
 
 def test_compile_must_be_a_truth_value() -> None:
@@ -374,7 +381,7 @@ class Rehearsal:
 
         def again(seed: int) -> Any:
             self.replayed += 1
-            replay(seed)
+            replay(seed, host=False)  # as a graph's replay seeds the device's generator
             for name, value in function().items():
                 memory.setdefault(name, torch.empty_like(value)).copy_(value)
             return memory  # the same memory each time, as a graph's

@@ -13,7 +13,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from minimaxopt import Context, ExponentiatedGradient, Game, PastExtragradient, Sensitivity, Unrolled, solve
-from minimaxopt.solvers import SOLVERS
+from minimaxopt.solvers import SOLVERS, player_optimizer
 from tests.solvers import hand, second_order
 from tests.solvers.test_table import EXACT, LAMBDA, OPTIMIZERS, SIGMA, STEPS, TABLE, play
 
@@ -125,11 +125,12 @@ def test_an_optimizer_may_write_into_its_gradients(name: str, writing: str) -> N
         np.testing.assert_allclose(other.history[column], one.history[column], rtol=1e-9, atol=EXACT)
 
 
-def test_what_the_optimizer_writes_would_be_noticed() -> None:
+def test_what_the_optimizer_writes_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with the gradients themselves given away."""
     ctx, solver = Context(quadratic(), u_optimizer=WRITING["nesterov"], v_optimizer=PLAIN), PastExtragradient()
-    ctx.optimizers["u"].writes = False
-    state, _ = ctx.advance(solver, solver.init(ctx))
+    with monkeypatch.context() as patch:
+        patch.setattr(player_optimizer, "_writes", lambda optimizer: False)
+        state, _ = ctx.advance(solver, solver.init(ctx))
     kept = Context(quadratic(), u_optimizer=WRITING["nesterov"], v_optimizer=PLAIN)
     held, _ = kept.advance(solver, solver.init(kept))
     assert state is not None

@@ -159,7 +159,7 @@ def test_the_leaders_place_alone_is_no_success() -> None:
 
 
 def test_a_solver_that_halts_where_gradients_do_not_vanish_is_at_rest() -> None:
-    run = play(known_game("weapons"), "sensitivity", {}, Rate(0.1), 0, Settings())
+    run = play(known_game("weapons"), "sensitivity", {"projected": False}, Rate(0.1), 0, Settings())
     assert run.ending == "stationary"
     assert run.residual > 1e-3
     assert run.kind == "not local minimax"
