@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import OptimizerFactory, Player, Point
-from minimaxopt.calculus.gradients import FlatRisk, Gradients, PenalizedGradient, operator, penalized_gradient
+from minimaxopt.calculus.gradients import FlatRisk, Gradients, PenalizedGradient, operator, penalized_gradient, placed
 from minimaxopt.errors import ArgumentError, MinimaxoptError
 from minimaxopt.execution.compiled_derivatives import Compiled
 from minimaxopt.execution.cuda_graph import (
@@ -78,15 +78,33 @@ def rehearse(ctx: Context, solver: Any) -> None:
         RiskError: as the first step would.
     """
     position, spent, before = ctx.source.position, ctx.gradient_evaluations, ctx.batch
+    compiled, ctx.evaluation.compiled = ctx.evaluation.compiled, None
     ctx.batch = ctx.source.take()
     ctx.source.rewind(position)
     try:
+        _refuse_changed_attributes(ctx)
+        ctx.evaluation.compiled = compiled
         if isinstance(ctx.step_form, CapturedStep):
             _rehearse_capture(ctx, ctx.step_form, solver)
         else:
             _rehearse_derivatives(ctx, solver)
     finally:
         ctx.batch, ctx.gradient_evaluations = before, spent
+
+
+def _refuse_changed_attributes(ctx: Context) -> None:
+    """Refuse modules that change more than their buffers: a counter would be compiled in, or never advance."""
+    point, risk = ctx.point, ctx.risk()
+    if ctx.responding:
+        z, risk = ctx.respond()
+        point = Point(ctx.point.u, z)
+    with placed(risk, point, ()) as at:
+        risk(at.u, at.v)
+    for name in ctx.evaluation.changed_attributes():
+        raise ArgumentError(
+            f"compile: f changes {name}, which is no buffer, and compiled code could not put it back; keep it in a buffer "
+            f"(register_buffer), or {_WITHOUT}"
+        )
 
 
 def _need_compiler() -> None:

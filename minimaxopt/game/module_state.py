@@ -25,6 +25,7 @@ State: TypeAlias = dict[str, Any]
 _OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 _CONTAINERS = (list, dict, set, deque, tuple)
+_LARGE = 2**14  # values
 _ABSENT: Any = object()
 _NEVER_READ: State = {}
 
@@ -236,9 +237,18 @@ class ModuleState:
         """Return the modules' tensors that hold another value than in ``state``."""
         return [slot.home for name, slot in self._slots.items() if not slot.holds(state.get(name))]
 
-    def find_silent_changes(self) -> bool:
-        """Return whether a tensor changed without its version, as ``tensor.data`` allows; it is then read always."""
-        silent = [slot for slot in self._slots.values() if slot.holds(slot.value) and not _equal(slot.home, slot.value)]
+    def find_silent_changes(self, *, sampled: bool = False) -> bool:
+        """Return whether a tensor changed without its version, as ``tensor.data`` allows; it is then read always.
+
+        Args:
+            sampled: look at some thousand values of a large tensor instead of at all, for a check that is often made.
+        """
+        part = _sample if sampled else _whole
+        silent = [
+            slot
+            for slot in self._slots.values()
+            if slot.value is not None and slot.holds(slot.value) and not _equal(part(slot.home), part(slot.value))
+        ]
         for slot in silent:
             slot.unversioned = True
         return bool(silent)
@@ -293,6 +303,16 @@ def _is_plain(value: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "biufc"
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    if tensor.numel() <= _LARGE or not tensor.is_contiguous():
+        return tensor
+    return tensor.detach().view(-1)[:: tensor.numel() // (_LARGE // 4)]
 
 
 def _is_plain_container(value: Any) -> bool:

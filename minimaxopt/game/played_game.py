@@ -195,9 +195,9 @@ class PlayedGame:
         for state in self._state.values():
             state.distrust_versions()
 
-    def find_silent_changes(self) -> bool:
+    def find_silent_changes(self, *, sampled: bool = False) -> bool:
         """Return whether the last evaluation changed tensors of the state without their version; they are then noted."""
-        silent = [state.find_silent_changes() for state in self._state.values()]  # each notes its own
+        silent = [state.find_silent_changes(sampled=sampled) for state in self._state.values()]  # each notes its own
         return any(silent)
 
     def evaluating(self, states: Mapping[Player, State] | None = None) -> dict[Player, State]:

@@ -86,7 +86,7 @@ class StepBlocks:
             records.append(self._step())
         before_the_last = self.snapshot()
         records.append(self._step())
-        if self._ctx.played.find_silent_changes() | self._ctx.host.drew_unseeded():
+        if self._ctx.played.find_silent_changes(sampled=True) | self._ctx.host.drew_unseeded():
             raise RepeatBlockError
         columns = _columns(records)
         if self.first_nonfinite(columns):

@@ -7,7 +7,8 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -36,9 +37,9 @@ def environment(devices: Iterable[torch.device] = (), packages: Iterable[str] = 
     return {
         "minimaxopt": __version__,
         "torch": str(torch.__version__),  # a class of its own
-        "numpy": version("numpy"),
+        "numpy": _version("numpy"),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
         "system": platform.system(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
@@ -46,6 +47,11 @@ def environment(devices: Iterable[torch.device] = (), packages: Iterable[str] = 
         **({"accelerators": accelerators} if accelerators else {}),
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def _version(package: str) -> str:
+    return metadata.version(package)
 
 
 def digest(players: Mapping[Player, Tensors]) -> str:

@@ -16,7 +16,7 @@ from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import ArgumentError, MinimaxoptError, RiskError
 from minimaxopt.game.functional import Functional
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
-from minimaxopt.game.module_state import State
+from minimaxopt.game.module_state import State, changed
 from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.random_streams import HostGenerators, replay, stream
 from minimaxopt.game.trees import shell_of, tensors_of
@@ -132,6 +132,15 @@ class Evaluation:
         live = LiveRisk(self.played, self._guarded, self.opening, _nothing, _forget)
         flat, spec = live.respond(self.point.u, lambda: self._seed(stream(self.seed, self.step, "respond")))
         return flat, self.risk(0, self.batch, spec)
+
+    def changed_attributes(self) -> list[str]:
+        """Return what the latest evaluation changed beside buffers, which compiled code cannot put back."""
+        return [
+            f"{player}.{name}"
+            for player, state in self.opening.items()
+            for name in changed(state, self._latest[player])
+            if name not in self.buffers[player]
+        ]
 
     # -- the pure function ---------------------------------------------------------------------------------------------
 

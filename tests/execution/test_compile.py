@@ -263,6 +263,20 @@ def test_a_constrained_follower_needs_the_printed_form() -> None:
     assert Sensitivity(projected=False).derivatives(responding=False, constrained=True).wanted == (None,)
 
 
+def test_a_counter_in_a_module_is_refused_by_name() -> None:
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.count = torch.nn.Parameter(torch.ones(())), 0
+
+        def forward(self) -> Tensor:
+            self.count += 1
+            return self.weight * self.count
+
+    game = Game(lambda u, v: u() * v - v**2, Counting(), torch.ones(()))
+    refused(r"compile: f changes u\.count, which is no buffer", game=game)
+
+
 def test_compile_must_be_a_truth_value() -> None:
     refused("compile: 'inductor' is neither True nor False; give one of them", compile="inductor")
 
