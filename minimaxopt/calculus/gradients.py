@@ -184,7 +184,9 @@ def gradients(
 def scalar(value: Any) -> Tensor:
     """Return ``value`` if it is a 0-d floating tensor, else raise with the remedy."""
     if not isinstance(value, Tensor):
-        raise RiskError(f"f: returned {type(value).__name__}; return the risk as a 0-d tensor, not as a number")
+        raise RiskError(
+            f"f: returned {type(value).__name__}; return the risk as a 0-d tensor, or (risk, {{name: value}}) to log values"
+        )
     if value.dim() != 0:
         raise RiskError(
             f"f: returned a tensor of shape {tuple(value.shape)}; reduce it to a 0-d tensor, for example with .mean()"

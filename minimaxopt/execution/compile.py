@@ -100,6 +100,11 @@ def _refuse_changed_attributes(ctx: Context) -> None:
         point = Point(ctx.point.u, z)
     with placed(risk, point, ()) as at:
         risk(at.u, at.v)
+    if ctx.played.logs:
+        raise ArgumentError(
+            f"compile: f logs {next(iter(ctx.played.logs))!r}, and compiled steps return the risk alone; return no values "
+            f"beside it, or {_WITHOUT}"
+        )
     for name in ctx.evaluation.changed_attributes():
         raise ArgumentError(
             f"compile: f changes {name}, which is no buffer, and compiled code could not put it back; keep it in a buffer "

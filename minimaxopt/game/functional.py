@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt._types import PLAYERS
+from minimaxopt.game.game import split_logs
 from minimaxopt.game.played_game import PlayedGame
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Functional:
         u_tree = played.tree("u", u)
         v_tree = v if played.responding else played.tree("v", v)
         if self._container is None:
-            return played.game.f(u_tree, v_tree, *batch), buffers
+            return split_logs(played.game.f(u_tree, v_tree, *batch))[0], buffers
         players: dict[Player, Any] = {"u": u, "v": v}
         installed: dict[str, Tensor] = {}
         for player, keys in self._keys.items():
@@ -92,7 +93,7 @@ class Functional:
         after: Buffers = {}
 
         def call() -> Any:
-            value = played.game.f(u_tree, v_tree, *batch)
+            value = split_logs(played.game.f(u_tree, v_tree, *batch))[0]
             for player, owners in self._owners.items():
                 after[player] = {name: getattr(owner, attr).detach() for name, (owner, attr) in owners.items()}
             return value

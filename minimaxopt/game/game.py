@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
@@ -27,7 +28,9 @@ class Game:
     tensors. The given objects are never modified; solvers work on copies.
 
     Args:
-        f: the risk, ``f(u, v)`` or ``f(u, v, batch)``; a 0-d floating tensor, differentiable in both players.
+        f: the risk, ``f(u, v)`` or ``f(u, v, batch)``; a 0-d floating tensor, differentiable in both players. It may
+            return values to be logged beside it, ``return risk, {"penalty": penalty}``: numbers or one-element tensors,
+            which become columns of the history, as the step's last evaluation for the leader gives them.
         u: the leader, who minimises: a module, a tensor, or any nesting of dict, list and tuple of both. ``None`` for a
             game of the follower alone; ``f`` is then called with ``None`` in its place.
         v: the follower, who maximises: the same, or a *responding* follower, ``respond(risk, u, batch) -> v``, a
@@ -130,9 +133,25 @@ class Flipped:
 
     f: Risk
 
-    def __call__(self, u: Any, v: Any, *batch: Any) -> Tensor:
-        """Return ``-f(v, u)``."""
-        return -self.f(v, u, *batch)
+    def __call__(self, u: Any, v: Any, *batch: Any) -> Any:
+        """Return ``-f(v, u)``, and what ``f`` logs as it is."""
+        loss, logs = split_logs(self.f(v, u, *batch))
+        return (-loss, logs) if logs else -loss
+
+
+def split_logs(value: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return the risk, and the values that ``f`` returned beside it to be logged.
+
+    >>> split_logs((1.0, {"penalty": 2.0}))
+    (1.0, {'penalty': 2.0})
+    >>> split_logs(1.0)
+    (1.0, {})
+    """
+    if isinstance(value, tuple):
+        pair: tuple[Any, ...] = value
+        if len(pair) == 2 and isinstance(pair[1], Mapping):
+            return pair[0], pair[1]
+    return value, {}
 
 
 class _Claim(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from minimaxopt._types import PLAYERS
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.copying import Copier, NamedTensor, tensors_with_names
-from minimaxopt.game.game import Game
+from minimaxopt.game.game import Game, split_logs
 from minimaxopt.game.module_state import ModuleState, State, changed
 from minimaxopt.game.trees import is_responding, leaves_with_names, rebuilt, shell_of, storage_of
 
@@ -37,6 +37,7 @@ class PlayedGame:
         start: each player's state at the start.
         originals: the user's tensors, of which these are copies, by name; none for ``inplace``.
         detached: copies of attributes that had a graph.
+        logs: what the last evaluation returned beside the risk.
         watch: a context in which the user's code is run; ``None`` for none.
 
     Raises:
@@ -68,6 +69,7 @@ class PlayedGame:
         self._state: dict[Player, ModuleState] = {p: ModuleState(self.modules[p], moving, known) for p in PLAYERS}
         self.start = self.read_state()
         self.watch: AbstractContextManager[Any] | None = None
+        self.logs: Mapping[str, Any] = {}
         self._own_trees = {p: self.tree(p, self.parameters[p]) for p in PLAYERS}
 
     def _prepare_in_place(self, player: Player, tree: Tree, device: torch.device | None) -> None:
@@ -119,9 +121,12 @@ class PlayedGame:
         trees = self._own_trees
         v = answer if self.responding else trees["v"]
         if self.watch is None:
-            return self.game.f(trees["u"], v, *batch)
-        with self.watch:
-            return self.game.f(trees["u"], v, *batch)
+            value = self.game.f(trees["u"], v, *batch)
+        else:
+            with self.watch:
+                value = self.game.f(trees["u"], v, *batch)
+        loss, self.logs = split_logs(value)
+        return loss
 
     def respond(self, batch: tuple[Any, ...]) -> Tree:
         """Return the responding follower's answer to the leader as it is, detached."""
@@ -130,11 +135,15 @@ class PlayedGame:
             tensor.requires_grad_(False)
         try:
             with self.watch or nullcontext():
-                answer = self.game.v(self.game.f, self._own_trees["u"], *batch)
+                answer = self.game.v(self._loss, self._own_trees["u"], *batch)
         finally:
             for tensor in leader.values():
                 tensor.requires_grad_()
         return optree.tree_map(_detached, answer, none_is_leaf=True)
+
+    def _loss(self, u: Any, v: Any, *batch: Any) -> Tensor:
+        """Return ``f(u, v)`` without what it logs, for the responding follower."""
+        return split_logs(self.game.f(u, v, *batch))[0]
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

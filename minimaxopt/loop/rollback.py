@@ -150,7 +150,9 @@ class StepBlocks:
     def first_nonfinite(self, columns: Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""
         tensors = [(f"{self._names['u' if n.startswith('u.') else 'v']}{n[1:]}", t) for n, t in self._checked()]
-        named = [(name, values) for name, (_, values) in columns.items()] + tensors
+        # What f logs may be anything; a solver's own values tell that something went wrong.
+        own = [(name, values) for name, (_, values) in columns.items() if name not in self._ctx.logged]
+        named = own + tensors
         if bool(finite(tensor for _, tensor in named)):
             return ""
         return next((name for name, tensor in named if not bool(finite([tensor]))), "")
@@ -175,7 +177,8 @@ class StepBlocks:
 
     def _record(self, first: int, columns: Columns) -> None:
         for name, (places, values) in columns.items():
-            sign = -1.0 if self._names["u"] == "v" and name.endswith("risk") else 1.0
+            flipped = self._names["u"] == "v" and name.endswith("risk") and name not in self._ctx.logged
+            sign = -1.0 if flipped else 1.0
             self.recorded.add(name)
             self.history.extend(name, [first + i for i in places], [sign * x for x in values.tolist()])
 

@@ -16,7 +16,7 @@ from minimaxopt._types import OptimizerFactory, Player, Point, Projection, Recor
 from minimaxopt.calculus.gradients import FlatRisk, Gradients
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of, projected_residual, squared_norm
-from minimaxopt.errors import ArgumentError, DataError
+from minimaxopt.errors import ArgumentError, DataError, RiskError
 from minimaxopt.game.data_source import Source, source_of
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
@@ -157,6 +157,8 @@ class Context:
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
+        self.logged: set[str] = set()
+        """Names of the values that ``f`` logs."""
         self.rewinds = 0
         """Times that the run went back; references to the memory of moments and buffers are then out of date."""
         self._projections: dict[Player, Projection | None] = {"u": game.project_u, "v": game.project_v}
@@ -351,11 +353,15 @@ class Context:
             state, record = solver.step(self, state)
         else:
             state, record = self.step_form.step(self, solver, state)
+        logs = self.evaluation.logs()
+        if clash := sorted(logs.keys() & record.keys()):
+            raise RiskError(f"f: logs {clash[0]!r}, which the solver records itself; give it another name")
+        self.logged.update(logs)
         self.evaluation.close(self.optimizers)
         for optimizer in self.optimizers.values():
             if optimizer.scheduler is not None:
                 optimizer.scheduler.step()
-        return state, record
+        return state, {**record, **logs} if logs else record
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps depend on, as copies: the content of a checkpoint."""

@@ -55,6 +55,8 @@ class Evaluation:
         self._guarded = GuardedBatch(())
         self._closing: dict[Player, State] | None = None
         self._latest = self.opening
+        self._latest_logs: Mapping[str, Any] = {}
+        self._closing_logs: Mapping[str, Any] = {}
         self._why_not_functional: str | None = None
 
     @property
@@ -87,7 +89,7 @@ class Evaluation:
             self._seed(draw)
 
         def keep(states: dict[Player, State]) -> None:
-            self._latest = states
+            self._latest, self._latest_logs = states, self.played.logs
 
         def elsewhere(u: Tensors, v: Any) -> Tensor:
             reason = self._outside_transforms((u, v), lambda: self.why_not_functional(batch))
@@ -204,12 +206,28 @@ class Evaluation:
 
     def open(self, batch: tuple[Any, ...]) -> None:
         """Begin a step on ``batch``."""
-        self.batch, self._closing = batch, None
+        self.batch, self._closing, self._closing_logs = batch, None, {}
 
     def note_buffers(self, players: tuple[Player, ...], moving: Iterable[Player]) -> None:
         """Keep the state that the latest evaluation left; the last one for ``u`` counts, if ``u`` moves."""
         if "u" in players or self._closing is None or "u" not in moving:
-            self._closing = self._latest
+            self._closing, self._closing_logs = self._latest, self._latest_logs
+
+    def logs(self) -> dict[str, Tensor]:
+        """Return what ``f`` logged in the evaluation whose state is kept, as 0-d tensors.
+
+        Raises:
+            RiskError: if a value is neither a number nor a tensor of one element.
+        """
+        logged: dict[str, Tensor] = {}
+        for name, value in self._closing_logs.items():
+            number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
+            if not isinstance(name, str) or not number:  # pyright: ignore[reportUnnecessaryIsInstance] - f is the user's
+                raise RiskError(
+                    f"f: logs {name!r} as {type(value).__name__}; give a name, and a number or a tensor of one element"
+                )
+            logged[name] = torch.as_tensor(value).detach().reshape(())
+        return logged
 
     def close(self, moving: Iterable[Player]) -> None:
         """End the step: commit the state of the players that move; a frozen one keeps its running statistics."""
