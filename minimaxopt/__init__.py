@@ -48,6 +48,7 @@ from minimaxopt.solvers import (
     TwoTimescale,
     Unrolled,
 )
+from minimaxopt.solvers.player_optimizer import clip_gradients
 
 __all__ = [
     "AlternatingGDA",
@@ -97,6 +98,7 @@ __all__ = [
     "Unrolled",
     "__version__",
     "certify",
+    "clip_gradients",
     "hookimpl",
     "load_problem",
     "solve",

@@ -24,7 +24,8 @@ Risk: TypeAlias = Callable[..., Tensor]
 """``f(u, v)`` or ``f(u, v, batch)``, a 0-d tensor to be minimised over ``u`` and maximised over ``v``."""
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
-"""Takes the player's tensors, returns the optimizer, such as ``partial(torch.optim.Adam, lr=1e-3)``."""
+"""Takes the player's tensors, a list whose ``named()`` gives the names, and returns the optimizer, such as
+``partial(torch.optim.Adam, lr=1e-3)``."""
 
 SchedulerFactory: TypeAlias = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 """Takes the optimizer, returns a scheduler of its learning rate."""

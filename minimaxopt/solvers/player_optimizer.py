@@ -152,7 +152,7 @@ def make_player_optimizer(
         raise ArgumentError(
             f"{name}: {factory!r} is not callable; give a factory such as partial(torch.optim.Adam, lr=1e-3)"
         )
-    optimizer = make(list(tensors.values()))
+    optimizer = make(NamedTensors(tensors))
     if not isinstance(optimizer, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance] - factories are not all typed
         raise ArgumentError(f"{name}: the factory returned {type(optimizer).__name__}; return a torch.optim.Optimizer")
     if any(group.get("maximize") for group in optimizer.param_groups):
@@ -174,6 +174,81 @@ def make_player_optimizer(
         )
     scheduler = None if schedule is None else _make_scheduler(f"{player}_scheduler", schedule, optimizer)
     return PlayerOptimizer(player, tensors, optimizer, scheduler, projection)
+
+
+@final
+class NamedTensors(list[Tensor]):
+    """A player's tensors, as an optimizer factory gets them: a list that knows their names.
+
+    Args:
+        tensors: by name.
+
+    Examples:
+        >>> import torch
+        >>> from minimaxopt import Game, solve
+        >>> def adamw(tensors):
+        ...     decayed = [t for name, t in tensors.named() if not name.endswith("bias")]
+        ...     others = [t for name, t in tensors.named() if name.endswith("bias")]
+        ...     return torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0.0}], lr=1e-3)
+        >>> game = Game(lambda u, v: u(v).sum(), torch.nn.Linear(2, 1), torch.ones(2))
+        >>> solve(game, "descent", steps=1, u_optimizer=adamw).ok
+        True
+    """
+
+    def __init__(self, tensors: Tensors) -> None:
+        super().__init__(tensors.values())
+        self._names = list(tensors)
+
+    def named(self) -> list[tuple[str, Tensor]]:
+        """Return pairs of name and tensor; a module's names are those of ``named_parameters``."""
+        return list(zip(self._names, self, strict=True))
+
+
+def clip_gradients(
+    factory: OptimizerFactory, *, norm: float | None = None, value: float | None = None
+) -> OptimizerFactory:
+    """Return an optimizer factory whose optimizer clips gradients before each step.
+
+    ``g <- g min(1, norm / ||g||)`` over all of the player's tensors, or ``g <- clamp(g, -value, value)``
+
+    The history's ``sensitivity`` is that of the gradient before it is clipped.
+
+    Args:
+        factory: makes the optimizer, such as ``partial(torch.optim.Adam, lr=1e-3)``.
+        norm: the largest Euclidean norm, positive.
+        value: the largest absolute value of an entry, positive.
+
+    Raises:
+        ArgumentError: unless one of ``norm`` and ``value`` is given, and it is positive.
+
+    Examples:
+        >>> import torch
+        >>> from functools import partial
+        >>> from minimaxopt import Game, clip_gradients, solve
+        >>> clipped = clip_gradients(partial(torch.optim.SGD, lr=1.0), norm=0.5)
+        >>> solution = solve(Game(lambda u, v: 3 * u, torch.tensor(1.0), None), "descent", steps=1, u_optimizer=clipped)
+        >>> round(solution.u.item(), 4)
+        0.5
+
+    Source: Pascanu, Mikolov and Bengio 2013, Alg. 1, for the norm.
+    """
+    limit = norm if value is None else value
+    if (norm is None) == (value is None) or limit is None or not 0 < limit < float("inf"):
+        raise ArgumentError(f"norm, value: are {norm} and {value}; give one of them, a positive number")
+
+    def clip(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        tensors = [t for group in optimizer.param_groups for t in group["params"]]
+        if norm is None:
+            torch.nn.utils.clip_grad_value_(tensors, limit)
+        else:
+            torch.nn.utils.clip_grad_norm_(tensors, limit)
+
+    def make(tensors: list[Tensor]) -> torch.optim.Optimizer:
+        optimizer = factory(tensors)
+        optimizer.register_step_pre_hook(clip)
+        return optimizer
+
+    return make
 
 
 def _writes(optimizer: torch.optim.Optimizer) -> bool:

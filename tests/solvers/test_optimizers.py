@@ -12,7 +12,16 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from minimaxopt import Context, ExponentiatedGradient, Game, PastExtragradient, Sensitivity, Unrolled, solve
+from minimaxopt import (
+    Context,
+    ExponentiatedGradient,
+    Game,
+    PastExtragradient,
+    Sensitivity,
+    Unrolled,
+    clip_gradients,
+    solve,
+)
 from minimaxopt.solvers import SOLVERS, player_optimizer
 from tests.solvers import hand, second_order
 from tests.solvers.test_table import EXACT, LAMBDA, OPTIMIZERS, SIGMA, STEPS, TABLE, play
@@ -158,3 +167,52 @@ def test_only_who_may_write_gets_copies(factory: Any, writes: bool) -> None:
     ctx.optimizers["u"].set_gradients(given)
     assert (ctx.point.u["value"].grad is given["value"]) is not writes
     assert torch.equal(ctx.point.u["value"].grad, given["value"])  # type: ignore[arg-type] - just given
+
+
+# -- clipping, and names ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", [{"norm": 0.3}, {"value": 0.2}, {"norm": 1e6}])
+@pytest.mark.parametrize("solver", ["simultaneous-gda", "past-extragradient", "optimistic"])
+def test_clipped_gradients_are_those_of_torch(solver: str, limits: dict[str, float]) -> None:
+    """Against an optimizer that clips by hand inside its own step."""
+
+    class Clipping(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            tensors = [t for group in self.param_groups for t in group["params"]]
+            if "norm" in limits:
+                torch.nn.utils.clip_grad_norm_(tensors, limits["norm"])
+            else:
+                torch.nn.utils.clip_grad_value_(tensors, limits["value"])
+            return super().step(closure)
+
+    net = torch.nn.Linear(2, 1).double()
+    game = Game(lambda u, v: (u(v) ** 2).sum() - (v**2).sum(), net, torch.ones(2, dtype=torch.float64))
+    hooked = clip_gradients(partial(torch.optim.SGD, lr=0.1), **limits)
+    by_hook = solve(game, solver, steps=4, u_optimizer=hooked, v_optimizer=hooked)
+    by_hand = solve(game, solver, steps=4, u_optimizer=partial(Clipping, lr=0.1), v_optimizer=partial(Clipping, lr=0.1))
+    assert torch.equal(by_hook.u.weight, by_hand.u.weight)
+    assert torch.equal(by_hook.v, by_hand.v)
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    plain = solve(game, solver, steps=4, u_optimizer=sgd, v_optimizer=sgd)
+    assert torch.equal(by_hook.v, plain.v) == (limits == {"norm": 1e6})
+    assert by_hook.history["sensitivity"][0] == plain.history["sensitivity"][0]
+
+
+@pytest.mark.parametrize("limits", [{}, {"norm": 1.0, "value": 1.0}, {"norm": 0.0}, {"value": float("inf")}])
+def test_limits_that_clip_nothing_sensible_are_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ArgumentError, match=r"^norm, value: are .*; give one of them, a positive number"):
+        clip_gradients(torch.optim.Adam, **limits)
+
+
+def test_factories_find_the_names_of_their_tensors() -> None:
+    names: dict[str, list[str]] = {}
+
+    def factory(player: str, tensors: Any) -> torch.optim.Optimizer:
+        names[player] = [name for name, tensor in tensors.named() if tensor.shape]
+        return torch.optim.SGD(tensors, lr=0.1)
+
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    game = Game(lambda u, v: (u(v["shift"]) * v["scale"]).sum(), net, {"shift": torch.ones(2), "scale": torch.ones(1)})
+    solve(game, "alternating-gda", steps=1, u_optimizer=partial(factory, "u"), v_optimizer=partial(factory, "v"))
+    assert names == {"u": ["0.weight", "0.bias", "1.weight", "1.bias"], "v": ["scale", "shift"]}
