@@ -22,6 +22,7 @@ from minimaxopt import (
     clip_gradients,
     solve,
 )
+from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers import SOLVERS, player_optimizer
 from tests.solvers import hand, second_order
 from tests.solvers.test_table import EXACT, LAMBDA, OPTIMIZERS, SIGMA, STEPS, TABLE, play
