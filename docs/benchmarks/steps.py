@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -203,19 +201,6 @@ def ratios(kind: str, game: str) -> tuple[list[float], float]:
     return [a / b for a, b in measured], statistics.median(b for _, b in measured) / size * 1e6
 
 
-def peak(kind: str) -> float:
-    """Return the megabytes that steps of a solver add to those before, in a process of its own."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import steps, resource, torch\n"
-        "build, f, *_ = steps.GAMES['CNN 16-32, batch 128']; game = build(128)\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "steps.by_library(sys.argv[2], f, *game)(4)\n"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
-    )
-    command = [sys.executable, "-c", code, str(PAGE.parent), kind]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 def main() -> None:
     """Measure everything and write the page."""
     torch.set_num_threads(1)
@@ -228,8 +213,6 @@ def main() -> None:
             cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f}; {hand:,.0f})")
             print(game, kind, cells[-1], flush=True)
         rows.append(f"| {game} | " + " | ".join(cells) + " |")
-    memory = {kind: peak(kind) for kind in ("alternating", "Alg. 1", "Alg. 1, alternating")}
-    lines = ", ".join(f"{kind} {megabytes:.0f} MB" for kind, megabytes in memory.items())
     PAGE.write_text(
         "# The cost of a step\n\n"
         "What a step of the library costs, beside the same mathematics written by hand: the ratio of times, with its\n"
@@ -238,8 +221,7 @@ def main() -> None:
         + "\n\n"
         f"Medians of {ROUNDS} interleaved pairs, fused Adam, one thread, torch {torch.__version__}, Python\n"
         f"{platform.python_version()}, {platform.machine()} ({platform.system()}). The library's steps are made in blocks, "
-        "as `solve`\nmakes them, and record the risk and the squared norm of the follower's gradient at each step.\n\n"
-        f"Peak memory that four steps add on the CNN: {lines}.\n"
+        "as `solve`\nmakes them, and record the risk and the squared norm of the follower's gradient at each step.\n"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from minimaxopt._types import Player, Point, Tensors
+from minimaxopt._types import PLAYERS, Player, Point, Tensors
 from minimaxopt.calculus.double_backward import explain_backward_errors
 from minimaxopt.calculus.gradients import FlatRisk, Gradients, RiskOnModules, gradients, placed, scalar, track
 from minimaxopt.calculus.vectors import dense, dot, negated, of
@@ -67,6 +67,7 @@ class Blocks:
         risk: the risk of flat tensors.
         point: where.
         count: called at each evaluation, the first and every product, by whoever counts them.
+        columns: the players whose gradients are formed, and by which products can be contracted.
 
     Attributes:
         gradients: the operator at the point, as ``operator`` returns it.
@@ -86,19 +87,24 @@ class Blocks:
     Source: Pearlmutter 1994.
     """
 
-    def __init__(self, risk: FlatRisk, point: Point, count: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        risk: FlatRisk,
+        point: Point,
+        count: Callable[[], None] = lambda: None,
+        columns: tuple[Player, ...] = PLAYERS,
+    ) -> None:
         self._count = count
         self._count()
-        players: tuple[Player, Player] = ("u", "v")
         if not isinstance(risk, RiskOnModules):
             point = Point(*({n: t.detach().clone().requires_grad_() for n, t in tensors.items()} for tensors in point))
-        self._place = placed(risk, point, players, again=True)
+        self._place = placed(risk, point, PLAYERS, again=True)
         with self._place as at:
             self._at = at
             value = scalar(risk(at.u, at.v))
-            self._with_graph = gradients(value, {"u": at.u, "v": at.v}, create_graph=True)
+            self._with_graph = gradients(value, {p: of(at, p) for p in columns}, create_graph=True)
         cut = {p: {n: g.detach() for n, g in tensors.items()} for p, tensors in self._with_graph.items()}
-        self.gradients = Gradients(value.detach(), cut["u"], negated(cut["v"]))
+        self.gradients = Gradients(value.detach(), cut.get("u", {}), negated(cut.get("v", {})))
 
     def product(self, vector: Tensors, *, row: Player, column: Player) -> Tensors:
         """Return ``(d2f / d row d column) vector``, of the form of player ``row``, without a graph of its own."""

@@ -283,9 +283,10 @@ class Context:
     ) -> Blocks:
         """Return the gradients at ``point`` or where we are, with Hessian blocks times vectors at one pass each.
 
-        ``players`` are those whose move it serves, as for ``gradients``: the evaluation's buffers are kept for ``u``.
+        ``players`` are those whose gradients are formed, and whose move it serves, as for ``gradients``: the state that
+        the evaluation leaves is kept for ``u``. A product's column is one of them.
         """
-        blocks = self.evaluation.blocks(point or self.point, substep, self.batch if batch is None else batch)
+        blocks = self.evaluation.blocks(point or self.point, players, substep, self.batch if batch is None else batch)
         self.note_buffers(players)
         return blocks
 

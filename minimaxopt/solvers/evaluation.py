@@ -124,9 +124,9 @@ class Evaluation:
         self._count()
         return operator(self.risk(substep, batch), point, players)
 
-    def blocks(self, point: Point, substep: int, batch: tuple[Any, ...]) -> Blocks:
-        """Return the gradients at a point, with Hessian blocks times vectors at one pass each."""
-        return Blocks(self.risk(substep, batch), point, self._count)
+    def blocks(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Blocks:
+        """Return the gradients of ``players`` at a point, with Hessian blocks times vectors at one pass each."""
+        return Blocks(self.risk(substep, batch), point, self._count, players)
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
