@@ -39,7 +39,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "one element": (lambda u, v: good(u, v)[None], r"^f: returned a tensor of shape \(1,\); reduce"),
     "a number": (lambda u, v: good(u, v).item(), r"^f: returned float; return the risk as a 0-d tensor"),
     "nothing": (lambda u, v: None, r"^f: returned NoneType; return"),
-    "a pair": (lambda u, v: (good(u, v), {}), r"^f: returned tuple; return"),
+    "a pair": (lambda u, v: (good(u, v), good(u, v)), r"^f: returned tuple; return"),
     "an integer": (lambda u, v: (u > v).sum(), r"^f: returned a torch\.int64 tensor, which has no gradient; return"),
     "detached": (lambda u, v: good(u, v).detach(), r"^f: the risk carries no gradient: .*detached.*; return"),
     "no_grad": (without_gradients, r"^f: the risk carries no gradient: .*no_grad"),
