@@ -22,7 +22,6 @@ from minimaxopt.game.data_source import source_of
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
-from minimaxopt.game.module_state import State
 from minimaxopt.game.originals import Originals
 from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.random_streams import replay, stream
@@ -106,8 +105,8 @@ class DatasetRisk:
         self._played.watch = watch
         try:
             with torch.compiler.set_stance("force_eager"):
-                f, there = self._answered(each, self.point)
-                with f.placed(there, PLAYERS) as at:
+                f, point = self._answered(each, self.point)
+                with f.placed(point, PLAYERS) as at:
                     value = scalar(f(at.u, at.v))
                     refuse_wrong_second_derivatives(value)
                     with explain_backward_errors():
@@ -126,8 +125,8 @@ class DatasetRisk:
         values: list[float] = []
         weights: list[float] = []
         for each in self._each():
-            f, there = self._answered(each, at)
-            with f.placed(there, ()) as tensors:
+            f, answered = self._answered(each, at)
+            with f.placed(answered, ()) as tensors:
                 values.append(float(scalar(f(tensors.u, tensors.v)).detach()))
             weights.append(each.samples)
         total = sum(weights)
@@ -219,7 +218,7 @@ class DatasetRisk:
 
     def _risk_of(self, batch: GuardedBatch, index: int, spec: Any = None) -> LiveRisk:
         seed = partial(replay, stream(self._seed, index, "risk"), self._devices)
-        return LiveRisk(self._played, batch, self._state, seed, _forget, spec)
+        return LiveRisk(self._played, batch, self._state, seed, spec=spec)
 
     def _answered(self, each: _Batch, point: Point) -> tuple[LiveRisk, Point]:
         """Return a batch's risk, and the point with the follower's answer in the place of ``v`` where it responds."""
@@ -242,10 +241,6 @@ class DatasetRisk:
     def constrained(self, player: Player) -> bool:
         """Return whether the player has a projection."""
         return self._projections[player] is not None
-
-
-def _forget(states: dict[Player, State]) -> None:
-    """Keep no state: every evaluation of a certificate begins with the same."""
 
 
 def _accumulate(total: Tensors, part: Tensors, weight: float) -> None:

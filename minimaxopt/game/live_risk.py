@@ -82,7 +82,7 @@ class LiveRisk(RiskOnModules):
         batch: what ``f`` is evaluated on.
         opening: the state with which the evaluation begins.
         seed: sets the generators to the evaluation's random draw.
-        keep: takes the state that the evaluation leaves.
+        keep: takes the state that the evaluation leaves; ``None`` forgets it.
         spec: the form of a responding follower's answer, whose leaves ``v`` then holds.
         elsewhere: the risk as a pure function, for tensors that are not the players'.
     """
@@ -93,7 +93,7 @@ class LiveRisk(RiskOnModules):
         batch: GuardedBatch,
         opening: Mapping[Player, State],
         seed: Callable[[], None],
-        keep: Callable[[dict[Player, State]], None],
+        keep: Callable[[dict[Player, State]], None] | None = None,
         spec: Any = None,
         elsewhere: Callable[[Tensors, Any], Tensor] | None = None,
     ) -> None:
@@ -149,12 +149,13 @@ class LiveRisk(RiskOnModules):
     def _is_live(self, u: Tensors, v: Tensors) -> bool:
         live = self._played.parameters
         pairs = [(u, live["u"])] + ([(v, live["v"])] if not self._played.responding else [])
-        return all(_same(given[n], own) for given, tensors in pairs for n, own in tensors.items())
+        return all(_same(values[n], own) for values, tensors in pairs for n, own in tensors.items())
 
     def leave(self) -> None:
         """End the evaluation: its batch must be as it was, and its state is kept."""
         self._batch.check()
-        self._keep(self._played.read_state())
+        if self._keep is not None:
+            self._keep(self._played.read_state())
 
     def changed_state(self) -> list[Tensor]:
         """Return the tensors of the modules' state that the evaluation has changed."""
@@ -228,18 +229,18 @@ class Placement:
             if not _same(values[name], own)
         ]
         self._tensors = [own for tensors, _ in pairs for own in tensors.values()]
-        self._held: list[Tensor] | None = None
+        self._values: list[Tensor] | None = None
         self._versions: list[int] = []
         self._before: list[tuple[Tensor, Tensor]] = []
         self._versions_before: list[int] = []
 
     def __enter__(self) -> Point:
-        if self._held is None:
+        if self._values is None:
             self._write(self._elsewhere)
         else:
             self._versions_before = _versions(self._tensors)
             if self._versions_before != self._versions:
-                self._write(list(zip(self._tensors, self._held, strict=True)))
+                self._write(list(zip(self._tensors, self._values, strict=True)))
                 _set_versions(self._tensors, self._versions)
         self._risk.inside += 1
         return self._at
@@ -249,11 +250,11 @@ class Placement:
     ) -> None:
         self._risk.inside -= 1
         try:
-            if error is None and self._held is None:
+            if error is None and self._values is None:
                 self._risk.leave()
                 if self._again:
                     self._tensors += self._risk.changed_state()
-                    self._held = [t.detach().clone() for t in self._tensors]
+                    self._values = [t.detach().clone() for t in self._tensors]
                     self._versions = _versions(self._tensors)
         finally:
             _copy_into(self._before)
@@ -279,4 +280,4 @@ def _versions(tensors: Iterable[Tensor]) -> list[int]:
 
 
 def _set_versions(tensors: Sequence[Tensor], versions: Sequence[int]) -> None:
-    torch._C._autograd._unsafe_set_version_counter(tuple(tensors), tuple(versions))  # pyright: ignore
+    torch._C._autograd._unsafe_set_version_counter(tuple(tensors), tuple(versions))  # pyright: ignore - torch does not type its private names

@@ -212,7 +212,8 @@ class ModuleState:
         for slot in self._slots.values():
             if slot.store.get(slot.key) is not slot.home or not slot.holds(self._present.get(slot.name)):
                 return False
-        return [store.get(key) for _, store, key in self._plain] == self._values
+        # By identity: a tensor in the place of a number has an equality of its own.
+        return all(store.get(key) is value for (_, store, key), value in zip(self._plain, self._values, strict=True))
 
     def _remember(self, state: State) -> None:
         self._present = state

@@ -102,6 +102,7 @@ class Evaluation:
             seed_generators()
             value, buffers = self.functional.evaluate(u, v, guarded.copy(), self.buffers)
             self._latest = {p: {**state, **buffers.get(p, {})} for p, state in self.opening.items()}
+            self._latest_logs = {}
             return value
 
         f = LiveRisk(self.played, guarded, self.opening, seed_generators, keep, spec, elsewhere)
@@ -131,7 +132,7 @@ class Evaluation:
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
         self._count()
-        live = LiveRisk(self.played, self._guarded, self.opening, _nothing, _forget)
+        live = LiveRisk(self.played, self._guarded, self.opening, _nothing)
         flat, spec = live.respond(self.point.u, lambda: self._seed(stream(self.seed, self.step, "respond")))
         return flat, self.risk(0, self.batch, spec)
 
@@ -183,7 +184,7 @@ class Evaluation:
             return self.functional.evaluate(u, v, GuardedBatch(batch).copy(), self.buffers)[0]
 
         try:
-            live = LiveRisk(self.played, GuardedBatch(batch), self.opening, lambda: self._seed(draw), _forget)
+            live = LiveRisk(self.played, GuardedBatch(batch), self.opening, lambda: self._seed(draw))
             expected = operator(live, near, players)
             tracked = Point(*({n: t.clone().requires_grad_() for n, t in tensors.items()} for tensors in near))
             value = scalar(pure(tracked.u, tracked.v))
@@ -264,10 +265,6 @@ class Evaluation:
 
 def _nothing() -> None:
     """Seed nothing."""
-
-
-def _forget(states: dict[Player, State]) -> None:
-    """Keep no state."""
 
 
 def close(a: Tensor, b: Tensor) -> bool:

@@ -37,6 +37,43 @@ def put(module: Everything, name: str, value: Any) -> None:
     setattr(module, name, value)
 
 
+class Lean(nn.Module):
+    """Without containers, so that unchanged modules are told at a glance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.number, self.flag, self.nothing = nn.Parameter(torch.ones(2)), 1, True, None
+        self.register_buffer("mean", torch.zeros(2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("number", torch.ones(2)),
+        ("number", torch.ones(1)),
+        ("number", 1.0),
+        ("number", np.ones(2)),
+        ("flag", 1),
+        ("nothing", torch.zeros(2)),
+        ("mean", torch.ones(2)),
+    ],
+    ids=repr,
+)
+def test_an_attribute_that_becomes_another_kind_is_a_change(name: str, value: Any) -> None:
+    module = Lean()
+    state = ModuleState([("", module)], set(), set())
+    before = state.read()
+    assert state.read() is before
+    setattr(module, name, value)
+    after = state.read()
+    assert changed(before, after) == [name]
+    state.write(before)
+    assert changed(before, state.read()) == []
+    state.write(after)
+    assert changed(after, state.read()) == []
+
+
 CHANGES: dict[str, Any] = {
     "frozen in place": lambda m: m.frozen.add_(1),
     "buffer in place": lambda m: m.mean.add_(1),

@@ -174,8 +174,8 @@ def k_beam(shift: float) -> Step:
 
     def step(loop: HandLoop) -> None:
         if not beam:
-            given = loop.where("v")
-            beam.extend([given, [t + shift for t in given]])
+            start = loop.where("v")
+            beam.extend([start, [t + shift for t in start]])
             memories.extend([loop.memories()["v"]] * 2)
         answered = strongest(loop)
         loop.descend("u", loop.field(("u",), at={"v": beam[answered]})["u"])
