@@ -26,8 +26,9 @@ from minimaxopt.execution.cuda_graph import (
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import replay, stream
-from minimaxopt.solvers.context import Context, StepDerivatives, SupportsCompile
+from minimaxopt.solvers.context import Context
 from minimaxopt.solvers.player_optimizer import default_optimizer
+from minimaxopt.solvers.step_derivatives import StepDerivatives, SupportsCompile
 
 _WITHOUT = "leave compile out"
 

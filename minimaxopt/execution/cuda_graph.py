@@ -22,7 +22,8 @@ from minimaxopt.game.trees import tensors_of
 
 if TYPE_CHECKING:
     from minimaxopt._types import Record
-    from minimaxopt.solvers.context import Context, StepDerivatives
+    from minimaxopt.solvers.context import Context
+    from minimaxopt.solvers.step_derivatives import StepDerivatives
 
 _CAPTURABLE = "give partial(torch.optim.Adam, lr=1e-3, capturable=True), or SGD"
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from minimaxopt._types import Player, Record
 from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers.context import Context, StepDerivatives, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.step_derivatives import StepDerivatives
 
 
 @final

@@ -7,7 +7,8 @@ from typing import ClassVar, final
 
 from minimaxopt._types import Player, Point, Record
 from minimaxopt.calculus.gradients import operator
-from minimaxopt.solvers.context import Context, StepDerivatives, require_parametric, sensitivity_of
+from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.step_derivatives import StepDerivatives
 
 
 @final

@@ -15,7 +15,8 @@ from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalize
 from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
-from minimaxopt.solvers.context import Context, StepDerivatives
+from minimaxopt.solvers.context import Context
+from minimaxopt.solvers.step_derivatives import StepDerivatives
 
 
 @final

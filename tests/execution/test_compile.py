@@ -45,7 +45,7 @@ from minimaxopt.execution.inductor_backend import DrawError, take_out
 from minimaxopt.game.random_streams import replay
 from minimaxopt.game.trees import leaves_with_names, rebuilt, shell_of
 from minimaxopt.solvers import SOLVERS as BUILT_IN
-from minimaxopt.solvers.context import SupportsCompile
+from minimaxopt.solvers.step_derivatives import SupportsCompile
 from tests.trainings import Attacker, Classifier, risk
 
 ROUNDING = 1e-10
