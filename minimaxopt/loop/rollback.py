@@ -203,5 +203,6 @@ def _columns(records: Sequence[Record]) -> Columns:
     columns: Columns = {}
     for name in dict.fromkeys(name for record in records for name in record):
         places = [i for i, record in enumerate(records) if name in record]
-        columns[name] = (places, torch.stack([records[i][name].detach() for i in places]))
+        with torch.no_grad():
+            columns[name] = (places, torch.stack([records[i][name] for i in places]))
     return columns

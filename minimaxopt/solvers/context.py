@@ -235,10 +235,11 @@ class Context:
         Raises:
             ArgumentError: if the follower responds, and so has no gradient of its own.
         """
-        gradients = self.evaluation.gradients(
-            point or self.point, players, substep, self.batch if batch is None else batch
+        evaluation = self.evaluation
+        gradients = evaluation.gradients(
+            point or evaluation.point, players, substep, evaluation.batch if batch is None else batch
         )
-        self.note_buffers(players)
+        evaluation.note_buffers(players, self.optimizers)
         return gradients
 
     def blocks(
@@ -323,9 +324,10 @@ class Context:
         else:
             state, record = self.step_form.step(self, solver, state)
         logs = self.evaluation.logs()
-        if clash := sorted(logs.keys() & record.keys()):
-            raise RiskError(f"f: logs {clash[0]!r}, which the solver records itself; give it another name")
-        self.logged.update(logs)
+        if logs:
+            if clash := sorted(logs.keys() & record.keys()):
+                raise RiskError(f"f: logs {clash[0]!r}, which the solver records itself; give it another name")
+            self.logged.update(logs)
         self.evaluation.close(self.optimizers)
         for optimizer in self.optimizers.values():
             if optimizer.scheduler is not None:
