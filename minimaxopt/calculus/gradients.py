@@ -166,7 +166,7 @@ def gradients(
     flat = [tensor for tensors in groups.values() for tensor in tensors.values()]
     with explain_backward_errors(second):
         # torch's stubs leave the None of unused tensors out.
-        derivatives: Iterator[Tensor | None] = iter(
+        derivatives: Iterator[Any] = iter(
             torch.autograd.grad(value, flat, create_graph=create_graph, allow_unused=True)
         )
     result: dict[Player, Tensors] = {}

@@ -56,6 +56,14 @@ class StepForm(Protocol):
         ...
 
 
+class ManySteps(Protocol):
+    """Makes several steps at once in a solver's place, with the same outcome to rounding."""
+
+    def make(self, ctx: Context, count: int) -> list[Record]:
+        """Make at most ``count`` steps and return their records; none where it cannot now."""
+        ...
+
+
 class Snapshot(NamedTuple):
     """Parameters and moments of one player or both, without learning rates."""
 
@@ -125,6 +133,8 @@ class Context:
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
+        self.many_steps: ManySteps | None = None
+        """Makes several steps at once, where ``solve`` was asked for it."""
         self.logged: set[str] = set()
         """Names of the values that ``f`` logs."""
         self.rewinds = 0
