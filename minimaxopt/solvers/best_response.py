@@ -53,6 +53,7 @@ class BestResponse:
 
     name: ClassVar[str] = "best-response"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.ascent_steps < 1:

@@ -56,6 +56,7 @@ class Extragradient:
 
     name: ClassVar[str] = "extragradient"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_moments(self.moments)
@@ -111,6 +112,7 @@ class PastExtragradient:
 
     name: ClassVar[str] = "past-extragradient"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_moments(self.moments)
@@ -208,6 +210,7 @@ class Optimistic:
 
     name: ClassVar[str] = "optimistic"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):
@@ -269,6 +272,7 @@ class AnchoredExtragradient:
 
     name: ClassVar[str] = "anchored-extragradient"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_moments(self.moments)

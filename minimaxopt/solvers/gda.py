@@ -39,6 +39,7 @@ class SimultaneousGDA:
 
     name: ClassVar[str] = "simultaneous-gda"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
@@ -91,6 +92,7 @@ class AlternatingGDA:
 
     name: ClassVar[str] = "alternating-gda"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.first not in ("u", "v"):
@@ -175,6 +177,7 @@ class TwoTimescale:
 
     name: ClassVar[str] = "two-timescale"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < float("inf"):

@@ -54,6 +54,7 @@ class NegativeMomentum:
 
     name: ClassVar[str] = "negative-momentum"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not -1 < self.beta <= 0:

@@ -34,6 +34,7 @@ class Descent:
 
     name: ClassVar[str] = "descent"
     players: ClassVar[tuple[Player, ...]] = ("u",)
+    two_losses: ClassVar[bool] = True
 
     def init(self, ctx: Context) -> None:
         """Nothing is carried from step to step."""
@@ -79,6 +80,7 @@ class Ascent:
 
     name: ClassVar[str] = "ascent"
     players: ClassVar[tuple[Player, ...]] = ("v",)
+    two_losses: ClassVar[bool] = True
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""

@@ -49,6 +49,7 @@ class SmoothedGDA:
 
     name: ClassVar[str] = "smoothed-gda"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.p < float("inf"):

@@ -104,6 +104,11 @@ class Lookahead:
         """``True`` if the inner solver differentiates the risk twice."""
         return bool(getattr(inner_solver(self.inner), "second_order", False))
 
+    @property
+    def two_losses(self) -> bool:
+        """``True`` if the inner solver plays games in which the follower has a loss of its own."""
+        return bool(getattr(inner_solver(self.inner), "two_losses", False))
+
     def init(self, ctx: Context) -> dict[str, Any]:
         """Begin the inner solver, and the first way here."""
         inner = inner_solver(self.inner).init(ctx)
@@ -187,6 +192,11 @@ class Averaged:
     def second_order(self) -> bool:
         """``True`` if the inner solver differentiates the risk twice."""
         return bool(getattr(inner_solver(self.inner), "second_order", False))
+
+    @property
+    def two_losses(self) -> bool:
+        """``True`` if the inner solver plays games in which the follower has a loss of its own."""
+        return bool(getattr(inner_solver(self.inner), "two_losses", False))
 
     def init(self, ctx: Context) -> dict[str, Any]:
         """Begin the inner solver here."""
