@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _NAMES: dict[Player, str] = {"u": "f", "v": "follower_loss"}
 
 
-def probe(ctx: Context, *, second_order: bool) -> None:
+def probe(ctx: Context, *, second_order: bool, total: bool = False) -> None:
     """Evaluate the risk once on the first batch, with its gradients; raise what is wrong with it.
 
     Leaves the run, the batch and the players as they were.
@@ -39,6 +39,8 @@ def probe(ctx: Context, *, second_order: bool) -> None:
     Args:
         ctx: the run that is about to begin.
         second_order: whether its solver differentiates the risk twice.
+        total: whether it descends a total derivative of ``f`` in a game of two losses; ``f`` then depends on ``v``, and
+            need not depend on ``u``.
 
     Raises:
         RiskError: if ``f`` fails, is not a differentiable scalar, changes its batch, or runs under autocast though
@@ -70,7 +72,7 @@ def probe(ctx: Context, *, second_order: bool) -> None:
         for player in losses:
             name = _NAMES[player]
             with torch.compiler.set_stance("force_eager"):
-                _evaluate(ctx, batch, watch, player, second_order=second_order)
+                _evaluate(ctx, batch, watch, player, second_order=second_order, total=total)
             _refuse_changed_batch(batch, own)
             watch.check(name)
     except Exception:
@@ -86,27 +88,36 @@ def probe(ctx: Context, *, second_order: bool) -> None:
         ctx.batch, ctx.gradient_evaluations = before, spent
 
 
-def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, loss: Player, *, second_order: bool) -> None:
+def _evaluate(
+    ctx: Context, batch: tuple[Any, ...], watch: Originals, loss: Player, *, second_order: bool, total: bool
+) -> None:
     risk, v = ctx.evaluation.risk(0, ctx.batch, player=loss), ctx.point.v
     if ctx.responding:
         with _explain_failure("v: the responding follower", batch):
             v, risk = ctx.respond()
     players: tuple[Player, ...] = tuple(p for p in PLAYERS if p in ctx.optimizers) or ("u",)
-    # With two losses only the follower's is differentiated twice, and f may depend on u through the follower alone.
-    twice = second_order and (ctx.game.zero_sum or loss == "v")
-    unused: tuple[Player, ...] = () if ctx.game.zero_sum or loss == "v" else PLAYERS
-    if loss == "v":
-        players = ("v",)
+    unused: tuple[Player, ...] = ()
+    if not ctx.game.zero_sum:  # only the follower's loss is differentiated twice
+        second_order = second_order and loss == "v"
+        players = PLAYERS if total and loss == "u" else (loss,)
+        unused = ("u",) if total else ()
     with placed(risk, Point(ctx.point.u, v), players) as at:
         with _explain_failure(f"{_NAMES[loss]}:", batch):
             value = risk(at.u, at.v)
         scalar(value)
         graph: dict[Player, Tensors] = {p: of(at, p) for p in players if not (p == "v" and ctx.responding)}
-        if twice:
+        if second_order:
             refuse_wrong_second_derivatives(value)
         with _explain_failure(f"{_NAMES[loss]}: its backward pass", batch), explain_backward_errors():
             watch.backward(value, [t for tensors in graph.values() for t in tensors.values()])
-            gradients(value, graph, unused=unused)
+            try:
+                gradients(value, graph, unused=unused)
+            except RiskError as error:
+                if ctx.game.zero_sum or loss == "v" or total:
+                    raise
+                raise RiskError(
+                    f"{error}; where u acts through the follower's answer alone, use 'unrolled' or 'stackelberg'"
+                ) from error
     ctx.played.find_silent_changes()
 
 

@@ -142,15 +142,7 @@ class Evaluation:
             leader = self.gradients(point, ("u",), substep, batch)
             return follower._replace(risk=leader.risk, u=leader.u)
         self._count()
-        try:
-            return operator(self.risk(substep, batch), point, players)
-        except RiskError as error:
-            if not self.played.game.zero_sum:
-                error.add_note(
-                    "Where f depends on u through the follower's answer alone, as in a bilevel problem, use 'unrolled' or "
-                    "'stackelberg', which differentiate the answer."
-                )
-            raise
+        return operator(self.risk(substep, batch), point, players)
 
     def risk_gradients(self, point: Point) -> Gradients:
         """Return ``(grad_u f, -grad_v f)``; with two losses ``f`` may depend on ``u`` through the follower alone."""

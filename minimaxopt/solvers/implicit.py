@@ -9,6 +9,7 @@ from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.calculus.newton_systems import check_system, follower_system
 from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -63,7 +64,7 @@ class Stackelberg:
 
     name: ClassVar[str] = "stackelberg"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
-    two_losses: ClassVar[bool] = True
+    two_losses: ClassVar[TwoLosses] = "total"
     second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

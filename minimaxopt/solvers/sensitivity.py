@@ -17,6 +17,7 @@ from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.context import Context, sensitivity_of
 from minimaxopt.solvers.step_derivatives import StepDerivatives
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -80,7 +81,7 @@ class Sensitivity:
 
     name: ClassVar[str] = "sensitivity"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
-    two_losses: ClassVar[bool] = True
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if isinstance(self.gamma, str) and self.gamma != "sigma":

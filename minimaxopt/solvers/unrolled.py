@@ -13,6 +13,7 @@ from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -53,7 +54,7 @@ class Unrolled:
 
     name: ClassVar[str] = "unrolled"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
-    two_losses: ClassVar[bool] = True
+    two_losses: ClassVar[TwoLosses] = "total"
     second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
