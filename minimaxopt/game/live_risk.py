@@ -169,7 +169,7 @@ class LiveRisk(RiskOnModules):
     def explain(self, error: BaseException) -> None:
         """Raise an error about the follower's loss by its own name, since the calculus calls every risk ``f``."""
         if self._player == "v" and isinstance(error, RiskError) and str(error).startswith("f: "):
-            text = str(error).removeprefix("f: ").replace("inside f ", "inside it ")
+            text = str(error).removeprefix("f: ").replace("the risk ", "the loss ").replace("inside f ", "inside it ")
             raise type(error)(f"follower_loss: {text}") from error
 
     def changed_state(self) -> list[Tensor]:
