@@ -27,7 +27,7 @@ def refuse_two_losses(game: Game, solver: Any, tolerance: float | None = None) -
     kind = getattr(solver, "two_losses", None)
     if kind is None:
         raise ArgumentError(
-            f"solver: {solver.name!r} has no form for a follower with a loss of its own; use one that has, such as "
+            f"solver: {solver.name!r} plays zero-sum games alone, and this game's follower has a loss of its own; use "
             "'alternating-gda' or 'extragradient' for a point where neither gains alone, or 'unrolled' or 'stackelberg' "
             "for a leader that anticipates the answer"
         )

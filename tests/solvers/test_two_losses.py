@@ -175,6 +175,21 @@ def test_minus_f_as_the_followers_loss_is_the_zero_sum_game(name: str, projected
         assert np.allclose(two.history["follower_loss"], -two.history["risk"], rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("solver", [AlternatingGDA(ascent_steps=3), Unrolled(3, 0.1), "extragradient"], ids=str)
+def test_fresh_batches_of_inner_steps_are_those_of_the_zero_sum_game(solver: Any) -> None:
+    def risk(u: Tensor, v: Tensor, batch: Tensor) -> Tensor:
+        return ((u @ batch.T) * (batch @ v + torch.rand(()))).mean() - v.square().sum()
+
+    start = torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    batches = Batches(torch.randn(12, 2, dtype=torch.float64), batch_size=3, seed=0)
+    settings: dict[str, Any] = {"steps": 5, "data": batches, "u_optimizer": sgd(0.1), "v_optimizer": sgd(0.1)}
+    own = Game(risk, *start, follower_loss=lambda u, v, batch: -risk(u, v, batch))
+    two = solve(own, solver, ascent_batches="fresh", **settings)
+    one = solve(Game(risk, *start), solver, ascent_batches="fresh", **settings)
+    assert torch.allclose(one.u, two.u, rtol=0, atol=1e-14)
+    assert not torch.allclose(one.u, solve(own, solver, **settings).u, rtol=0, atol=1e-6)
+
+
 def test_both_losses_see_one_batch_one_draw_and_one_state() -> None:
     seen: dict[str, list[Any]] = {"f": [], "g": []}
 
@@ -278,11 +293,9 @@ def test_a_method_for_one_risk_is_refused_before_anything_is_evaluated(name: str
 
     game = Game(never, torch.ones(1), torch.ones(1), follower_loss=never)
     for solver in (SOLVERS[name](), Lookahead(SOLVERS[name]())):
-        with pytest.raises(
-            ArgumentError, match=f"^solver: '{solver.name}' has no form for a follower with a loss of its"
-        ):
+        with pytest.raises(ArgumentError, match=f"^solver: '{solver.name}' plays zero-sum games alone, and this"):
             solve(game, solver, steps=1)
-        with pytest.raises(ArgumentError, match=f"^solver: '{solver.name}' has no form"):
+        with pytest.raises(ArgumentError, match=f"^solver: '{solver.name}' plays zero-sum games alone"):
             Context(game).advance(solver, None)
 
 
