@@ -191,7 +191,7 @@ def test_fresh_batches_of_inner_steps_are_those_of_the_zero_sum_game(solver: Any
 
 
 def test_both_losses_see_one_batch_one_draw_and_one_state() -> None:
-    seen: dict[str, list[Any]] = {"f": [], "g": []}
+    evaluations: dict[str, list[Any]] = {"f": [], "g": []}
 
     class Counted(torch.nn.Module):
         def __init__(self) -> None:
@@ -207,15 +207,15 @@ def test_both_losses_see_one_batch_one_draw_and_one_state() -> None:
         def value(u: Counted, v: Tensor, batch: Tensor) -> Tensor:
             noise = torch.rand(())
             result = (u(batch) * v).sum() + noise * u.weight.sum()
-            seen[name].append((batch.tolist(), noise.item(), u.evaluations.item()))
+            evaluations[name].append((batch.tolist(), noise.item(), u.evaluations.item()))
             return result if name == "f" else -result
 
         return value
 
     game = Game(loss("f"), Counted(), torch.ones(2), follower_loss=loss("g"))
     solution = solve(game, "simultaneous-gda", steps=4, data=Batches(torch.randn(8, 2), batch_size=1, seed=0))
-    assert seen["f"][1:] == seen["g"][1:]  # after the first evaluation, on the first batch too
-    assert [count for *_, count in seen["f"][1:]] == [1.0, 2.0, 3.0, 4.0]
+    assert evaluations["f"][1:] == evaluations["g"][1:]  # after the first evaluation, on the first batch too
+    assert [count for *_, count in evaluations["f"][1:]] == [1.0, 2.0, 3.0, 4.0]
     assert solution.u.evaluations == 4
 
 
