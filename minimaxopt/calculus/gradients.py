@@ -36,8 +36,11 @@ class Gradients(NamedTuple):
     """The risk at a point, and each player's gradient of its own loss there: the components of the operator ``F``."""
 
     risk: Tensor
+    """``f``; NaN in a game of two losses where ``u`` is empty, since ``f`` has not been evaluated."""
     u: Tensors
     v: Tensors
+    follower_loss: Tensor | None = None
+    """The follower's own loss, in a game of two losses where ``v`` is not empty."""
 
 
 class PenalizedGradient(NamedTuple):
@@ -92,7 +95,9 @@ def placed(
     return nullcontext(track(point, players))
 
 
-def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v")) -> Gradients:
+def operator(
+    risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"), *, unused: Sequence[Player] = ()
+) -> Gradients:
     """Return the game's operator, each player's gradient of its own loss.
 
     ``F(u, v) = (grad_u f, -grad_v f)``
@@ -101,6 +106,7 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
         risk: the risk of flat tensors.
         point: where; its tensors need not require gradients.
         players: whose components are wanted; those of the others come back empty and cost nothing.
+        unused: players on which the risk need not depend; their component is then zero.
 
     Raises:
         RiskError: if the risk is not a differentiable scalar, or does not depend on a wanted player.
@@ -119,7 +125,7 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
         return risk.operator(point, players)
     with placed(risk, point, players) as at:
         value = scalar(risk(at.u, at.v))
-        by_player = gradients(value, {player: of(at, player) for player in players})
+        by_player = gradients(value, {player: of(at, player) for player in players}, unused=unused)
     return Gradients(value.detach(), by_player.get("u", {}), negated(by_player["v"]) if "v" in by_player else {})
 
 
@@ -155,9 +161,18 @@ def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> P
 
 
 def gradients(
-    value: Tensor, groups: dict[Player, Tensors], *, create_graph: bool = False, second: bool = False
+    value: Tensor,
+    groups: dict[Player, Tensors],
+    *,
+    create_graph: bool = False,
+    second: bool = False,
+    unused: Sequence[Player] = (),
 ) -> dict[Player, Tensors]:
-    """Return ``d value / d tensors`` by player and name, with zeros where the value does not depend on a tensor."""
+    """Return ``d value / d tensors`` by player and name, with zeros where the value does not depend on a tensor.
+
+    Raises:
+        RiskError: if the value depends on no tensor of a player, other than those of ``unused``.
+    """
     if not value.requires_grad:
         raise RiskError(
             "f: the risk carries no gradient: it was computed under no_grad, detached, turned into a number, or does "
@@ -172,7 +187,7 @@ def gradients(
     result: dict[Player, Tensors] = {}
     for player, tensors in groups.items():
         parts: Tensors = {}
-        used = False
+        used = player in unused
         for (name, tensor), g in zip(tensors.items(), derivatives, strict=False):  # the next player's follow
             if g is None:
                 parts[name] = torch.zeros_like(tensor)

@@ -12,7 +12,7 @@ import torch
 from minimaxopt._types import PLAYERS, Player, Point, Projection, Tensors
 from minimaxopt.calculus.conjugate_gradient import Operator
 from minimaxopt.calculus.double_backward import explain_backward_errors, refuse_wrong_second_derivatives
-from minimaxopt.calculus.gradients import operator, scalar
+from minimaxopt.calculus.gradients import Gradients, operator, scalar
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError
@@ -41,7 +41,7 @@ class _Batch(NamedTuple):
     """One batch of the data."""
 
     risk: Callable[..., LiveRisk]
-    """Returns the risk on it, for the ``spec`` of an answer."""
+    """Returns the risk on it, for the ``spec`` of an answer, or of a ``player``."""
     samples: float
 
 
@@ -103,29 +103,47 @@ class DatasetRisk:
         watch = Originals(self._played, PLAYERS, further=originals)
         each = next(self._each())
         self._played.watch = watch
+        name = "f"
         try:
             with torch.compiler.set_stance("force_eager"):
-                f, point = self._answered(each, self.point)
-                with f.placed(point, PLAYERS) as at:
-                    value = scalar(f(at.u, at.v))
-                    refuse_wrong_second_derivatives(value)
-                    with explain_backward_errors():
-                        watch.backward(value, [t for named in at for t in named.values() if t.requires_grad])
+                self._watched(*self._answered(each, self.point), watch)
+                if not self.game.zero_sum:
+                    watch.check(name)
+                    name = "follower_loss"
+                    self._watched(each.risk(player="v"), self._expanded(self.point), watch)
         finally:
             self._played.watch = None
             self._played.write_state(self._state)
-            watch.check()
+            watch.check(name)
+
+    def _watched(self, f: LiveRisk, point: Point, watch: Originals) -> None:
+        with f.placed(point, PLAYERS) as at:
+            value = scalar(f(at.u, at.v))
+            if self.game.zero_sum:  # with two losses nothing is differentiated twice
+                refuse_wrong_second_derivatives(value)
+            with explain_backward_errors():
+                watch.backward(value, [t for named in at for t in named.values() if t.requires_grad])
 
     # -- values --------------------------------------------------------------------------------------------------------
 
-    def risk(self, point: Point | None = None) -> Mean:
-        """Return the risk at ``point``, with its standard error where there are several batches."""
+    def follower_loss(self) -> float:
+        """Return the follower's own loss, in a game of two losses."""
+        return -self.risk(player="v").value
+
+    def risk(self, point: Point | None = None, player: Player = "u") -> Mean:
+        """Return the risk at ``point``, with its standard error where there are several batches.
+
+        Args:
+            point: where; by default at the players' own values.
+            player: whose: ``f``, or for ``"v"`` in a game of two losses what the follower maximises, ``-follower_loss``.
+        """
         at = point or self.point
         self.evaluations += 1
         values: list[float] = []
         weights: list[float] = []
         for each in self._each():
             f, answered = self._answered(each, at)
+            f = f if player == "u" else each.risk(player=player)
             with f.placed(answered, ()) as tensors:
                 values.append(float(scalar(f(tensors.u, tensors.v)).detach()))
             weights.append(each.samples)
@@ -149,12 +167,21 @@ class DatasetRisk:
         total = Point({}, {})
         samples = 0.0
         for each in self._each():
-            gradients = operator(*self._answered(each, point), players)
+            gradients = self._operator(each, point, players)
             samples += each.samples
             for player in players:
                 gradient = self._shared[player].merged(gradients.u if player == "u" else gradients.v)
                 _accumulate(of(total, player), gradient, each.samples)
         return Point(*({n: t / samples for n, t in tensors.items()} for tensors in total))
+
+    def _operator(self, each: _Batch, point: Point, players: tuple[Player, ...]) -> Gradients:
+        f, at = self._answered(each, point)
+        if self.game.zero_sum:
+            return operator(f, at, players)
+        # f may depend on u through the follower alone; of both derivatives one is there.
+        leader = operator(f, at, PLAYERS, unused=PLAYERS).u if "u" in players else {}
+        follower = operator(each.risk(player="v"), at, ("v",)) if "v" in players else None
+        return Gradients(torch.empty(()), leader, {} if follower is None else follower.v)
 
     def block(self, point: Point, row: Player, column: Player) -> Operator:
         """Return the map ``x -> (d2f / d row d column) x`` at ``point``."""
@@ -216,9 +243,9 @@ class DatasetRisk:
         if not any_at_all:
             raise DataError("data: has no batches; give at least one")
 
-    def _risk_of(self, batch: GuardedBatch, index: int, spec: Any = None) -> LiveRisk:
+    def _risk_of(self, batch: GuardedBatch, index: int, spec: Any = None, player: Player = "u") -> LiveRisk:
         seed = partial(replay, stream(self._seed, index, "risk"), self._devices)
-        return LiveRisk(self._played, batch, self._state, seed, spec=spec)
+        return LiveRisk(self._played, batch, self._state, seed, spec=spec, player=player)
 
     def _answered(self, each: _Batch, point: Point) -> tuple[LiveRisk, Point]:
         """Return a batch's risk, and the point with the follower's answer in the place of ``v`` where it responds."""

@@ -23,6 +23,7 @@ from minimaxopt.loop.loop import SolveLoop
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.results.solution import Solution, Status
 from minimaxopt.solvers import Context
+from minimaxopt.solvers.two_losses import refuse_two_losses
 
 
 @final
@@ -175,6 +176,7 @@ def play(run: Run, progress: bool | None) -> tuple[SolveLoop, Status, str]:
     """
     solver, callbacks = solver_of(run.solver), callbacks_of(run.callbacks)
     check_arguments(run.game, run.steps, run.seed, run.order, run.tolerance, run.compile)
+    refuse_two_losses(run.game, solver, run.tolerance)
     ctx = _context(run, solver)
     if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in callbacks):
         raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
@@ -233,7 +235,11 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
     if run.steps > ctx.step:
         with _named_as_played(flipped):
             try:
-                probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
+                twice, total = (
+                    bool(getattr(solver, "second_order", False)),
+                    getattr(solver, "two_losses", None) == "total",
+                )
+                probe(ctx, second_order=twice, total=total)
             except ArgumentError as error:
                 if run.resume is None:
                     raise

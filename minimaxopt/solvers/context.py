@@ -25,6 +25,7 @@ from minimaxopt.game.random_streams import HostGenerators
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.evaluation import Evaluation
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
+from minimaxopt.solvers.two_losses import refuse_two_losses
 
 State = TypeVar("State")
 
@@ -240,7 +241,8 @@ class Context:
     ) -> Gradients:
         """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)``, at ``point`` or where we are.
 
-        The buffers that the last evaluation for ``u`` leaves become the game's when the step ends.
+        With a ``follower_loss`` ``g`` they are ``(grad_u f, grad_v g)``. The buffers that the last evaluation for ``u``
+        leaves become the game's when the step ends.
 
         Raises:
             ArgumentError: if the follower responds, and so has no gradient of its own.
@@ -250,6 +252,12 @@ class Context:
             point or evaluation.point, players, substep, evaluation.batch if batch is None else batch
         )
         evaluation.note_buffers(players, self.optimizers)
+        return gradients
+
+    def risk_gradients(self, point: Point | None = None) -> Gradients:
+        """Return ``(grad_u f, -grad_v f)`` whatever loss the follower has; if it has one, ``f`` need not depend on ``u``."""
+        gradients = self.evaluation.risk_gradients(point or self.point)
+        self.note_buffers(("u", "v"))
         return gradients
 
     def blocks(
@@ -263,7 +271,8 @@ class Context:
         """Return the gradients at ``point`` or where we are, with Hessian blocks times vectors at one pass each.
 
         ``players`` are those whose gradients are formed, and whose move it serves, as for ``gradients``: the state that
-        the evaluation leaves is kept for ``u``. A product's column is one of them.
+        the evaluation leaves is kept for ``u``. A product's column is one of them. With two losses the Hessian is that of
+        what the follower maximises, ``-g``, and ``players`` must be ``("v",)``.
         """
         blocks = self.evaluation.blocks(point or self.point, players, substep, self.batch if batch is None else batch)
         self.note_buffers(players)
@@ -328,6 +337,7 @@ class Context:
 
     def advance(self, solver: Solver[State], state: State, batch: Any = None) -> tuple[State, Record]:
         """Make one whole step: take a batch (or use ``batch``), let the solver move, commit buffers, advance rates."""
+        refuse_two_losses(self.game, solver)
         self.evaluation.open(self.source.take() if batch is None else (batch,))
         if self.step_form is None:
             state, record = solver.step(self, state)
@@ -381,9 +391,16 @@ class Context:
 
 
 def sensitivity_of(gradients: Gradients) -> Record:
-    """Return the record of a step: the risk, and ``||grad_v f||^2`` where the follower's gradient is at hand."""
-    record = {"risk": gradients.risk}
-    return {**record, "sensitivity": squared_norm(gradients.v.values())} if gradients.v else record
+    """Return the record of a step: the risk, and ``||grad_v f||^2`` where the follower's gradient is at hand.
+
+    With two losses the gradient is that of ``follower_loss``, which is recorded; the risk is, where it was evaluated.
+    """
+    record = {"risk": gradients.risk} if gradients.u or gradients.follower_loss is None else {}
+    if gradients.v:
+        record["sensitivity"] = squared_norm(gradients.v.values())
+    if gradients.follower_loss is not None:
+        record["follower_loss"] = gradients.follower_loss
+    return record
 
 
 def require_parametric(ctx: Context, solver: str) -> None:

@@ -35,7 +35,6 @@ class Evaluation:
         host: the generators of ``random`` and ``numpy.random``, which may be seeded too.
 
     Attributes:
-        step: the step that is being made; its draws are those of this number.
         opening: the modules' state with which every evaluation of the step begins.
         point: the present point: the live tensors, which moves change in place.
         gradient_evaluations: how many gradients have been formed so far.
@@ -48,7 +47,7 @@ class Evaluation:
     def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device], host: HostGenerators) -> None:
         self.played, self.seed, self.devices, self._host = played, seed, devices, host
         self._accelerators = [device for device in devices if device.type != "cpu"]
-        self.step = 0
+        played.step = 0
         self.gradient_evaluations = 0
         self.functional = Functional(played)
         self.compiled: Deriving | None = None
@@ -63,6 +62,15 @@ class Evaluation:
         self._why_not_functional: str | None = None
 
     @property
+    def step(self) -> int:
+        """The step that is being made; its draws are those of this number."""
+        return self.played.step or 0
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self.played.step = step
+
+    @property
     def batch(self) -> tuple[Any, ...]:
         """The step's batch: ``()`` without data and ``(batch,)`` with."""
         return self._guarded.batch
@@ -72,13 +80,14 @@ class Evaluation:
         if batch is not self._guarded.batch:
             self._guarded = GuardedBatch(batch)
 
-    def risk(self, substep: int, batch: tuple[Any, ...], spec: Any = None) -> FlatRisk:
+    def risk(self, substep: int, batch: tuple[Any, ...], spec: Any = None, player: Player = "u") -> FlatRisk:
         """Return ``f`` as a function of flat tensors.
 
         Args:
             substep: every call replays the draw of this number.
             batch: what ``f`` is evaluated on.
             spec: the form of a responding follower's answer, whose leaves ``v`` then holds.
+            player: whose: ``f``, or for ``"v"`` in a game of two losses what the follower maximises, ``-follower_loss``.
         """
         draw = stream(self.seed, self.step, "risk", substep)
         guarded = self._guarded if batch is self._guarded.batch else GuardedBatch(batch)
@@ -103,6 +112,8 @@ class Evaluation:
             self._latest_logs = {}
             return value
 
+        if player == "v":
+            return LiveRisk(self.played, guarded, self.opening, seed_generators, keep, player=player)
         f = LiveRisk(self.played, guarded, self.opening, seed_generators, keep, spec, elsewhere)
         if self.compiled is None:
             return f
@@ -114,18 +125,41 @@ class Evaluation:
         return self.compiled.risk(f, batch, self.buffers, seed_generators, keep_buffers, shell)
 
     def gradients(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Gradients:
-        """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)``."""
+        """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)`` or ``(grad_u f, grad_v g)``."""
         if self.played.responding:
             raise ArgumentError(
                 "solver: asks for gradients of a follower that responds by a function; let it use ctx.respond(), or give "
                 "the game a follower with parameters"
             )
+        if not self.played.game.zero_sum and "v" in players:
+            # The leader's evaluation comes last, since the state that it leaves is kept.
+            self._count()
+            follower = _of_follower(operator(self.risk(substep, batch, player="v"), point, ("v",)))
+            if "u" not in players:
+                return follower
+            leader = self.gradients(point, ("u",), substep, batch)
+            return follower._replace(risk=leader.risk, u=leader.u)
         self._count()
         return operator(self.risk(substep, batch), point, players)
 
+    def risk_gradients(self, point: Point) -> Gradients:
+        """Return ``(grad_u f, -grad_v f)``; with two losses ``f`` may depend on ``u`` through the follower alone."""
+        self._count()
+        risk, zero_sum = self.risk(0, self.batch), self.played.game.zero_sum
+        return operator(risk, point, PLAYERS, unused=() if zero_sum else ("u",))
+
     def blocks(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Blocks:
         """Return the gradients of ``players`` at a point, with Hessian blocks times vectors at one pass each."""
-        return Blocks(self.risk(substep, batch), point, self._count, players)
+        if self.played.game.zero_sum:
+            return Blocks(self.risk(substep, batch), point, self._count, players)
+        if "u" in players:
+            raise ArgumentError(
+                "solver: asks for a Hessian of both players' loss in a game of two losses; let it ask for "
+                "ctx.blocks(players=('v',)), the follower's, and for ctx.risk_gradients()"
+            )
+        blocks = Blocks(self.risk(substep, batch, player="v"), point, self._count, players)
+        blocks.gradients = _of_follower(blocks.gradients)
+        return blocks
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
@@ -261,6 +295,12 @@ class Evaluation:
 
     def _count(self) -> None:
         self.gradient_evaluations += 1
+
+
+def _of_follower(gradients: Gradients) -> Gradients:
+    """Return the follower's component of the operator, formed from what it maximises, with the loss by its name."""
+    unknown = torch.full_like(gradients.risk, float("nan"))
+    return Gradients(unknown, {}, gradients.v, follower_loss=-gradients.risk)
 
 
 def _nothing() -> None:

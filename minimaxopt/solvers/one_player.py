@@ -9,6 +9,7 @@ from minimaxopt._types import Player, Point, Record
 from minimaxopt.calculus.gradients import operator
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.step_derivatives import StepDerivatives
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -34,6 +35,7 @@ class Descent:
 
     name: ClassVar[str] = "descent"
     players: ClassVar[tuple[Player, ...]] = ("u",)
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def init(self, ctx: Context) -> None:
         """Nothing is carried from step to step."""
@@ -79,6 +81,7 @@ class Ascent:
 
     name: ClassVar[str] = "ascent"
     players: ClassVar[tuple[Player, ...]] = ("v",)
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
