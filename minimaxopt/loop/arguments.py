@@ -78,6 +78,16 @@ def check_arguments(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any
         raise ArgumentError(f"compile: {compile!r} is neither True nor False; give one of them")
 
 
+def check_micro_batches(count: Any, data: Any, *, compiled: bool) -> None:
+    """Raise ``ArgumentError`` if batches cannot be evaluated in ``count`` parts."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ArgumentError(f"micro_batches: {count!r} is not a positive number of parts; give 1 or more")
+    if count > 1 and data is None:
+        raise ArgumentError("micro_batches: without data there is no batch to divide; leave it out")
+    if count > 1 and compiled:
+        raise ArgumentError("micro_batches: compiled steps evaluate whole batches; leave it out, or compile")
+
+
 def description_of(data: Any) -> str:
     """Return what the manifest says of the data."""
     return repr(data) if isinstance(data, Batches) else type(data).__name__

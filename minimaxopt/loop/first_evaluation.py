@@ -21,6 +21,7 @@ from minimaxopt.game.live_risk import refuse_changed
 from minimaxopt.game.module_state import changed
 from minimaxopt.game.originals import Originals
 from minimaxopt.game.trees import leaves_with_names
+from minimaxopt.solvers.micro_batches import micro_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def probe(ctx: Context, *, second_order: bool) -> None:
-    """Evaluate the risk once on the first batch, with its gradients; raise what is wrong with it.
+    """Evaluate the risk once on the first batch or micro-batch, with its gradients; raise what is wrong with it.
 
     Leaves the run, the batch and the players as they were.
 
@@ -45,8 +46,11 @@ def probe(ctx: Context, *, second_order: bool) -> None:
         DataError: if data are given to ``f(u, v)``, or missing for ``f(u, v, batch)``.
     """
     position, spent = ctx.source.position, ctx.gradient_evaluations
-    batch = ctx.source.take()
+    batch, parts = ctx.source.take(), ctx.evaluation.micro_batches
     ctx.source.rewind(position)
+    if parts > 1:  # a whole batch may be more than the memory holds
+        batch = micro_batches(batch, parts)[0][1]
+        ctx.evaluation.micro_batches = 1
     f = ctx.game.f.f if isinstance(ctx.game.f, Flipped) else ctx.game.f
     _check_arguments("f", f, ("u", "v"), batch)
     if ctx.responding:
@@ -73,7 +77,7 @@ def probe(ctx: Context, *, second_order: bool) -> None:
                     tensor.copy_(value)
         ctx.played.watch = None
         ctx.played.write_state(ctx.module_state)
-        ctx.batch, ctx.gradient_evaluations = before, spent
+        ctx.batch, ctx.gradient_evaluations, ctx.evaluation.micro_batches = before, spent, parts
 
 
 def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, *, second_order: bool) -> None:

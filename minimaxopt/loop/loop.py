@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from minimaxopt._types import Player, Point, Tree
-from minimaxopt.calculus.gradients import operator
+from minimaxopt._types import Player, Tree
 from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.data_source import Exhausted
 from minimaxopt.game.random_streams import seed_host, stream
@@ -71,6 +70,7 @@ class SolveLoop:
     ) -> None:
         self.steps = steps
         self.ctx, self._tolerance = ctx, tolerance
+        ctx.evaluation.playing = solver.name
         self._names: dict[Player, Player] = {"u": "v", "v": "u"} if flipped else {"u": "u", "v": "v"}
         self._callbacks = sorted(callbacks, key=lambda c: 2 if isinstance(c, Checkpoint) else isinstance(c, JSONLLog))
         self._called = [-1] * len(self._callbacks)
@@ -252,9 +252,7 @@ class SolveLoop:
         """Return the norm of ``x - P(x - F(x))`` over the moving players; without projections the gradient's norm."""
         ctx = self.ctx
         if ctx.responding:
-            z, risk = ctx.respond()
-            gradients = operator(risk, Point(ctx.point.u, z), ("u",))
-            ctx.gradient_evaluations += 1
+            gradients = ctx.evaluation.leader_gradient()
         else:
             gradients = ctx.gradients(players=tuple(ctx.optimizers))
         return ctx.residual(gradients, ctx.optimizers)

@@ -16,7 +16,7 @@ from minimaxopt.execution.compile import default_for, prepare, rehearse
 from minimaxopt.game.devices import usable_device
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.loop.arguments import callbacks_of, check_arguments, description_of, solver_of
+from minimaxopt.loop.arguments import callbacks_of, check_arguments, check_micro_batches, description_of, solver_of
 from minimaxopt.loop.callbacks import Callback, Checkpoint
 from minimaxopt.loop.first_evaluation import probe
 from minimaxopt.loop.loop import SolveLoop
@@ -55,6 +55,7 @@ class Run:
     resume: str | Path | None = None
     compile: bool = False
     inplace: bool = False
+    micro_batches: int = 1
 
 
 def solve(
@@ -77,6 +78,7 @@ def solve(
     progress: bool | None = None,
     compile: bool = False,
     inplace: bool = False,
+    micro_batches: int = 1,
 ) -> Solution:
     """Play a game for a number of steps and return where it got to.
 
@@ -122,6 +124,11 @@ def solve(
         inplace: play on the game's own modules and tensors, as a hand-written loop does, and return them. It is for
             players of which no faithful copy can be made: a closure over a module, a wrapped ``forward``, TorchScript.
             Where a solve fails the players are left as they were at the last finite point.
+        micro_batches: the parts in which each batch is evaluated, one after the other, for less memory. Gradients are
+            those of the whole batch, to rounding, for a risk that is a mean over the samples: each part counts with its
+            share of them. Batch normalisation normalises each part by itself and updates its running statistics once a
+            part; each part draws numbers of its own, and values that ``f`` logs are averaged. ``Sensitivity`` then
+            evaluates each part twice. A solver that needs the graph of a whole batch refuses, and so does ``compile``.
 
     Returns:
         A ``Solution`` whose ``status`` names how it ended. A solve that meets NaN or infinity ends at the last finite
@@ -161,6 +168,7 @@ def solve(
         resume=resume,
         compile=compile,
         inplace=inplace,
+        micro_batches=micro_batches,
     )
     loop, status, message = play(run, progress)
     return loop.solution(status, message)
@@ -174,6 +182,7 @@ def play(run: Run, progress: bool | None) -> tuple[SolveLoop, Status, str]:
     """
     solver, callbacks = solver_of(run.solver), callbacks_of(run.callbacks)
     check_arguments(run.game, run.steps, run.seed, run.order, run.tolerance, run.compile)
+    check_micro_batches(run.micro_batches, run.data, compiled=run.compile)
     ctx = _context(run, solver)
     if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in callbacks):
         raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
@@ -208,6 +217,7 @@ def _context(run: Run, solver: Any) -> Context:
             ascent_batches=run.ascent_batches,
             device=place,
             inplace=run.inplace,
+            micro_batches=run.micro_batches,
         )
         if run.compile:
             prepare(ctx, solver)
@@ -224,7 +234,12 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
         flipped=flipped,
         callbacks=callbacks,
         tolerance=run.tolerance,
-        settings={"order": run.order, "ascent_batches": run.ascent_batches, "data": description_of(run.data)},
+        settings={
+            "order": run.order,
+            "ascent_batches": run.ascent_batches,
+            "data": description_of(run.data),
+            "micro_batches": run.micro_batches,
+        },
     )
     if run.resume is not None:
         loop.resume(Path(run.resume))

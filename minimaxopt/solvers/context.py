@@ -85,6 +85,7 @@ class Context:
             ``"fresh"`` ones.
         device: where to play; ``None`` leaves the players where they are.
         inplace: whether to play on the players themselves instead of copies.
+        micro_batches: the parts in which each batch is evaluated, as in ``solve``.
 
     Examples:
         >>> import torch
@@ -112,6 +113,7 @@ class Context:
         ascent_batches: str = "same",
         device: torch.device | str | None = None,
         inplace: bool = False,
+        micro_batches: int = 1,
     ) -> None:
         if ascent_batches not in ("same", "fresh"):
             raise ArgumentError(f"ascent_batches: {ascent_batches!r} is neither 'same' nor 'fresh'; give one of them")
@@ -121,6 +123,7 @@ class Context:
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
         self.host = HostGenerators()
         self.evaluation = Evaluation(self.played, seed, self.devices, self.host)
+        self.evaluation.micro_batches = micro_batches
         self.fresh_ascent = ascent_batches == "fresh"
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
@@ -217,7 +220,11 @@ class Context:
         """Return ``f`` as a function of flat tensors, on the step's batch, buffers and random draw.
 
         Every call replays the draw of ``substep``, so that all evaluations of one substep see the same dropout masks.
+
+        Raises:
+            ArgumentError: if batches are to be evaluated in parts.
         """
+        self.evaluation.require_whole_batches()
         return self.evaluation.risk(substep, self.batch if batch is None else batch)
 
     def gradients(
@@ -253,7 +260,11 @@ class Context:
 
         ``players`` are those whose gradients are formed, and whose move it serves, as for ``gradients``: the state that
         the evaluation leaves is kept for ``u``. A product's column is one of them.
+
+        Raises:
+            ArgumentError: if batches are to be evaluated in parts, since products need the graph of a whole one.
         """
+        self.evaluation.require_whole_batches()
         blocks = self.evaluation.blocks(point or self.point, players, substep, self.batch if batch is None else batch)
         self.note_buffers(players)
         return blocks
@@ -263,7 +274,12 @@ class Context:
         self.evaluation.note_buffers(players, self.optimizers)
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
-        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
+        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it.
+
+        Raises:
+            ArgumentError: if batches are to be evaluated in parts.
+        """
+        self.evaluation.require_whole_batches()
         return self.evaluation.respond()
 
     # -- moves --------------------------------------------------------------------------------------------------------
