@@ -125,7 +125,9 @@ class PlayedGame:
         else:
             with self.watch:
                 value = self.game.f(trees["u"], v, *batch)
-        loss, self.logs = split_logs(value)
+        loss, logs = split_logs(value)
+        # Copied now: a logged tensor may be a player's, which moves before the log is written.
+        self.logs = {name: _copied(logged) for name, logged in logs.items()} if logs else logs
         return loss
 
     def respond(self, batch: tuple[Any, ...]) -> Tree:
@@ -298,6 +300,10 @@ class PlayedGame:
         """Give the user's own tensors the ``requires_grad`` with which they came."""
         for tensor, requires_grad in self._requires_grad:
             tensor.requires_grad_(requires_grad)
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
 
 
 def _detached(leaf: Any) -> Any:
