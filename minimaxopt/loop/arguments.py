@@ -88,6 +88,12 @@ def check_micro_batches(count: Any, data: Any, *, compiled: bool) -> None:
         raise ArgumentError("micro_batches: compiled steps evaluate whole batches; leave it out, or compile")
 
 
+def check_skips(skip_nonfinite: Any) -> None:
+    """Raise ``ArgumentError`` unless ``skip_nonfinite`` is a number of steps."""
+    if isinstance(skip_nonfinite, bool) or not isinstance(skip_nonfinite, int) or skip_nonfinite < 0:
+        raise ArgumentError(f"skip_nonfinite: {skip_nonfinite!r} is not a number of steps; give 0 or more")
+
+
 def description_of(data: Any) -> str:
     """Return what the manifest says of the data."""
     return repr(data) if isinstance(data, Batches) else type(data).__name__

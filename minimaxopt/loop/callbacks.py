@@ -15,7 +15,7 @@ from minimaxopt._types import Tree
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.results import storage
-from minimaxopt.results.history import History
+from minimaxopt.results.history import SKIPPED, History
 
 
 class Progress(Protocol):
@@ -188,6 +188,8 @@ class EarlyStop:
     def __call__(self, run: Progress) -> None:
         """Look at the column's latest value."""
         if run.step == 0 or run.step % self.every:
+            return
+        if run.history.names == [SKIPPED]:
             return
         if self._column not in run.history:
             raise ArgumentError(

@@ -52,6 +52,7 @@ class SolveLoop:
         callbacks: called when they are due; those that write come last.
         tolerance: the length of the projected gradient at which the solve has converged; ``None`` never checks.
         settings: what a checkpoint must have been made with, beside solver, seed and optimizers.
+        skip_nonfinite: the most steps that are left out since a value ceased to be finite.
 
     Attributes:
         ctx: the context, with the players as they move.
@@ -67,6 +68,7 @@ class SolveLoop:
         callbacks: Sequence[Callback],
         tolerance: float | None,
         settings: Mapping[str, Any],
+        skip_nonfinite: int = 0,
     ) -> None:
         self.steps = steps
         self.ctx, self._tolerance = ctx, tolerance
@@ -78,7 +80,7 @@ class SolveLoop:
         for callback in self._callbacks:
             if isinstance(callback, SupportsBegin):
                 callback.begin()
-        self._blocks = StepBlocks(ctx, solver, self._names)
+        self._blocks = StepBlocks(ctx, solver, self._names, skip_nonfinite)
         self._stopped: tuple[Status, str] | None = None
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
@@ -87,7 +89,12 @@ class SolveLoop:
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **optimizers}
         form = "no" if ctx.evaluation.compiled is None else "derivatives"
         form = form if ctx.step_form is None else "steps"
-        self._manifest = {**self._settings, **environment(ctx.devices), "compile": form}
+        self._manifest = {
+            **self._settings,
+            **environment(ctx.devices),
+            "compile": form,
+            "skip_nonfinite": skip_nonfinite,
+        }
 
     # -- what callbacks see --------------------------------------------------------------------------------------------
 
@@ -168,7 +175,8 @@ class SolveLoop:
         try:
             self._make_steps(bar)
             self._call_callbacks()
-            status, message = self._stopped or (Status.STEPS_USED, f"made all {self.steps} steps.")
+            left_out = f", {self._blocks.skipped} of them skipped" if self._blocks.skipped else ""
+            status, message = self._stopped or (Status.STEPS_USED, f"made all {self.steps} steps{left_out}.")
         except NotFiniteError as event:
             status, message, after = Status.DIVERGED, str(event), (JSONLLog,)
         except KeyboardInterrupt:
@@ -197,6 +205,7 @@ class SolveLoop:
         safe = self._blocks.snapshot()
         while self.step < self.steps and self._stopped is None:
             due, first, clock = self._next_due(), self.step, time.perf_counter()
+            skipped = self._blocks.skipped
             size = min(size, due - first)
             try:
                 safe_next = self._blocks.make(size)
@@ -207,7 +216,8 @@ class SolveLoop:
                     reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
                     self._stopped = (Status.DATA_ENDED, reason)
                     return
-                if not again:
+                interrupted = isinstance(event, KeyboardInterrupt)
+                if not again and (interrupted or self._blocks.skipped == skipped):
                     raise
             safe = safe_next
             self.ctx.source.forget(safe.position)

@@ -16,7 +16,14 @@ from minimaxopt.execution.compile import default_for, prepare, rehearse
 from minimaxopt.game.devices import usable_device
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.loop.arguments import callbacks_of, check_arguments, check_micro_batches, description_of, solver_of
+from minimaxopt.loop.arguments import (
+    callbacks_of,
+    check_arguments,
+    check_micro_batches,
+    check_skips,
+    description_of,
+    solver_of,
+)
 from minimaxopt.loop.callbacks import Callback, Checkpoint
 from minimaxopt.loop.first_evaluation import probe
 from minimaxopt.loop.loop import SolveLoop
@@ -56,6 +63,7 @@ class Run:
     compile: bool = False
     inplace: bool = False
     micro_batches: int = 1
+    skip_nonfinite: int = 0
 
 
 def solve(
@@ -79,6 +87,7 @@ def solve(
     compile: bool = False,
     inplace: bool = False,
     micro_batches: int = 1,
+    skip_nonfinite: int = 0,
 ) -> Solution:
     """Play a game for a number of steps and return where it got to.
 
@@ -129,6 +138,10 @@ def solve(
             share of them. Batch normalisation normalises each part by itself and updates its running statistics once a
             part; each part draws numbers of its own, and values that ``f`` logs are averaged. ``Sensitivity`` then
             evaluates each part twice. A solver that needs the graph of a whole batch refuses, and so does ``compile``.
+        skip_nonfinite: the most steps that may be left out because the risk, a player or its buffers ceased to be finite,
+            as at a damaged batch. A step that is left out changes neither players nor moments nor buffers nor the
+            solver's state; its number, its batch and its turn in the schedules are used up, and the history's column
+            ``"skipped"`` has a 1 there. One step more ends the solve as diverged.
 
     Returns:
         A ``Solution`` whose ``status`` names how it ended. A solve that meets NaN or infinity ends at the last finite
@@ -169,6 +182,7 @@ def solve(
         compile=compile,
         inplace=inplace,
         micro_batches=micro_batches,
+        skip_nonfinite=skip_nonfinite,
     )
     loop, status, message = play(run, progress)
     return loop.solution(status, message)
@@ -183,6 +197,7 @@ def play(run: Run, progress: bool | None) -> tuple[SolveLoop, Status, str]:
     solver, callbacks = solver_of(run.solver), callbacks_of(run.callbacks)
     check_arguments(run.game, run.steps, run.seed, run.order, run.tolerance, run.compile)
     check_micro_batches(run.micro_batches, run.data, compiled=run.compile)
+    check_skips(run.skip_nonfinite)
     ctx = _context(run, solver)
     if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in callbacks):
         raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
@@ -240,6 +255,7 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
             "data": description_of(run.data),
             "micro_batches": run.micro_batches,
         },
+        skip_nonfinite=run.skip_nonfinite,
     )
     if run.resume is not None:
         loop.resume(Path(run.resume))

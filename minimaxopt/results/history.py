@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SKIPPED = "skipped"
+"""The column that has a 1 at each step that was left out, since a value ceased to be finite."""
+
+
 @final
 class History:
     """Columns of numbers over the steps. A column may have a value at each step, or at some.

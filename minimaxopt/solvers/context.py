@@ -344,8 +344,7 @@ class Context:
         self.logged.update(logs)
         self.evaluation.close(self.optimizers)
         for optimizer in self.optimizers.values():
-            if optimizer.scheduler is not None:
-                optimizer.scheduler.step()
+            optimizer.advance_schedule()
         return state, {**record, **logs} if logs else record
 
     def state_dict(self) -> dict[str, Any]:

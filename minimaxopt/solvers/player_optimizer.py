@@ -83,6 +83,11 @@ class PlayerOptimizer:
         for name, tensor in self.tensors.items():
             tensor.grad = direction[name].clone() if writes else direction[name]
 
+    def advance_schedule(self) -> None:
+        """Let the schedule take note of the step that was made."""
+        if self.scheduler is not None:
+            self.scheduler.step()
+
     def positions(self) -> Tensors:
         """Return copies of the tensors."""
         return {name: t.detach().clone() for name, t in self.tensors.items()}
