@@ -25,7 +25,7 @@ from numpy.random import mtrand
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-Purpose: TypeAlias = Literal["callback", "data", "respond", "risk", "shuffle", "start"]
+Purpose: TypeAlias = Literal["callback", "data", "respond", "risk", "shuffle", "source", "start"]
 
 
 def stream(seed: int, step: int, purpose: Purpose, substep: int = 0, part: int = 0) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.batches import Batches
+from minimaxopt.game.data_source import parts_of
 from minimaxopt.game.game import Game
 from minimaxopt.loop.callbacks import Callback
 from minimaxopt.solvers import SOLVERS
@@ -96,4 +97,6 @@ def check_skips(skip_nonfinite: Any) -> None:
 
 def description_of(data: Any) -> str:
     """Return what the manifest says of the data."""
+    if parts := parts_of(data):
+        return f"{type(data).__name__}({', '.join(f'{key}: {description_of(part)}' for key, part in parts.items())})"
     return repr(data) if isinstance(data, Batches) else type(data).__name__

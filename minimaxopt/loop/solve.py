@@ -101,8 +101,9 @@ def solve(
         game: the game.
         solver: a solver, such as ``Sensitivity(gamma=1.0)``, or the name of one, for its defaults.
         steps: steps to make in all, those of a resumed run included.
-        data: ``Batches``, or any iterable of batches, which is begun again when it ends. ``None`` for an ``f(u, v)``
-            without batches.
+        data: ``Batches``, or any iterable of batches, which is begun again when it ends; or a dictionary or tuple of
+            these, of which each batch has one batch each, in the same form. ``None`` for an ``f(u, v)`` without
+            batches.
         seed: of every random draw inside ``f`` and of the order of a loader, from torch's generators or the global ones
             of ``random`` and ``numpy.random``, which are all left as they were found. Generators of your own are not
             seeded.
