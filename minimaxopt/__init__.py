@@ -13,6 +13,7 @@ from minimaxopt.constraints.mirror import ExponentiatedGradient
 from minimaxopt.game.batches import Batches
 from minimaxopt.game.game import Game
 from minimaxopt.loop.callbacks import Checkpoint, EarlyStop, Evaluate, JSONLLog
+from minimaxopt.loop.exponential_average import ExponentialAverage
 from minimaxopt.loop.solve import Run, solve
 from minimaxopt.loop.solve_many import solve_many
 from minimaxopt.plugins.hookspecs import hookimpl
@@ -67,6 +68,7 @@ __all__ = [
     "Descent",
     "EarlyStop",
     "Evaluate",
+    "ExponentialAverage",
     "ExponentiatedGradient",
     "Extragradient",
     "FollowTheRidge",

@@ -18,6 +18,7 @@ from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.data_source import Exhausted
 from minimaxopt.game.random_streams import seed_host, stream
 from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin
+from minimaxopt.loop.exponential_average import ExponentialAverage
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.loop.resume import (
     checkpoint,
@@ -38,6 +39,7 @@ _TOLERANCE_EVERY = 50  # steps between checks of stationarity, fixed so that the
 _REMEDY = "Lower the learning rates, or gamma."
 
 _WRITERS = (JSONLLog, Checkpoint)  # they come after those whose values they write down
+_AT_LAST = (ExponentialAverage, JSONLLog)  # called however a solve ends, since it may have gone back
 
 
 @final
@@ -178,10 +180,10 @@ class SolveLoop:
             left_out = f", {self._blocks.skipped} of them skipped" if self._blocks.skipped else ""
             status, message = self._stopped or (Status.STEPS_USED, f"made all {self.steps} steps{left_out}.")
         except NotFiniteError as event:
-            status, message, after = Status.DIVERGED, str(event), (JSONLLog,)
+            status, message, after = Status.DIVERGED, str(event), _AT_LAST
         except KeyboardInterrupt:
             status, message = Status.INTERRUPTED, f"interrupted after step {self.step}."
-            after = _WRITERS
+            after = (*_AT_LAST, Checkpoint)
         except Exception as error:
             if self.step:
                 error.add_note(
