@@ -50,6 +50,7 @@ from minimaxopt.solvers import (
     Unrolled,
 )
 from minimaxopt.solvers.player_optimizer import clip_gradients
+from minimaxopt.solvers.schedules import Schedule
 
 __all__ = [
     "AlternatingGDA",
@@ -88,6 +89,7 @@ __all__ = [
     "Problem",
     "Product",
     "Run",
+    "Schedule",
     "Sensitivity",
     "Simplex",
     "SimultaneousGDA",

@@ -31,6 +31,11 @@ class Source(Protocol):
     limit: int
     """The most batches that a source keeps for going back."""
 
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if known."""
+        ...
+
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
         ...
@@ -68,6 +73,11 @@ class Indexed:
     limit: int = 1_000_000
     exact: bool = True
     why_not: str = ""
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if known."""
+        return _length_of(self.batches)
 
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
@@ -125,6 +135,11 @@ class Iterated:
         self._stateful = _is_stateful(iterable)
         self.why_not = _why_not_repeatable(iterable, name, stateful=self._stateful)
         self.exact = not self.why_not
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if known."""
+        return _length_of(self._iterable)
 
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
@@ -232,6 +247,12 @@ class Combined:
         self.why_not = next((source.why_not for source in sources.values() if not source.exact), "")
         self.exact = not self.why_not
 
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if it is the same for all sources."""
+        lengths = {source.epoch for source in self._sources.values()}
+        return lengths.pop() if len(lengths) == 1 else None
+
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
         batch = self._assemble([source.take()[0] for source in self._sources.values()])
@@ -318,6 +339,13 @@ def parts_of(data: Any) -> dict[Any, Any]:
         if any(isinstance(part, (Batches, torch.utils.data.DataLoader)) or _is_stateful(part) for part in listed):
             return dict(enumerate(listed))
     return {}
+
+
+def _length_of(data: Any) -> int | None:
+    try:
+        return len(data) or None
+    except (TypeError, NotImplementedError):  # a loader over a stream has the method, which raises
+        return None
 
 
 def _is_stateful(loader: Any) -> bool:

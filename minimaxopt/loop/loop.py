@@ -78,7 +78,7 @@ class SolveLoop:
         self._names: dict[Player, Player] = {"u": "v", "v": "u"} if flipped else {"u": "u", "v": "v"}
         self._callbacks = sorted(callbacks, key=lambda c: 2 if isinstance(c, Checkpoint) else isinstance(c, JSONLLog))
         self._called = [-1] * len(self._callbacks)
-        self._convergence_checked = 0
+        self._convergence_checked = self._schedules_advanced = 0
         for callback in self._callbacks:
             if isinstance(callback, SupportsBegin):
                 callback.begin()
@@ -167,7 +167,7 @@ class SolveLoop:
             settings=self._settings,
             manifest=self._manifest,
         )
-        self._convergence_checked = self.step  # no batch is at hand before the next step
+        self._convergence_checked = self._schedules_advanced = self.step  # no batch is at hand before the next step
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -231,12 +231,16 @@ class SolveLoop:
 
     def _next_due(self) -> int:
         periods = [c.every for c in self._callbacks] + ([_TOLERANCE_EVERY] if self._tolerance is not None else [])
+        periods += [moving.period for moving in self.ctx.optimizers.values() if moving.metric is not None]
         return min([self.steps, *(self.step - self.step % every + every for every in periods)])
 
     def _call_callbacks(self) -> None:
         """Call the callbacks that are due, and at the end of the solve all of them; writers come last."""
         readers = [i for i, c in enumerate(self._callbacks) if not isinstance(c, _WRITERS)]
         self._call(readers, everyone=False)
+        if self._schedules_advanced != self.step:
+            self._schedules_advanced = self.step
+            self._blocks.advance_by_metrics()
         self._check_convergence()
         ending = self.step == self.steps or self._stopped is not None
         self._call(readers, everyone=ending)

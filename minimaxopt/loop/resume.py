@@ -221,6 +221,8 @@ def optimizer_settings(ctx: Context, names: Mapping[Player, Player]) -> dict[str
         text = ", ".join(f"{k}={without_addresses(x)}" for k, x in options if x is not None and x is not False)
         settings[f"{names[player]}_optimizer"] = f"{type(moving.optimizer).__name__}({text})"
         schedule = "none" if moving.scheduler is None else type(moving.scheduler).__name__
+        if moving.period != 1 or moving.metric is not None:
+            schedule += f" (every {moving.period} steps, metric {moving.metric})"
         settings[f"{names[player]}_scheduler"] = schedule
     return settings
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from minimaxopt._types import Player, Record
 from minimaxopt.calculus.vectors import finite
-from minimaxopt.errors import RiskError
+from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.results.history import SKIPPED, History
 from minimaxopt.solvers.context import Context
 
@@ -130,7 +130,10 @@ class StepBlocks:
                 record = self._step()
                 columns = _columns([record])
                 culprit = self.first_nonfinite(columns)
-                if culprit and self._skip(at, opening):
+                skipped = bool(culprit) and self._skip(at, opening)
+                if self._ctx.step <= first:
+                    self.advance_by_metrics()
+                if skipped:
                     culprit = ""
                     continue
                 before, here = here, opening
@@ -175,8 +178,27 @@ class StepBlocks:
         ctx.gradient_evaluations = spent
         ctx.evaluation.step += 1
         for optimizer in ctx.optimizers.values():
-            optimizer.advance_schedule()
+            optimizer.advance_schedule(ctx.step)
         return True
+
+    def advance_by_metrics(self) -> None:
+        """Hand the schedules that are due, and go by a metric, the mean of its values since they were due before.
+
+        Raises:
+            ArgumentError: the history has no such column.
+        """
+        step = self._ctx.step
+        for player, moving in self._ctx.optimizers.items():
+            if moving.scheduler is None or moving.metric is None or step % moving.period:
+                continue
+            if moving.metric not in self.history and self.history.names != [SKIPPED]:
+                raise ArgumentError(
+                    f"{self._names[player]}_scheduler: at step {step} the history has no {moving.metric!r} but "
+                    f"{', '.join(self.history.names)}; give an Evaluate that records it at least as often"
+                )
+            values = self.history.between(moving.metric, step - moving.period, step)
+            if values:
+                moving.scheduler.step(sum(values) / len(values))  # type: ignore[arg-type] - torch types it as an epoch
 
     def first_nonfinite(self, columns: Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""

@@ -111,7 +111,7 @@ def solve(
             lambda. The default is Adam at 1e-3, fused where torch can.
         v_optimizer: the same for the follower; its rate is sigma.
         u_scheduler: factory of a learning-rate schedule, such as ``partial(CosineAnnealingLR, T_max=1000)``, advanced
-            once a step.
+            once a step; ``Schedule`` for one that is advanced once an epoch, or by a metric.
         v_scheduler: the same for the follower.
         order: ``"minimax"``, or ``"maximin"`` to play the flipped game, in which ``v`` leads. Arguments and results
             keep their names.

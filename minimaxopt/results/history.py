@@ -57,6 +57,11 @@ class History:
         """Return the step of the column's latest value."""
         return self._column(name)[0][-1]
 
+    def between(self, name: str, first: int, end: int) -> list[float]:
+        """Return the column's values at the steps from ``first`` to before ``end``; none if there is no such column."""
+        steps, values = self._columns.get(name, ([], []))
+        return values[bisect.bisect_left(steps, first) : bisect.bisect_left(steps, end)]
+
     def record(self, name: str, step: int, value: float) -> None:
         """Append a value to a column, or replace the one that the step has there already."""
         steps, values = self._columns.setdefault(name, ([], []))

@@ -140,6 +140,7 @@ class Context:
                 self.played.parameters[player],
                 *factories[player],
                 None if self._projections[player] is None else partial(self.project, player),
+                None if self.fresh_ascent else self.source.epoch,
             )
             for player in players
             if not (player == "v" and game.responding)
@@ -344,7 +345,7 @@ class Context:
         self.logged.update(logs)
         self.evaluation.close(self.optimizers)
         for optimizer in self.optimizers.values():
-            optimizer.advance_schedule()
+            optimizer.advance_schedule(self.step)
         return state, {**record, **logs} if logs else record
 
     def state_dict(self) -> dict[str, Any]:
