@@ -86,7 +86,12 @@ class PlayerOptimizer:
         """Let ``direction`` be the tensors' gradients."""
         writes = _writes(self.optimizer)
         for name, tensor in self.tensors.items():
-            tensor.grad = direction[name].clone() if writes else direction[name]
+            gradient = direction[name]
+            # torch's fused optimizers read memory in order, whatever the strides: an expanded gradient, as that of a sum,
+            # would be read beyond its end.
+            if writes or gradient.stride() != tensor.stride():
+                gradient = torch.empty_like(tensor).copy_(gradient)
+            tensor.grad = gradient
 
     def advance_schedule(self, step: int) -> None:
         """Advance the schedule if it is due after ``step`` steps and counts them alone."""
@@ -278,5 +283,7 @@ def _writes(optimizer: torch.optim.Optimizer) -> bool:
 
 def default_optimizer(tensors: list[Tensor], *, capturable: bool = False) -> torch.optim.Optimizer:
     """Return Adam at its usual rate, fused where torch has it for the device."""
-    fused = all(t.device.type in ("cpu", "cuda", "mps", "xpu") for t in tensors)
+    # A fused step is only right for tensors that fill their memory, which empty_like has the strides of.
+    dense = all(t.stride() == torch.empty_like(t).stride() for t in tensors)
+    fused = dense and all(t.device.type in ("cpu", "cuda", "mps", "xpu") for t in tensors)
     return torch.optim.Adam(tensors, lr=1e-3, fused=fused, capturable=capturable)
