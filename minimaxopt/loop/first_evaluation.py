@@ -39,8 +39,8 @@ def probe(ctx: Context, *, second_order: bool) -> None:
         second_order: whether its solver differentiates the risk twice.
 
     Raises:
-        RiskError: if ``f`` fails, is not a differentiable scalar, changes its batch, or runs under autocast though
-            ``second_order``.
+        RiskError: if ``f`` fails, is not a differentiable scalar, changes its batch, runs under autocast though
+            ``second_order``, or adds up over samples where batches are divided.
         ArgumentError: if ``f`` reaches the original of a player of which the solve plays a copy.
         DoubleBackwardError: if ``second_order`` and a custom function of ``f`` has no second derivative.
         DataError: if data are given to ``f(u, v)``, or missing for ``f(u, v, batch)``.
@@ -64,6 +64,8 @@ def probe(ctx: Context, *, second_order: bool) -> None:
     try:
         with torch.compiler.set_stance("force_eager"):
             _evaluate(ctx, batch, watch, second_order=second_order)
+            if parts > 1 and not ctx.responding:
+                _refuse_sum(ctx, own)
         _refuse_changed_batch(batch, own)
     except Exception:
         watch.check()  # what goes wrong may come from values that only the original has
@@ -97,6 +99,27 @@ def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, *, second_
             watch.backward(value, [t for tensors in graph.values() for t in tensors.values()])
             gradients(value, graph)
     ctx.played.find_silent_changes()
+
+
+def _refuse_sum(ctx: Context, batch: tuple[Any, ...]) -> None:
+    """Refuse a risk that adds up over the samples: parts that are weighted as those of a mean would give another step."""
+
+    def evaluated(part: tuple[Any, ...]) -> Tensor:
+        risk = ctx.risk(batch=part)
+        with placed(risk, ctx.point, ()) as at:
+            return scalar(risk(at.u, at.v)).detach().double()
+
+    halves = [(share, evaluated(part)) for share, part in micro_batches(batch, 2)]
+    if len(halves) < 2:
+        return
+    whole = evaluated(batch)
+    total = torch.stack([value for _, value in halves]).sum()
+    mean = torch.stack([share * value for share, value in halves]).sum()
+    if torch.isclose(whole, total, rtol=1e-5) and not torch.isclose(whole, mean, rtol=1e-3):
+        raise RiskError(
+            "f: adds up over the samples of a batch, and micro_batches weighs parts as those of a mean; return the mean, or "
+            "leave micro_batches out"
+        )
 
 
 def _copied(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -174,6 +175,22 @@ def test_going_back_finds_the_same_batches(blocks: int, monkeypatch: pytest.Monk
     broken = solve(game, steps=STEPS, data=sources(), callbacks=[Checkpoint(tmp_path)])
     assert broken.status is Status.INTERRUPTED
     assert fingerprint(play(resume=tmp_path)) == fingerprint(whole)
+
+
+def test_a_first_draw_from_random_finds_the_same_batches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_loop, "_BLOCK_SECONDS", 1e9)
+
+    def drawing(late: int) -> Any:
+        calls = [0]
+
+        def f(u: Tensor, v: Tensor, batch: Any) -> Tensor:
+            calls[0] += 1
+            return risk(u, v, batch) * (1.0 if calls[0] < late else 1 + 0 * random.random())
+
+        return Game(f, torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
+
+    whole = [solve(drawing(late), steps=STEPS, data=sources()) for late in (0, 30)]
+    assert fingerprint(whole[0]) == fingerprint(whole[1])
 
 
 def test_a_killed_process_is_continued_to_the_bit(tmp_path: Path) -> None:

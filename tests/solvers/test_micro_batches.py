@@ -307,6 +307,20 @@ def test_a_part_that_is_changed_in_place_is_refused() -> None:
         played("sensitivity", Game(changing, leader(), follower()))
 
 
+def test_a_risk_that_adds_up_is_refused() -> None:
+    def total(u: nn.Module, v: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return len(batch[0]) * risk(u, v, batch)
+
+    def penalised(u: nn.Module, v: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return risk(u, v, batch) + sum(p.square().sum() for p in u.parameters())
+
+    with pytest.raises(RiskError, match="adds up over the samples"):
+        played("sensitivity", Game(total, leader(), follower()))
+    assert played("sensitivity", Game(total, leader(), follower()), parts=1).ok
+    assert played("sensitivity", Game(penalised, leader(), follower())).ok
+    assert played("sensitivity", Game(lambda u, v, b: 0 * risk(u, v, b), leader(), follower())).ok
+
+
 def test_a_run_goes_on_in_as_many_parts(tmp_path: Any) -> None:
     whole = played("sensitivity")
     played("sensitivity", steps=3, callbacks=[Checkpoint(tmp_path)])
