@@ -177,7 +177,7 @@ def test_going_back_finds_the_same_batches(blocks: int, monkeypatch: pytest.Monk
     assert fingerprint(play(resume=tmp_path)) == fingerprint(whole)
 
 
-def test_a_first_draw_from_random_finds_the_same_batches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_first_draw_from_random_finds_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_loop, "_BLOCK_SECONDS", 1e9)
 
     def drawing(late: int) -> Any:
@@ -189,7 +189,10 @@ def test_a_first_draw_from_random_finds_the_same_batches(monkeypatch: pytest.Mon
 
         return Game(f, torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
 
-    whole = [solve(drawing(late), steps=STEPS, data=sources()) for late in (0, 30)]
+    whole = [
+        solve(drawing(late), steps=STEPS, data=sources() | {"stateful": [(rows(8, 3), torch.zeros(8))]})
+        for late in (0, 30)
+    ]
     assert fingerprint(whole[0]) == fingerprint(whole[1])
 
 
