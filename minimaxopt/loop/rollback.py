@@ -148,11 +148,11 @@ class StepBlocks:
             culprit, failure, here = "", event, opening
         if not whole:
             self._roll_back(here)
-        skipped = f", after {self.skipped} skipped steps" if self.skipped else ""
+        earlier = f", after {self.skipped} skipped steps" if self.skipped else ""
         self.history = self.history.until(self._ctx.step)
         if culprit:
             raise NotFiniteError(
-                f"{culprit!r} ceased to be finite at step {at}{skipped}; the result is the point after step "
+                f"{culprit!r} ceased to be finite at step {at}{earlier}; the result is the point after step "
                 f"{self._ctx.step}."
             )
         if failure is not None and (not broken or isinstance(failure, KeyboardInterrupt)):
