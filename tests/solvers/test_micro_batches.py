@@ -317,6 +317,10 @@ def test_a_risk_that_adds_up_is_refused() -> None:
     with pytest.raises(RiskError, match="adds up over the samples"):
         played("sensitivity", Game(total, leader(), follower()))
     assert played("sensitivity", Game(total, leader(), follower()), parts=1).ok
+    few = Batches(
+        DATA.tensors, batch_size=9
+    )  # halves of a part of three have one sample, which batch statistics refuse
+    assert played("sensitivity", Game(risk, leader(normalised=True), follower()), data=few, steps=3).ok
     assert played("sensitivity", Game(penalised, leader(), follower())).ok
     assert played("sensitivity", Game(lambda u, v, b: 0 * risk(u, v, b), leader(), follower())).ok
 
