@@ -13,6 +13,7 @@ from minimaxopt.constraints.mirror import ExponentiatedGradient
 from minimaxopt.game.batches import Batches
 from minimaxopt.game.game import Game
 from minimaxopt.loop.callbacks import Checkpoint, EarlyStop, Evaluate, JSONLLog
+from minimaxopt.loop.exponential_average import ExponentialAverage
 from minimaxopt.loop.solve import Run, solve
 from minimaxopt.loop.solve_many import solve_many
 from minimaxopt.plugins.hookspecs import hookimpl
@@ -49,6 +50,7 @@ from minimaxopt.solvers import (
     Unrolled,
 )
 from minimaxopt.solvers.player_optimizer import clip_gradients
+from minimaxopt.solvers.schedules import Schedule
 
 __all__ = [
     "AlternatingGDA",
@@ -67,6 +69,7 @@ __all__ = [
     "Descent",
     "EarlyStop",
     "Evaluate",
+    "ExponentialAverage",
     "ExponentiatedGradient",
     "Extragradient",
     "FollowTheRidge",
@@ -86,6 +89,7 @@ __all__ = [
     "Problem",
     "Product",
     "Run",
+    "Schedule",
     "Sensitivity",
     "Simplex",
     "SimultaneousGDA",

@@ -18,7 +18,7 @@ from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError
 from minimaxopt.game.batches import Seekable
 from minimaxopt.game.copying import NamedTensor
-from minimaxopt.game.data_source import source_of
+from minimaxopt.game.data_source import parts_of, source_of
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
@@ -82,6 +82,11 @@ class DatasetRisk:
         self._data, self._seed, self._device = data, seed, device
         self._devices = [device] if device is not None else devices_of((game.u, game.v))
         source_of(data, seed, device)  # refuses what is no collection of batches
+        if parts_of(data):
+            raise DataError(
+                "data: a certificate weighs the batches of one source by their size; give a list of such batches as f takes, "
+                "each with a batch of every source"
+            )
         if isinstance(data, Iterator):
             raise DataError(
                 "data: an iterator can be read only once, and a certificate reads the data many times; give Batches, a "

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, Protocol, cast, final
 
 import torch
 from torch import Tensor
 
 from minimaxopt.errors import DataError, ResumeError
-from minimaxopt.game.batches import Seekable
+from minimaxopt.game.batches import Batches, Seekable
 from minimaxopt.game.random_streams import HostGenerators, bring_to_rest, replay, stream
 from minimaxopt.game.trees import tensors_of, to_device
 
@@ -30,6 +30,11 @@ class Source(Protocol):
     position: int
     limit: int
     """The most batches that a source keeps for going back."""
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if known."""
+        ...
 
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
@@ -69,6 +74,11 @@ class Indexed:
     exact: bool = True
     why_not: str = ""
 
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if known."""
+        return _length_of(self.batches)
+
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
         if self.batches is None:
@@ -103,7 +113,15 @@ class Iterated:
     iterable is known to repeat itself.
     """
 
-    def __init__(self, iterable: Iterable[Any], seed: int, device: torch.device | None, host: HostGenerators) -> None:
+    def __init__(
+        self,
+        iterable: Iterable[Any],
+        seed: int,
+        device: torch.device | None,
+        host: HostGenerators,
+        name: str = "data",
+    ) -> None:
+        self._name = name
         self._iterable, self._seed, self._device = iterable, seed, device
         self._epoch = self._taken = 0
         self._iterator: Iterator[Any] | None = None
@@ -114,9 +132,14 @@ class Iterated:
         self._marks: deque[tuple[int, dict[str, Any]]] = deque([(0, {"epoch": 0, "taken": 0})])
         self.limit = 1
         self._host, self._draws = host, not isinstance(iterable, (list, tuple))
-        self._stateful = hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict")
-        self.why_not = _why_not_repeatable(iterable, stateful=self._stateful)
+        self._stateful = _is_stateful(iterable)
+        self.why_not = _why_not_repeatable(iterable, name, stateful=self._stateful)
         self.exact = not self.why_not
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if known."""
+        return _length_of(self._iterable)
 
     def take(self) -> tuple[Any, ...]:
         """Return the next batch."""
@@ -161,7 +184,9 @@ class Iterated:
             for _ in range(passed):
                 self._draw()
         except Exhausted:
-            raise ResumeError("data: ended before the batch at which the run stopped; give that run's data") from None
+            raise ResumeError(
+                f"{self._name}: ended before the batch at which the run stopped; give that run's data"
+            ) from None
         self._kept.clear()
         self._base = self.position = 0
         self._marks = deque([(-further, mark)])
@@ -176,7 +201,7 @@ class Iterated:
         batch = self._next()
         if batch is _END:
             if self._taken == 0 and self._epoch == 0:
-                raise DataError("data: has no batches; give at least one")
+                raise DataError(f"{self._name}: has no batches; give at least one")
             self._epoch, self._taken = self._epoch + 1, 0
             self._begin()
             batch = self._next()
@@ -205,35 +230,129 @@ class Iterated:
         replay(draw, host=self._draws and (self._host.seeded or not self.exact))
 
 
+@final
+class Combined:
+    """Several sources, of which each batch has one batch each; each begins again when it ends, whatever the others do.
+
+    Args:
+        sources: by key.
+        assemble: makes the batch from the sources' batches, in order.
+    """
+
+    def __init__(self, sources: Mapping[str, Source], assemble: Callable[[list[Any]], Any]) -> None:
+        self._sources, self._assemble = dict(sources), assemble
+        self._begins = [source.position for source in sources.values()]
+        self.position = 0
+        self.limit = min(source.limit for source in sources.values())
+        self.why_not = next((source.why_not for source in sources.values() if not source.exact), "")
+        self.exact = not self.why_not
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of batches in a pass over the data, if it is the same for all sources."""
+        lengths = {source.epoch for source in self._sources.values()}
+        return lengths.pop() if len(lengths) == 1 else None
+
+    def take(self) -> tuple[Any, ...]:
+        """Return the next batch."""
+        batch = self._assemble([source.take()[0] for source in self._sources.values()])
+        self.position += 1
+        self.limit = min(source.limit for source in self._sources.values())
+        return (batch,)
+
+    def rewind(self, position: int) -> None:
+        """Go back to an earlier position of this run."""
+        self.position = position
+        for source, begin in zip(self._sources.values(), self._begins, strict=True):
+            source.rewind(begin + position)
+
+    def forget(self, position: int) -> None:
+        """Free what is kept for positions before this one."""
+        for source, begin in zip(self._sources.values(), self._begins, strict=True):
+            source.forget(begin + position)
+
+    def state(self) -> dict[str, Any]:
+        """Return where the sources stand, for a checkpoint."""
+        return {"sources": {key: source.state() for key, source in self._sources.items()}}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
+        saved = state["sources"]
+        if saved.keys() != self._sources.keys():
+            raise ResumeError(f"data: has the sources {list(self._sources)}, not {list(saved)}; give that run's data")
+        for key, source in self._sources.items():
+            source.load(saved[key])
+        self._begins = [source.position for source in self._sources.values()]
+        self.position = 0
+
+
 _END: Any = object()
 _KEPT_BYTES = 64 * 2**20
 
 
-def source_of(data: Any, seed: int, device: torch.device | None, host: HostGenerators | None = None) -> Source:
-    """Return the source of batches for what a user gave as ``data``."""
+def source_of(
+    data: Any, seed: int, device: torch.device | None, host: HostGenerators | None = None, name: str = "data"
+) -> Source:
+    """Return the source of batches for what a user gave as ``data``; ``name`` is what an error calls it."""
+    if parts := parts_of(data):
+        sources: dict[str, Source] = {}
+        for i, (key, part) in enumerate(parts.items()):
+            where = f"{name}[{key!r}]"
+            if part is None:
+                raise DataError(f"{where}: is None; give Batches or an iterable of batches, or leave it out")
+            # Loaders of one length would otherwise shuffle alike.
+            own = stream(seed, i, "source") if i else seed
+            sources[str(key)] = source_of(part, own, device, host, where)
+        if isinstance(data, tuple):
+            return Combined(sources, tuple)
+        return Combined(sources, lambda batches: dict(zip(parts, batches, strict=True)))
     if data is None:
         return Indexed(None, device)
     if isinstance(data, Seekable):
         return Indexed(data, device)
     if isinstance(data, (Tensor, Mapping, str, bytes)):
         kind = "bare tensor" if isinstance(data, Tensor) else type(data).__name__
-        raise DataError(f"data: a {kind} is not a collection of batches; give Batches(..., batch_size=...)")
+        raise DataError(f"{name}: a {kind} is not a collection of batches; give Batches(..., batch_size=...)")
     if isinstance(data, tuple) and data and all(isinstance(part, Tensor) for part in data):
         raise DataError(
-            "data: a tuple of tensors looks like one batch; give Batches(tensors, batch_size=...), or [batch] for the "
+            f"{name}: a tuple of tensors looks like one batch; give Batches(tensors, batch_size=...), or [batch] for the "
             "same batch at every step"
         )
     if not isinstance(data, Iterable):
         raise DataError(
-            f"data: {type(data).__name__} is neither Batches nor an iterable of batches; give Batches(tensors, "
+            f"{name}: {type(data).__name__} is neither Batches nor an iterable of batches; give Batches(tensors, "
             "batch_size=...)"
         )
     if isinstance(data, Sequence) and not data:
-        raise DataError("data: is empty; give at least one batch")
-    return Iterated(data, seed, device, host or HostGenerators())
+        raise DataError(f"{name}: is empty; give at least one batch")
+    return Iterated(data, seed, device, host or HostGenerators(), name)
 
 
-def _why_not_repeatable(iterable: Iterable[Any], *, stateful: bool) -> str:
+def parts_of(data: Any) -> dict[Any, Any]:
+    """Return the sources of batches that ``data`` combines, by key; none if it is one source itself."""
+    if isinstance(data, Mapping):
+        named = cast("Mapping[Any, Any]", data)
+        return {} if all(isinstance(part, Tensor) for part in named.values()) else dict(named)
+    if isinstance(data, tuple):
+        listed = cast("tuple[Any, ...]", data)
+        # Any other tuple is a sequence of batches.
+        if any(isinstance(part, (Batches, torch.utils.data.DataLoader)) or _is_stateful(part) for part in listed):
+            return dict(enumerate(listed))
+    return {}
+
+
+def _length_of(data: Any) -> int | None:
+    try:
+        return len(data) or None
+    except (TypeError, NotImplementedError):  # a loader over a stream has the method, which raises
+        return None
+
+
+def _is_stateful(loader: Any) -> bool:
+    return all(hasattr(loader, method) for method in ("__iter__", "state_dict", "load_state_dict"))
+
+
+def _why_not_repeatable(iterable: Iterable[Any], name: str, *, stateful: bool) -> str:
     remedy = (
         "use Batches, a list of batches, a map-style DataLoader without a generator of its own, or a loader with "
         "state_dict()"
@@ -242,10 +361,10 @@ def _why_not_repeatable(iterable: Iterable[Any], *, stateful: bool) -> str:
         return ""
     if isinstance(iterable, torch.utils.data.DataLoader):
         if isinstance(iterable.dataset, torch.utils.data.IterableDataset):
-            return f"data: a DataLoader over an IterableDataset cannot be brought back to a batch; {remedy}"
+            return f"{name}: a DataLoader over an IterableDataset cannot be brought back to a batch; {remedy}"
         nested = getattr(iterable.batch_sampler, "sampler", None)
         drawing: list[Any] = [iterable, iterable.sampler, iterable.batch_sampler, nested]
         if any(getattr(part, "generator", None) is not None for part in drawing):
-            return f"data: the DataLoader draws from a generator of its own, whose state is lost; {remedy}"
+            return f"{name}: the DataLoader draws from a generator of its own, whose state is lost; {remedy}"
         return ""
-    return f"data: {type(iterable).__name__} cannot be brought back to the batch at which a run stopped; {remedy}"
+    return f"{name}: {type(iterable).__name__} cannot be brought back to the batch at which a run stopped; {remedy}"

@@ -128,9 +128,11 @@ class PlayedGame:
         else:
             with self.watch:
                 value = self.call(player, trees["u"], v, batch)
-        loss, self.logs = split_logs(value)
-        if self.logs and player == "v":
+        loss, logs = split_logs(value)
+        if logs and player == "v":
             raise RiskError("follower_loss: returns values to be logged, as f alone may; return the loss without them")
+        # Copied now: a logged tensor may be a player's, which moves before the log is written.
+        self.logs = {name: _copied(logged) for name, logged in logs.items()} if logs else logs
         return loss
 
     def call(self, player: Player, u: Any, v: Any, batch: tuple[Any, ...]) -> Any:
@@ -320,6 +322,10 @@ class PlayedGame:
         """Give the user's own tensors the ``requires_grad`` with which they came."""
         for tensor, requires_grad in self._requires_grad:
             tensor.requires_grad_(requires_grad)
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
 
 
 def _detached(leaf: Any) -> Any:

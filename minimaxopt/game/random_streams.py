@@ -25,17 +25,17 @@ from numpy.random import mtrand
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-Purpose: TypeAlias = Literal["callback", "data", "respond", "risk", "shuffle", "start"]
+Purpose: TypeAlias = Literal["callback", "data", "respond", "risk", "shuffle", "source", "start"]
 
 
-def stream(seed: int, step: int, purpose: Purpose, substep: int = 0) -> int:
-    """Return the 63-bit seed of a stream.
+def stream(seed: int, step: int, purpose: Purpose, substep: int = 0, part: int = 0) -> int:
+    """Return the 63-bit seed of a stream; ``part`` counts micro-batches.
 
     >>> stream(0, 7, "risk") == stream(0, 7, "risk"), stream(0, 7, "risk") == stream(0, 7, "respond")
     (True, False)
     """
-    name = f"{seed}:{step}:{purpose}:{substep}".encode()  # text, since a user's seed may exceed 64 bits
-    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
+    name = f"{seed}:{step}:{purpose}:{substep}" + (f":{part}" if part else "")  # a user's seed may exceed 64 bits
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def replay(seed: int, devices: Iterable[torch.device] = (), *, host: bool = True) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.batches import Batches
+from minimaxopt.game.data_source import parts_of
 from minimaxopt.game.game import Game
 from minimaxopt.loop.callbacks import Callback
 from minimaxopt.solvers import SOLVERS
@@ -78,6 +79,26 @@ def check_arguments(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any
         raise ArgumentError(f"compile: {compile!r} is neither True nor False; give one of them")
 
 
+def check_micro_batches(count: Any, data: Any, *, compiled: bool, zero_sum: bool) -> None:
+    """Raise ``ArgumentError`` if batches cannot be evaluated in ``count`` parts."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ArgumentError(f"micro_batches: {count!r} is not a positive number of parts; give 1 or more")
+    if count > 1 and data is None:
+        raise ArgumentError("micro_batches: without data there is no batch to divide; leave it out")
+    if count > 1 and compiled:
+        raise ArgumentError("micro_batches: compiled steps evaluate whole batches; leave it out, or compile")
+    if count > 1 and not zero_sum:
+        raise ArgumentError("micro_batches: the follower's own loss is evaluated on whole batches; leave one of them out")
+
+
+def check_skips(skip_nonfinite: Any) -> None:
+    """Raise ``ArgumentError`` unless ``skip_nonfinite`` is a number of steps."""
+    if isinstance(skip_nonfinite, bool) or not isinstance(skip_nonfinite, int) or skip_nonfinite < 0:
+        raise ArgumentError(f"skip_nonfinite: {skip_nonfinite!r} is not a number of steps; give 0 or more")
+
+
 def description_of(data: Any) -> str:
     """Return what the manifest says of the data."""
+    if parts := parts_of(data):
+        return f"{type(data).__name__}({', '.join(f'{key}: {description_of(part)}' for key, part in parts.items())})"
     return repr(data) if isinstance(data, Batches) else type(data).__name__

@@ -15,7 +15,7 @@ from minimaxopt._types import Tree
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.trees import leaves_with_names
 from minimaxopt.results import storage
-from minimaxopt.results.history import History
+from minimaxopt.results.history import SKIPPED, History
 
 
 class Progress(Protocol):
@@ -112,7 +112,7 @@ class Evaluate:
     """
 
     def __init__(self, metrics: Mapping[str, Callable[[Tree, Tree], float]], *, every: int = 100) -> None:
-        self.every = _period(every)
+        self.every = period(every)
         if not isinstance(metrics, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
             raise ArgumentError(f"metrics: {type(metrics).__name__} has no names; give a dictionary of functions")
         for name, metric in metrics.items():
@@ -176,7 +176,7 @@ class EarlyStop:
             raise ArgumentError(f"patience: {patience!r} is not a positive number of looks; give at least 1")
         if not 0 <= min_delta < math.inf:
             raise ArgumentError(f"min_delta: {min_delta!r} is no improvement; give a finite number, 0 or more")
-        self.every = _period(every)
+        self.every = period(every)
         self._column, self._patience, self._min_delta = column, patience, min_delta
         self._sign = 1.0 if mode == "min" else -1.0
         self.begin()
@@ -188,6 +188,8 @@ class EarlyStop:
     def __call__(self, run: Progress) -> None:
         """Look at the column's latest value."""
         if run.step == 0 or run.step % self.every:
+            return
+        if run.history.names == [SKIPPED]:
             return
         if self._column not in run.history:
             raise ArgumentError(
@@ -241,7 +243,7 @@ class JSONLLog:
     """
 
     def __init__(self, path: str | Path, *, every: int = 50) -> None:
-        self.every = _period(every)
+        self.every = period(every)
         self.path = Path(path)
         if self.path.is_dir():
             raise ArgumentError(f"path: {path} is a folder; give the file to write to")
@@ -290,7 +292,7 @@ class Checkpoint:
     NAME = "checkpoint"
 
     def __init__(self, path: str | Path, *, every: int = 1000) -> None:
-        self.every = _period(every)
+        self.every = period(every)
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise ArgumentError(f"path: {path} is a file; give the folder to save into")
@@ -327,7 +329,8 @@ def _line(step: int, row: Mapping[str, float]) -> str:
     return json.dumps({"step": step, **values}, allow_nan=False) + "\n"
 
 
-def _period(every: int) -> int:
+def period(every: int) -> int:
+    """Return ``every`` if it is a positive number of steps, else raise ``ArgumentError``."""
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all typed
         raise ArgumentError(f"every: {every!r} is not a positive number of steps")
     return every

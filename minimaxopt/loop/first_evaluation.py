@@ -21,6 +21,7 @@ from minimaxopt.game.live_risk import refuse_changed
 from minimaxopt.game.module_state import changed
 from minimaxopt.game.originals import Originals
 from minimaxopt.game.trees import leaves_with_names
+from minimaxopt.solvers.micro_batches import micro_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -32,7 +33,7 @@ _NAMES: dict[Player, str] = {"u": "f", "v": "follower_loss"}
 
 
 def probe(ctx: Context, *, second_order: bool, total: bool = False) -> None:
-    """Evaluate the risk once on the first batch, with its gradients; raise what is wrong with it.
+    """Evaluate the risk once on the first batch or micro-batch, with its gradients; raise what is wrong with it.
 
     Leaves the run, the batch and the players as they were.
 
@@ -43,15 +44,18 @@ def probe(ctx: Context, *, second_order: bool, total: bool = False) -> None:
             need not depend on ``u``.
 
     Raises:
-        RiskError: if ``f`` fails, is not a differentiable scalar, changes its batch, or runs under autocast though
-            ``second_order``.
+        RiskError: if ``f`` fails, is not a differentiable scalar, changes its batch, runs under autocast though
+            ``second_order``, or adds up over samples where batches are divided.
         ArgumentError: if ``f`` reaches the original of a player of which the solve plays a copy.
         DoubleBackwardError: if ``second_order`` and a custom function of ``f`` has no second derivative.
         DataError: if data are given to ``f(u, v)``, or missing for ``f(u, v, batch)``.
     """
     position, spent = ctx.source.position, ctx.gradient_evaluations
-    batch = ctx.source.take()
+    batch, parts = ctx.source.take(), ctx.evaluation.micro_batches
     ctx.source.rewind(position)
+    if parts > 1:  # a whole batch may be more than the memory holds
+        batch = micro_batches(batch, parts)[0][1]
+        ctx.evaluation.micro_batches = 1
     losses: list[Player] = ["u"] if ctx.game.zero_sum else [p for p in PLAYERS if p in ctx.optimizers]
     called: dict[Player, Any] = {
         "u": ctx.game.f.f if isinstance(ctx.game.f, Flipped) else ctx.game.f,
@@ -73,6 +77,8 @@ def probe(ctx: Context, *, second_order: bool, total: bool = False) -> None:
             name = _NAMES[player]
             with torch.compiler.set_stance("force_eager"):
                 _evaluate(ctx, batch, watch, player, second_order=second_order, total=total)
+                if parts > 1 and not ctx.responding:
+                    _refuse_sum(ctx, own)
             _refuse_changed_batch(batch, own)
             watch.check(name)
     except Exception:
@@ -85,7 +91,7 @@ def probe(ctx: Context, *, second_order: bool, total: bool = False) -> None:
                     tensor.copy_(value)
         ctx.played.watch = None
         ctx.played.write_state(ctx.module_state)
-        ctx.batch, ctx.gradient_evaluations = before, spent
+        ctx.batch, ctx.gradient_evaluations, ctx.evaluation.micro_batches = before, spent, parts
 
 
 def _evaluate(
@@ -119,6 +125,30 @@ def _evaluate(
                     f"{error}; where u acts through the follower's answer alone, use 'unrolled' or 'stackelberg'"
                 ) from error
     ctx.played.find_silent_changes()
+
+
+def _refuse_sum(ctx: Context, batch: tuple[Any, ...]) -> None:
+    """Refuse a risk that adds up over the samples: parts that are weighted as those of a mean would give another step."""
+
+    def evaluated(part: tuple[Any, ...]) -> Tensor:
+        risk = ctx.risk(batch=part)
+        with placed(risk, ctx.point, ()) as at:
+            return scalar(risk(at.u, at.v)).detach().double()
+
+    try:
+        halves = [(share, evaluated(part)) for share, part in micro_batches(batch, 2)]
+    except Exception:  # noqa: BLE001 - f may not take so few samples, as batch normalisation does not
+        return
+    if len(halves) < 2:
+        return
+    whole = evaluated(batch)
+    total = torch.stack([value for _, value in halves]).sum()
+    mean = torch.stack([share * value for share, value in halves]).sum()
+    if torch.isclose(whole, total, rtol=1e-5) and not torch.isclose(whole, mean, rtol=1e-3):
+        raise RiskError(
+            "f: adds up over the samples of a batch, and micro_batches weighs parts as those of a mean; return the mean, or "
+            "leave micro_batches out"
+        )
 
 
 def _copied(batch: Any) -> Any:

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from minimaxopt._types import Player, Point, Tree
-from minimaxopt.calculus.gradients import operator
+from minimaxopt._types import Player, Tree
 from minimaxopt.errors import ArgumentError, DivergenceWarning
 from minimaxopt.game.data_source import Exhausted
 from minimaxopt.game.random_streams import seed_host, stream
 from minimaxopt.loop.callbacks import Callback, Checkpoint, JSONLLog, SupportsBegin
+from minimaxopt.loop.exponential_average import ExponentialAverage
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.loop.resume import (
     checkpoint,
@@ -39,6 +39,7 @@ _TOLERANCE_EVERY = 50  # steps between checks of stationarity, fixed so that the
 _REMEDY = "Lower the learning rates, or gamma."
 
 _WRITERS = (JSONLLog, Checkpoint)  # they come after those whose values they write down
+_AT_LAST = (ExponentialAverage, JSONLLog)  # called however a solve ends, since it may have gone back
 
 
 @final
@@ -53,6 +54,7 @@ class SolveLoop:
         callbacks: called when they are due; those that write come last.
         tolerance: the length of the projected gradient at which the solve has converged; ``None`` never checks.
         settings: what a checkpoint must have been made with, beside solver, seed and optimizers.
+        skip_nonfinite: the most steps that are left out since a value ceased to be finite.
 
     Attributes:
         ctx: the context, with the players as they move.
@@ -68,17 +70,19 @@ class SolveLoop:
         callbacks: Sequence[Callback],
         tolerance: float | None,
         settings: Mapping[str, Any],
+        skip_nonfinite: int = 0,
     ) -> None:
         self.steps = steps
         self.ctx, self._tolerance = ctx, tolerance
+        ctx.evaluation.playing = solver.name
         self._names: dict[Player, Player] = {"u": "v", "v": "u"} if flipped else {"u": "u", "v": "v"}
         self._callbacks = sorted(callbacks, key=lambda c: 2 if isinstance(c, Checkpoint) else isinstance(c, JSONLLog))
         self._called = [-1] * len(self._callbacks)
-        self._convergence_checked = 0
+        self._convergence_checked = self._schedules_advanced = 0
         for callback in self._callbacks:
             if isinstance(callback, SupportsBegin):
                 callback.begin()
-        self._blocks = StepBlocks(ctx, solver, self._names)
+        self._blocks = StepBlocks(ctx, solver, self._names, skip_nonfinite)
         self._stopped: tuple[Status, str] | None = None
         self._frozen = ""
         self._seconds_before, self._started = 0.0, time.perf_counter()
@@ -87,7 +91,12 @@ class SolveLoop:
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **optimizers}
         form = "no" if ctx.evaluation.compiled is None else "derivatives"
         form = form if ctx.step_form is None else "steps"
-        self._made = {**self._settings, **environment(ctx.devices), "compile": form}
+        self._made = {
+            **self._settings,
+            **environment(ctx.devices),
+            "compile": form,
+            "skip_nonfinite": skip_nonfinite,
+        }
 
     @property
     def _manifest(self) -> dict[str, Any]:
@@ -163,7 +172,7 @@ class SolveLoop:
             settings=self._settings,
             manifest=self._manifest,
         )
-        self._convergence_checked = self.step  # no batch is at hand before the next step
+        self._convergence_checked = self._schedules_advanced = self.step  # no batch is at hand before the next step
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -173,12 +182,13 @@ class SolveLoop:
         try:
             self._make_steps(bar)
             self._call_callbacks()
-            status, message = self._stopped or (Status.STEPS_USED, f"made all {self.steps} steps.")
+            left_out = f", {self._blocks.skipped} of them skipped" if self._blocks.skipped else ""
+            status, message = self._stopped or (Status.STEPS_USED, f"made all {self.steps} steps{left_out}.")
         except NotFiniteError as event:
-            status, message, after = Status.DIVERGED, str(event), (JSONLLog,)
+            status, message, after = Status.DIVERGED, str(event), _AT_LAST
         except KeyboardInterrupt:
             status, message = Status.INTERRUPTED, f"interrupted after step {self.step}."
-            after = _WRITERS
+            after = (*_AT_LAST, Checkpoint)
         except Exception as error:
             if self.step:
                 error.add_note(
@@ -202,6 +212,7 @@ class SolveLoop:
         safe = self._blocks.snapshot()
         while self.step < self.steps and self._stopped is None:
             due, first, clock = self._next_due(), self.step, time.perf_counter()
+            skipped = self._blocks.skipped
             size = min(size, due - first)
             try:
                 safe_next = self._blocks.make(size)
@@ -212,7 +223,8 @@ class SolveLoop:
                     reason = f"the data ended after step {self.step} and cannot be read again; give Batches or a list."
                     self._stopped = (Status.DATA_ENDED, reason)
                     return
-                if not again:
+                interrupted = isinstance(event, KeyboardInterrupt)
+                if not again and (interrupted or self._blocks.skipped == skipped):
                     raise
             safe = safe_next
             self.ctx.source.forget(safe.position)
@@ -224,12 +236,16 @@ class SolveLoop:
 
     def _next_due(self) -> int:
         periods = [c.every for c in self._callbacks] + ([_TOLERANCE_EVERY] if self._tolerance is not None else [])
+        periods += [moving.period for moving in self.ctx.optimizers.values() if moving.metric is not None]
         return min([self.steps, *(self.step - self.step % every + every for every in periods)])
 
     def _call_callbacks(self) -> None:
         """Call the callbacks that are due, and at the end of the solve all of them; writers come last."""
         readers = [i for i, c in enumerate(self._callbacks) if not isinstance(c, _WRITERS)]
         self._call(readers, everyone=False)
+        if self._schedules_advanced != self.step:
+            self._schedules_advanced = self.step
+            self._blocks.advance_by_metrics()
         self._check_convergence()
         ending = self.step == self.steps or self._stopped is not None
         self._call(readers, everyone=ending)
@@ -257,9 +273,7 @@ class SolveLoop:
         """Return the norm of ``x - P(x - F(x))`` over the moving players; without projections the gradient's norm."""
         ctx = self.ctx
         if ctx.responding:
-            z, risk = ctx.respond()
-            gradients = operator(risk, Point(ctx.point.u, z), ("u",))
-            ctx.gradient_evaluations += 1
+            gradients = ctx.evaluation.leader_gradient()
         else:
             gradients = ctx.gradients(players=tuple(ctx.optimizers))
         return ctx.residual(gradients, ctx.optimizers)

@@ -19,6 +19,8 @@ from minimaxopt.results.history import History
 from minimaxopt.results.solution import check_names
 from minimaxopt.solvers.context import Context
 
+_DEFAULTS = {"micro_batches": 1}
+"""Settings that older checkpoints do not name."""
 _MATTERS_TO_THE_BIT = ("torch", "devices", "threads", "compile")
 
 
@@ -84,10 +86,10 @@ def load_checkpoint(
     saved = read_checkpoint(folder)
     run, then = saved["run"], saved["manifest"]
     for key in settings:
-        if then.get(key) != manifest[key]:
+        before = then.get(key, _DEFAULTS.get(key))
+        if before != manifest[key]:
             raise ResumeError(
-                f"resume: the checkpoint was made with {key} {then.get(key)}, not {manifest[key]}; give the same, or "
-                "start afresh"
+                f"resume: the checkpoint was made with {key} {before}, not {manifest[key]}; give the same, or start afresh"
             )
     if run["step"] > steps:
         raise ResumeError(f"steps: the checkpoint stands at step {run['step']} already; give at least as many steps")
@@ -219,6 +221,8 @@ def optimizer_settings(ctx: Context, names: Mapping[Player, Player]) -> dict[str
         text = ", ".join(f"{k}={without_addresses(x)}" for k, x in options if x is not None and x is not False)
         settings[f"{names[player]}_optimizer"] = f"{type(moving.optimizer).__name__}({text})"
         schedule = "none" if moving.scheduler is None else type(moving.scheduler).__name__
+        if moving.period != 1 or moving.metric is not None:
+            schedule += f" (every {moving.period} steps, metric {moving.metric})"
         settings[f"{names[player]}_scheduler"] = schedule
     return settings
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from minimaxopt._types import Player, Record
 from minimaxopt.calculus.vectors import finite
-from minimaxopt.results.history import History
+from minimaxopt.errors import ArgumentError, RiskError
+from minimaxopt.results.history import SKIPPED, History
 from minimaxopt.solvers.context import Context
 
 Columns: TypeAlias = dict[str, tuple[list[int], Tensor]]
@@ -53,6 +54,7 @@ class StepBlocks:
         ctx: where the steps are made.
         solver: makes them.
         names: what the user calls each player of the context; a maximin solve plays the flipped game.
+        skip_nonfinite: the most steps that are left out since a value ceased to be finite.
 
     Attributes:
         state: the solver's state after the last step.
@@ -60,10 +62,11 @@ class StepBlocks:
         recorded: the columns that the solver itself records.
     """
 
-    def __init__(self, ctx: Context, solver: Any, names: Mapping[Player, Player]) -> None:
+    def __init__(self, ctx: Context, solver: Any, names: Mapping[Player, Player], skip_nonfinite: int = 0) -> None:
         self.state = solver.init(ctx)
         self.history = History()
-        self.recorded: set[str] = set()
+        self._skip_nonfinite = skip_nonfinite
+        self.recorded: set[str] = {SKIPPED} if skip_nonfinite else set()
         self._ctx, self._solver, self._names = ctx, solver, names
         self._first: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._checked()
@@ -113,18 +116,25 @@ class StepBlocks:
         redraw = self._ctx.host.drew_unseeded() or not broken
         end, culprit, at = self._ctx.step, "", first
         self.history = self.history.until(first)
-        before = here = snapshot
+        before = here = opening = snapshot
         whole, failure = False, None
         try:
             self._roll_back(snapshot)
             if redraw and self._ctx.source.exact:
                 self._ctx.source.load(snapshot.context["source"])
-                before = here = self.snapshot()
+                before = here = opening = self.snapshot()
             while self._ctx.step < end and not culprit:
-                before, here, at = here, self.snapshot(), self._ctx.step
+                opening, at = self.snapshot(), self._ctx.step
                 (record,) = self._steps(1)
                 columns = _columns([record])
                 culprit = self.first_nonfinite(columns)
+                skipped = bool(culprit) and self._skip(at, opening)
+                if self._ctx.step <= first:
+                    self.advance_by_metrics()
+                if skipped:
+                    culprit = ""
+                    continue
+                before, here = here, opening
                 if (
                     culprit in record
                 ):  # formed at the step's opening point, which is then not a good place to end either
@@ -133,17 +143,60 @@ class StepBlocks:
                     self._record(at, columns)
             whole = not culprit
         except (Exception, KeyboardInterrupt) as event:  # noqa: BLE001 - raised below, unless that would hide the first
-            culprit, failure = "", event
+            culprit, failure, here = "", event, opening
         if not whole:
             self._roll_back(here)
+        earlier = f", after {self.skipped} skipped steps" if self.skipped else ""
         self.history = self.history.until(self._ctx.step)
         if culprit:
             raise NotFiniteError(
-                f"{culprit!r} ceased to be finite at step {at}; the result is the point after step {self._ctx.step}."
+                f"{culprit!r} ceased to be finite at step {at}{earlier}; the result is the point after step "
+                f"{self._ctx.step}."
             )
-        if failure is not None and not broken:
+        if failure is not None and (not broken or isinstance(failure, KeyboardInterrupt)):
             raise failure from None
         return here
+
+    @property
+    def skipped(self) -> int:
+        """The number of steps that were left out."""
+        return len(self.history.steps(SKIPPED)) if SKIPPED in self.history else 0
+
+    def _skip(self, step: int, opening: Snapshot) -> bool:
+        """Leave out the step that began at ``opening``, unless as many were as may be; return whether it was."""
+        known = SKIPPED in self.history and step <= self.history.last_step(SKIPPED)
+        if not known:
+            if self.skipped >= self._skip_nonfinite:
+                return False
+            self.history.record(SKIPPED, step, 1.0)
+        ctx = self._ctx
+        position, spent = ctx.source.position, ctx.gradient_evaluations
+        self._roll_back(opening)
+        ctx.source.rewind(position)
+        ctx.gradient_evaluations = spent
+        ctx.evaluation.step += 1
+        for optimizer in ctx.optimizers.values():
+            optimizer.advance_schedule(ctx.step)
+        return True
+
+    def advance_by_metrics(self) -> None:
+        """Hand the schedules that are due, and go by a metric, the mean of its values since they were due before.
+
+        Raises:
+            ArgumentError: the history has no such column.
+        """
+        step = self._ctx.step
+        for player, moving in self._ctx.optimizers.items():
+            if moving.scheduler is None or moving.metric is None or step % moving.period:
+                continue
+            if moving.metric not in self.history and self.history.names != [SKIPPED]:
+                raise ArgumentError(
+                    f"{self._names[player]}_scheduler: at step {step} the history has no {moving.metric!r} but "
+                    f"{', '.join(self.history.names)}; give an Evaluate that records it at least as often"
+                )
+            values = self.history.between(moving.metric, step - moving.period, step)
+            if values:
+                moving.scheduler.step(sum(values) / len(values))  # type: ignore[arg-type] - torch types it as an epoch
 
     def first_nonfinite(self, columns: Columns) -> str:
         """Return the name of a value that is not finite, or the empty string; waits for the device once."""
@@ -182,6 +235,8 @@ class StepBlocks:
         return records
 
     def _record(self, first: int, columns: Columns) -> None:
+        if self._skip_nonfinite and SKIPPED in columns:
+            raise RiskError(f"f: logs {SKIPPED!r}, which skip_nonfinite records itself; give it another name")
         for name, (places, values) in columns.items():
             flipped = self._names["u"] == "v" and name.endswith("risk") and name not in self._ctx.logged
             sign = -1.0 if flipped else 1.0

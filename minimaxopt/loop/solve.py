@@ -16,7 +16,14 @@ from minimaxopt.execution.compile import default_for, prepare, rehearse
 from minimaxopt.game.devices import usable_device
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import preserve_rng_state
-from minimaxopt.loop.arguments import callbacks_of, check_arguments, description_of, solver_of
+from minimaxopt.loop.arguments import (
+    callbacks_of,
+    check_arguments,
+    check_micro_batches,
+    check_skips,
+    description_of,
+    solver_of,
+)
 from minimaxopt.loop.callbacks import Callback, Checkpoint
 from minimaxopt.loop.first_evaluation import probe
 from minimaxopt.loop.loop import SolveLoop
@@ -56,6 +63,8 @@ class Run:
     resume: str | Path | None = None
     compile: bool = False
     inplace: bool = False
+    micro_batches: int = 1
+    skip_nonfinite: int = 0
 
 
 def solve(
@@ -78,6 +87,8 @@ def solve(
     progress: bool | None = None,
     compile: bool = False,
     inplace: bool = False,
+    micro_batches: int = 1,
+    skip_nonfinite: int = 0,
 ) -> Solution:
     """Play a game for a number of steps and return where it got to.
 
@@ -91,8 +102,9 @@ def solve(
         game: the game.
         solver: a solver, such as ``Sensitivity(gamma=1.0)``, or the name of one, for its defaults.
         steps: steps to make in all, those of a resumed run included.
-        data: ``Batches``, or any iterable of batches, which is begun again when it ends. ``None`` for an ``f(u, v)``
-            without batches.
+        data: ``Batches``, or any iterable of batches, which is begun again when it ends; or a dictionary or tuple of
+            these, of which each batch has one batch each, in the same form. ``None`` for an ``f(u, v)`` without
+            batches.
         seed: of every random draw inside ``f`` and of the order of a loader, from torch's generators or the global ones
             of ``random`` and ``numpy.random``, which are all left as they were found. Generators of your own are not
             seeded.
@@ -100,7 +112,7 @@ def solve(
             lambda. The default is Adam at 1e-3, fused where torch can.
         v_optimizer: the same for the follower; its rate is sigma.
         u_scheduler: factory of a learning-rate schedule, such as ``partial(CosineAnnealingLR, T_max=1000)``, advanced
-            once a step.
+            once a step; ``Schedule`` for one that is advanced once an epoch, or by a metric.
         v_scheduler: the same for the follower.
         order: ``"minimax"``, or ``"maximin"`` to play the flipped game, in which ``v`` leads. Arguments and results
             keep their names.
@@ -124,6 +136,15 @@ def solve(
         inplace: play on the game's own modules and tensors, as a hand-written loop does, and return them. It is for
             players of which no faithful copy can be made: a closure over a module, a wrapped ``forward``, TorchScript.
             Where a solve fails the players are left as they were at the last finite point.
+        micro_batches: the parts in which each batch is evaluated, one after the other, for less memory. Gradients are
+            those of the whole batch, to rounding, for a risk that is a mean over the samples: each part counts with its
+            share of them. Batch normalisation normalises each part by itself and updates its running statistics once a
+            part; each part draws numbers of its own, and values that ``f`` logs are averaged. ``Sensitivity`` then
+            evaluates each part twice. A solver that needs the graph of a whole batch refuses, and so does ``compile``.
+        skip_nonfinite: the most steps that may be left out because the risk, a player or its buffers ceased to be finite,
+            as at a damaged batch. A step that is left out changes neither players nor moments nor buffers nor the
+            solver's state; its number, its batch and its turn in the schedules are used up, and the history's column
+            ``"skipped"`` has a 1 there. One step more ends the solve as diverged.
 
     Returns:
         A ``Solution`` whose ``status`` names how it ended. A solve that meets NaN or infinity ends at the last finite
@@ -163,6 +184,8 @@ def solve(
         resume=resume,
         compile=compile,
         inplace=inplace,
+        micro_batches=micro_batches,
+        skip_nonfinite=skip_nonfinite,
     )
     loop, status, message = play(run, progress)
     return loop.solution(status, message)
@@ -177,6 +200,8 @@ def play(run: Run, progress: bool | None) -> tuple[SolveLoop, Status, str]:
     solver, callbacks = solver_of(run.solver), callbacks_of(run.callbacks)
     check_arguments(run.game, run.steps, run.seed, run.order, run.tolerance, run.compile)
     refuse_two_losses(run.game, solver, run.tolerance)
+    check_micro_batches(run.micro_batches, run.data, compiled=run.compile, zero_sum=run.game.zero_sum)
+    check_skips(run.skip_nonfinite)
     ctx = _context(run, solver)
     if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in callbacks):
         raise ResumeError(f"callbacks: a Checkpoint could not be continued exactly; {ctx.source.why_not}")
@@ -211,6 +236,7 @@ def _context(run: Run, solver: Any) -> Context:
             ascent_batches=run.ascent_batches,
             device=place,
             inplace=run.inplace,
+            micro_batches=run.micro_batches,
         )
         if run.compile:
             prepare(ctx, solver)
@@ -227,7 +253,13 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
         flipped=flipped,
         callbacks=callbacks,
         tolerance=run.tolerance,
-        settings={"order": run.order, "ascent_batches": run.ascent_batches, "data": description_of(run.data)},
+        settings={
+            "order": run.order,
+            "ascent_batches": run.ascent_batches,
+            "data": description_of(run.data),
+            "micro_batches": run.micro_batches,
+        },
+        skip_nonfinite=run.skip_nonfinite,
     )
     if run.resume is not None:
         loop.resume(Path(run.resume))

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SKIPPED = "skipped"
+"""The column that has a 1 at each step that was left out, since a value ceased to be finite."""
+
+
 @final
 class History:
     """Columns of numbers over the steps. A column may have a value at each step, or at some.
@@ -52,6 +56,11 @@ class History:
     def last_step(self, name: str) -> int:
         """Return the step of the column's latest value."""
         return self._column(name)[0][-1]
+
+    def between(self, name: str, first: int, end: int) -> list[float]:
+        """Return the column's values at the steps from ``first`` to before ``end``; none if there is no such column."""
+        steps, values = self._columns.get(name, ([], []))
+        return values[bisect.bisect_left(steps, first) : bisect.bisect_left(steps, end)]
 
     def record(self, name: str, step: int, value: float) -> None:
         """Append a value to a column, or replace the one that the step has there already."""

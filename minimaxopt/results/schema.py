@@ -100,11 +100,15 @@ class _IteratedSource(_Form):
     loader: Any = None
 
 
+class _CombinedSource(_Form):
+    sources: dict[str, _IndexedSource | _IteratedSource | _CombinedSource]
+
+
 class _Run(_Form):
     """The state of a context."""
 
     step: NonNegativeInt
-    source: _IndexedSource | _IteratedSource
+    source: _IndexedSource | _IteratedSource | _CombinedSource
     parameters: _Tensors
     module_state: dict[Player, _ModuleState]
     optimizers: dict[Player, _Optimizer]

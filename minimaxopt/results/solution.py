@@ -16,7 +16,7 @@ from minimaxopt.game.module_state import State
 from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.results import storage
 from minimaxopt.results.certificate import Certificate
-from minimaxopt.results.history import History
+from minimaxopt.results.history import SKIPPED, History
 from minimaxopt.results.status import Status
 
 
@@ -64,6 +64,11 @@ class Solution:
     def ok(self) -> bool:
         """``True`` if the solve ended as planned: converged, its steps used, or stopped by a callback."""
         return self.status in (Status.CONVERGED, Status.STEPS_USED, Status.STOPPED)
+
+    @property
+    def skipped(self) -> int:
+        """The number of steps that ``skip_nonfinite`` left out; the history's column ``"skipped"`` says which."""
+        return len(self.history.steps(SKIPPED)) if SKIPPED in self.history else 0
 
     def __str__(self) -> str:
         risk = f", risk {self.history.last('risk'):.6g}" if "risk" in self.history else ""

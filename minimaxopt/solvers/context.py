@@ -94,6 +94,7 @@ class Context:
             ``"fresh"`` ones.
         device: where to play; ``None`` leaves the players where they are.
         inplace: whether to play on the players themselves instead of copies.
+        micro_batches: the parts in which each batch is evaluated, as in ``solve``.
 
     Examples:
         >>> import torch
@@ -121,6 +122,7 @@ class Context:
         ascent_batches: str = "same",
         device: torch.device | str | None = None,
         inplace: bool = False,
+        micro_batches: int = 1,
     ) -> None:
         if ascent_batches not in ("same", "fresh"):
             raise ArgumentError(f"ascent_batches: {ascent_batches!r} is neither 'same' nor 'fresh'; give one of them")
@@ -130,6 +132,7 @@ class Context:
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
         self.host = HostGenerators()
         self.evaluation = Evaluation(self.played, seed, self.devices, self.host)
+        self.evaluation.micro_batches = micro_batches
         self.fresh_ascent = ascent_batches == "fresh"
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
@@ -148,6 +151,7 @@ class Context:
                 self.played.parameters[player],
                 *factories[player],
                 None if self._projections[player] is None else partial(self.project, player),
+                None if self.fresh_ascent else self.source.epoch,
             )
             for player in players
             if not (player == "v" and game.responding)
@@ -228,7 +232,11 @@ class Context:
         """Return ``f`` as a function of flat tensors, on the step's batch, buffers and random draw.
 
         Every call replays the draw of ``substep``, so that all evaluations of one substep see the same dropout masks.
+
+        Raises:
+            ArgumentError: if batches are to be evaluated in parts.
         """
+        self.evaluation.require_whole_batches()
         return self.evaluation.risk(substep, self.batch if batch is None else batch)
 
     def gradients(
@@ -273,7 +281,11 @@ class Context:
         ``players`` are those whose gradients are formed, and whose move it serves, as for ``gradients``: the state that
         the evaluation leaves is kept for ``u``. A product's column is one of them. With two losses the Hessian is that of
         what the follower maximises, ``-g``, and ``players`` must be ``("v",)``.
+
+        Raises:
+            ArgumentError: if batches are to be evaluated in parts, since products need the graph of a whole one.
         """
+        self.evaluation.require_whole_batches()
         blocks = self.evaluation.blocks(point or self.point, players, substep, self.batch if batch is None else batch)
         self.note_buffers(players)
         return blocks
@@ -283,7 +295,12 @@ class Context:
         self.evaluation.note_buffers(players, self.optimizers)
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
-        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
+        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it.
+
+        Raises:
+            ArgumentError: if batches are to be evaluated in parts.
+        """
+        self.evaluation.require_whole_batches()
         return self.evaluation.respond()
 
     # -- moves --------------------------------------------------------------------------------------------------------
@@ -350,8 +367,7 @@ class Context:
             self.logged.update(logs)
         self.evaluation.close(self.optimizers)
         for optimizer in self.optimizers.values():
-            if optimizer.scheduler is not None:
-                optimizer.scheduler.step()
+            optimizer.advance_schedule(self.step)
         return state, {**record, **logs} if logs else record
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, final
 
@@ -20,6 +20,7 @@ from minimaxopt.game.module_state import State, changed
 from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.random_streams import HostGenerators, replay, stream
 from minimaxopt.game.trees import shell_of, tensors_of
+from minimaxopt.solvers.micro_batches import accumulated, mean_logs, micro_batches
 
 Result = TypeVar("Result")
 
@@ -40,6 +41,8 @@ class Evaluation:
         gradient_evaluations: how many gradients have been formed so far.
         functional: the game as a pure function of tensors.
         compiled: compiled derivatives in place of autograd's, or ``None``.
+        micro_batches: the parts in which a batch is evaluated.
+        playing: the name of the solver that makes the steps.
         seeding: called with the number of a random stream before each evaluation, in place of seeding the generators;
             ``None`` seeds them.
     """
@@ -51,6 +54,8 @@ class Evaluation:
         self.gradient_evaluations = 0
         self.functional = Functional(played)
         self.compiled: Deriving | None = None
+        self.micro_batches = 1
+        self.playing = "this solver"
         self.seeding: Callable[[int], None] | None = None
         self.opening: dict[Player, State] = played.start
         self.point = Point(played.parameters["u"], played.parameters["v"])
@@ -80,7 +85,16 @@ class Evaluation:
         if batch is not self._guarded.batch:
             self._guarded = GuardedBatch(batch)
 
-    def risk(self, substep: int, batch: tuple[Any, ...], spec: Any = None, player: Player = "u") -> FlatRisk:
+    def risk(
+        self,
+        substep: int,
+        batch: tuple[Any, ...],
+        spec: Any = None,
+        *,
+        player: Player = "u",
+        part: int = 0,
+        opening: dict[Player, State] | None = None,
+    ) -> FlatRisk:
         """Return ``f`` as a function of flat tensors.
 
         Args:
@@ -88,8 +102,10 @@ class Evaluation:
             batch: what ``f`` is evaluated on.
             spec: the form of a responding follower's answer, whose leaves ``v`` then holds.
             player: whose: ``f``, or for ``"v"`` in a game of two losses what the follower maximises, ``-follower_loss``.
+            part: the number of the micro-batch, which has a draw of its own.
+            opening: the modules' state with which the evaluation begins; ``None`` for that of the step.
         """
-        draw = stream(self.seed, self.step, "risk", substep)
+        draw = stream(self.seed, self.step, "risk", substep, part)
         guarded = self._guarded if batch is self._guarded.batch else GuardedBatch(batch)
 
         def seed_generators() -> None:
@@ -112,9 +128,10 @@ class Evaluation:
             self._latest_logs = {}
             return value
 
+        begin = opening or self.opening
         if player == "v":
-            return LiveRisk(self.played, guarded, self.opening, seed_generators, keep, player=player)
-        f = LiveRisk(self.played, guarded, self.opening, seed_generators, keep, spec, elsewhere)
+            return LiveRisk(self.played, guarded, begin, seed_generators, keep, player=player)
+        f = LiveRisk(self.played, guarded, begin, seed_generators, keep, spec, elsewhere)
         if self.compiled is None:
             return f
 
@@ -140,6 +157,9 @@ class Evaluation:
             leader = self.gradients(point, ("u",), substep, batch)
             return follower._replace(risk=leader.risk, u=leader.u)
         self._count()
+        if self.micro_batches > 1:
+            parts = self.parts(point, substep=substep, batch=batch)
+            return accumulated((share, operator(risk, at, players)) for share, at, risk in parts)
         return operator(self.risk(substep, batch), point, players)
 
     def risk_gradients(self, point: Point) -> Gradients:
@@ -147,6 +167,26 @@ class Evaluation:
         self._count()
         risk, zero_sum = self.risk(0, self.batch), self.played.game.zero_sum
         return operator(risk, point, PLAYERS, unused=() if zero_sum else ("u",))
+
+    def parts(
+        self, point: Point | None = None, *, substep: int = 0, batch: tuple[Any, ...] | None = None
+    ) -> Iterator[tuple[float, Point, FlatRisk]]:
+        """Yield each micro-batch's share of the samples, the point, and the risk there; a follower that responds answers.
+
+        Each begins with the modules' state that the one before left and draws numbers of its own, as the passes of a loop
+        over micro-batches do; what ``f`` logs is averaged.
+        """
+        point, batch = point or self.point, self.batch if batch is None else batch
+        opening, logs = self.opening, list[tuple[float, Mapping[str, Tensor]]]()
+        for number, (share, part) in enumerate(micro_batches(batch, self.micro_batches)):
+            if self.played.responding:
+                z, spec = self._answer(GuardedBatch(part), opening, number)
+                yield share, Point(point.u, z), self.risk(substep, part, spec, part=number, opening=opening)
+            else:
+                yield share, point, self.risk(substep, part, part=number, opening=opening)
+            opening = self._latest
+            logs.append((share, _as_scalars(self._latest_logs)))
+        self._latest_logs = mean_logs(logs)
 
     def blocks(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Blocks:
         """Return the gradients of ``players`` at a point, with Hessian blocks times vectors at one pass each."""
@@ -164,9 +204,30 @@ class Evaluation:
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
         self._count()
-        live = LiveRisk(self.played, self._guarded, self.opening, _nothing)
-        flat, spec = live.respond(self.point.u, lambda: self._seed(stream(self.seed, self.step, "respond")))
+        flat, spec = self._answer(self._guarded, self.opening, 0)
         return flat, self.risk(0, self.batch, spec)
+
+    def _answer(self, batch: GuardedBatch, opening: dict[Player, State], part: int) -> tuple[Tensors, Any]:
+        live = LiveRisk(self.played, batch, opening, _nothing)
+        draw = stream(self.seed, self.step, "respond", part=part)
+        return live.respond(self.point.u, lambda: self._seed(draw))
+
+    def leader_gradient(self) -> Gradients:
+        """Return the leader's gradient at the responding follower's answer, which is taken as a constant."""
+        self._count()
+        if self.micro_batches > 1:
+            self._count()  # the answers
+            return accumulated((share, operator(risk, at, ("u",))) for share, at, risk in self.parts())
+        z, risk = self.respond()
+        return operator(risk, Point(self.point.u, z), ("u",))
+
+    def require_whole_batches(self) -> None:
+        """Refuse micro-batches for an evaluation whose graph must be that of a whole batch."""
+        if self.micro_batches > 1:
+            raise ArgumentError(
+                f"micro_batches: {self.playing!r} needs the risk of a whole batch at once; leave micro_batches out, or use "
+                "a solver of gradients alone, such as 'alternating-gda', or 'sensitivity'"
+            )
 
     def changed_attributes(self) -> list[str]:
         """Return what the latest evaluation changed beside buffers, which compiled code cannot put back."""
@@ -252,17 +313,7 @@ class Evaluation:
         Raises:
             RiskError: if a value is neither a number nor a tensor of one element.
         """
-        logged: dict[str, Tensor] = {}
-        if not self._closing_logs:
-            return logged
-        for name, value in self._closing_logs.items():
-            number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
-            if not isinstance(name, str) or not number:  # pyright: ignore[reportUnnecessaryIsInstance] - f is the user's
-                raise RiskError(
-                    f"f: logs {name!r} as {type(value).__name__}; give a name, and a number or a tensor of one element"
-                )
-            logged[name] = torch.as_tensor(value).detach().reshape(())
-        return logged
+        return _as_scalars(self._closing_logs)
 
     def close(self, moving: Iterable[Player]) -> None:
         """End the step: commit the state of the players that move; a frozen one keeps its running statistics."""
@@ -301,6 +352,18 @@ def _of_follower(gradients: Gradients) -> Gradients:
     """Return the follower's component of the operator, formed from what it maximises, with the loss by its name."""
     unknown = torch.full_like(gradients.risk, float("nan"))
     return Gradients(unknown, {}, gradients.v, follower_loss=-gradients.risk)
+
+
+def _as_scalars(logs: Mapping[str, Any]) -> dict[str, Tensor]:
+    scalars: dict[str, Tensor] = {}
+    for name, value in logs.items():
+        number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
+        if not isinstance(name, str) or not number:  # pyright: ignore[reportUnnecessaryIsInstance] - f is the user's
+            raise RiskError(
+                f"f: logs {name!r} as {type(value).__name__}; give a name, and a number or a tensor of one element"
+            )
+        scalars[name] = torch.as_tensor(value).detach().reshape(())
+    return scalars
 
 
 def _nothing() -> None:

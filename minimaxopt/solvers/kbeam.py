@@ -106,6 +106,8 @@ class KBeam:
     def init(self, ctx: Context) -> dict[str, Any]:
         """Spread the followers."""
         require_parametric(ctx, self.name)
+        if self.followers > 1:
+            ctx.evaluation.require_whole_batches()
         initial = {name: t.detach().clone() for name, t in ctx.point.v.items()}
         # Drawn on the CPU, so that a run on another device has the same followers.
         generator = torch.Generator().manual_seed(stream(ctx.seed, 0, "start"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from minimaxopt._types import Player, Point, Record
-from minimaxopt.calculus.gradients import operator
+from minimaxopt._types import Player, Record
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.step_derivatives import StepDerivatives
 from minimaxopt.solvers.two_losses import TwoLosses
@@ -48,9 +47,7 @@ class Descent:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of ``u``."""
         if ctx.responding:
-            z, risk = ctx.respond()
-            gradients = operator(risk, Point(ctx.point.u, z), ("u",))
-            ctx.gradient_evaluations += 1
+            gradients = ctx.evaluation.leader_gradient()
             ctx.note_buffers(("u",))
         else:
             gradients = ctx.gradients(players=("u",))

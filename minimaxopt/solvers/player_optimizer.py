@@ -15,6 +15,7 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks  # pyright: ignore
 from minimaxopt._types import OptimizerFactory, Player, SchedulerFactory, Tensors
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.trees import tensors_of
+from minimaxopt.solvers.schedules import Schedule, make_scheduler
 
 
 @final
@@ -27,6 +28,8 @@ class PlayerOptimizer:
         optimizer: of these tensors.
         scheduler: of the optimizer's rate.
         projection: maps the player's tensors to the nearest allowed ones; ``None`` where all are allowed.
+        period: the steps between advances of the schedule.
+        metric: the column of the history that the schedule goes by; ``None`` where it counts advances alone.
     """
 
     player: Player
@@ -34,6 +37,8 @@ class PlayerOptimizer:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler | None
     projection: Callable[[Tensors], Tensors] | None = None
+    period: int = 1
+    metric: str | None = None
 
     def rate(self) -> float:
         """Return the present learning rate.
@@ -80,10 +85,19 @@ class PlayerOptimizer:
 
     def set_gradients(self, direction: Tensors) -> None:
         """Let ``direction`` be the tensors' gradients."""
-        if _writes(self.optimizer):
-            direction = {name: gradient.clone() for name, gradient in direction.items()}
+        writes = _writes(self.optimizer)
         for name, tensor in self.tensors.items():
-            tensor.grad = direction[name]
+            gradient = direction[name]
+            # torch's fused optimizers read memory in order, whatever the strides: an expanded gradient, as that of a sum,
+            # would be read beyond its end.
+            if writes or gradient.stride() != tensor.stride():
+                gradient = torch.empty_like(tensor).copy_(gradient)
+            tensor.grad = gradient
+
+    def advance_schedule(self, step: int) -> None:
+        """Advance the schedule if it is due after ``step`` steps and counts them alone."""
+        if self.scheduler is not None and self.metric is None and step % self.period == 0:
+            self.scheduler.step()
 
     def positions(self) -> Tensors:
         """Return copies of the tensors."""
@@ -131,8 +145,9 @@ def make_player_optimizer(
     factory: OptimizerFactory | None,
     schedule: SchedulerFactory | None,
     projection: Callable[[Tensors], Tensors] | None,
+    epoch: int | None = None,
 ) -> PlayerOptimizer:
-    """Build a player's optimizer and schedule.
+    """Build a player's optimizer and schedule; ``epoch`` is the number of steps in a pass over the data, if known.
 
     Raises:
         ArgumentError: if the player has no tensor that can move, or a factory returns something that cannot play.
@@ -174,8 +189,12 @@ def make_player_optimizer(
             f"{name}: the factory built an optimizer of other tensors than those it was given; pass its argument on, "
             "all of it, such as lambda tensors: torch.optim.Adam(tensors, lr=1e-3)"
         )
-    scheduler = None if schedule is None else _make_scheduler(f"{player}_scheduler", schedule, optimizer)
-    return PlayerOptimizer(player, tensors, optimizer, scheduler, projection)
+    name = f"{player}_scheduler"
+    scheduler = None if schedule is None else make_scheduler(name, schedule, optimizer)
+    if not isinstance(schedule, Schedule):
+        return PlayerOptimizer(player, tensors, optimizer, scheduler, projection)
+    period = schedule.steps(name, epoch)
+    return PlayerOptimizer(player, tensors, optimizer, scheduler, projection, period, schedule.metric)
 
 
 @final
@@ -263,21 +282,9 @@ def _writes(optimizer: torch.optim.Optimizer) -> bool:
     return any(group.get("nesterov") for group in optimizer.param_groups)
 
 
-def _make_scheduler(
-    name: str, factory: SchedulerFactory, optimizer: torch.optim.Optimizer
-) -> torch.optim.lr_scheduler.LRScheduler:
-    remedy = "give a factory such as partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=1000)"
-    if not callable(factory):  # pyright: ignore[reportUnnecessaryComparison] - callers are not all typed
-        raise ArgumentError(f"{name}: {type(factory).__name__} is not callable; {remedy}")
-    scheduler = factory(optimizer)
-    if not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler):  # pyright: ignore[reportUnnecessaryIsInstance] - factories are not all typed
-        raise ArgumentError(f"{name}: the factory returned {type(scheduler).__name__}, not a scheduler; {remedy}")
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise ArgumentError(f"{name}: ReduceLROnPlateau waits for a metric, which a step does not have; {remedy}")
-    return scheduler
-
-
 def default_optimizer(tensors: list[Tensor], *, capturable: bool = False) -> torch.optim.Optimizer:
     """Return Adam at its usual rate, fused where torch has it for the device."""
-    fused = all(t.device.type in ("cpu", "cuda", "mps", "xpu") for t in tensors)
+    # A fused step is only right for tensors that fill their memory, which empty_like has the strides of.
+    dense = all(t.stride() == torch.empty_like(t).stride() for t in tensors)
+    fused = dense and all(t.device.type in ("cpu", "cuda", "mps", "xpu") for t in tensors)
     return torch.optim.Adam(tensors, lr=1e-3, fused=fused, capturable=capturable)

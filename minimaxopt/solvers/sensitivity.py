@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Record, Tensors
-from minimaxopt.calculus.gradients import PenalizedGradient, gradients, penalized_gradient, placed, scalar
+from minimaxopt.calculus.gradients import PenalizedGradient, gradients, operator, penalized_gradient, placed, scalar
 from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.context import Context, sensitivity_of
+from minimaxopt.solvers.micro_batches import accumulate, accumulated
 from minimaxopt.solvers.step_derivatives import StepDerivatives
 from minimaxopt.solvers.two_losses import TwoLosses
 
@@ -109,6 +110,8 @@ class Sensitivity:
             )
         if self.split and not ctx.game.zero_sum:
             raise ArgumentError("split: has no form for a follower with a loss of its own; leave split out")
+        if self.split and ctx.evaluation.micro_batches > 1:
+            raise ArgumentError("split: halves each batch, which micro_batches divides already; leave one of them out")
         if self.projected and ctx.responding:
             raise ArgumentError(
                 "projected: a responding follower has no projection; keep to the constraint inside respond, and leave "
@@ -145,8 +148,7 @@ class Sensitivity:
         if not ctx.game.zero_sum:
             return None, self._step_of_two_losses(ctx, gamma)
         if ctx.responding:
-            z, risk = ctx.respond()
-            penalized = penalized_gradient(risk, Point(ctx.point.u, z), gamma)
+            penalized = self._at_the_answer(ctx, gamma)
         elif self.alternate:
             ctx.apply("v", ctx.gradients(players=("v",)).v)
             penalized = self._penalized_gradient(ctx, gamma)
@@ -185,7 +187,43 @@ class Sensitivity:
             gamma = float(self.gamma)
         return gamma * ctx.samples() if self.per_sample else gamma
 
+    def _at_the_answer(self, ctx: Context, gamma: float) -> PenalizedGradient:
+        if ctx.evaluation.micro_batches == 1:
+            z, risk = ctx.respond()
+            return penalized_gradient(risk, Point(ctx.point.u, z), gamma)
+        g_u: Tensors = {}
+        values: list[Tensor] = []
+        ctx.gradient_evaluations += 1  # the answers
+        for share, at, risk in ctx.evaluation.parts():
+            # The slope of the batch's risk in these answers is the share of the micro-batch's own.
+            part = penalized_gradient(risk, at, share * gamma)
+            accumulate(g_u, share, part.u)
+            values.append(torch.stack([share * part.risk, share**2 * part.sensitivity]))
+        value, sensitivity = torch.stack(values).sum(0)
+        return PenalizedGradient(value, g_u, {}, sensitivity)
+
+    def _accumulated(self, ctx: Context, gamma: float) -> PenalizedGradient:
+        """Return the penalized gradient of the mean over micro-batches: first ``grad_v f`` of all, then ``u`` of each."""
+        players: tuple[Player, ...] = self.players if gamma == 0 else ("v",)
+        both = accumulated((share, operator(risk, at, players)) for share, at, risk in ctx.evaluation.parts())
+        g_v = negated(both.v)
+        free = self._unconstrained(ctx, g_v, g_v) if self._projects(ctx) else g_v
+        sensitivity = dot(g_v.values(), free.values())
+        if gamma == 0:
+            return PenalizedGradient(both.risk, both.u, both.v, sensitivity)
+        ctx.gradient_evaluations += 1  # once more than for a whole batch
+        g_u: Tensors = {}
+        for share, point, risk in ctx.evaluation.parts():
+            with placed(risk, point, self.players) as at:
+                value = scalar(risk(at.u, at.v))
+                slope = gradients(value, {"v": at.v}, create_graph=True)["v"]
+                along = dot(slope.values(), [free[name] for name in slope])
+                accumulate(g_u, share, gradients(value + gamma * along, {"u": at.u}, second=True)["u"])
+        return PenalizedGradient(both.risk, g_u, both.v, sensitivity)
+
     def _penalized_gradient(self, ctx: Context, gamma: float) -> PenalizedGradient:
+        if ctx.evaluation.micro_batches > 1:
+            return self._accumulated(ctx, gamma)
         projects = self._projects(ctx)
         if not self.split and not projects:
             return penalized_gradient(ctx.risk(), ctx.point, gamma)

@@ -51,6 +51,16 @@ def test_logging_changes_nothing_else(solver: str) -> None:
     assert "square" not in silent.history
 
 
+def test_a_player_that_is_logged_has_the_value_of_the_evaluation() -> None:
+    solution = played(lambda u, v: (plain(u, v), {"u": u, "view": v[None]}), "alternating-gda")
+    u, v, logged = 1.0, 1.0, []
+    for _ in range(3):
+        logged.append((u, v))
+        u -= 0.25 * (u + v)
+        v += 0.25 * (u - 2 * v)
+    np.testing.assert_allclose(list(zip(solution.history["u"], solution.history["view"], strict=True)), logged)
+
+
 def test_the_values_are_those_at_the_leaders_evaluation() -> None:
     solution = played(logging, "simultaneous-gda")
     u, v, squares = 1.0, 1.0, []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from minimaxopt import (
@@ -217,3 +218,45 @@ def test_factories_find_the_names_of_their_tensors() -> None:
     game = Game(lambda u, v: (u(v["shift"]) * v["scale"]).sum(), net, {"shift": torch.ones(2), "scale": torch.ones(1)})
     solve(game, "alternating-gda", steps=1, u_optimizer=partial(factory, "u"), v_optimizer=partial(factory, "v"))
     assert names == {"u": ["0.weight", "0.bias", "1.weight", "1.bias"], "v": ["scale", "shift"]}
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+COEFFICIENTS = torch.arange(12.0, dtype=torch.float64).reshape(3, 4).sin()
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "expanded": lambda u: u.sum() * 0.3,
+    "rows expanded": lambda u: (u.sum(0) * COEFFICIENTS[0]).sum(),
+    "transposed": lambda u: torch.einsum("ij,ji->", u, COEFFICIENTS.T.contiguous()),
+    "strided": lambda u: (torch.stack([u, u * u], -1).flatten(1) * torch.linspace(0, 1, 8, dtype=u.dtype)).sum(),
+}
+
+
+@pytest.mark.parametrize("optimizer", ["default", "Adam", "AdamW", "SGD", "Adagrad"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradients_of_any_layout(layout: str, optimizer: str) -> None:
+    """torch's fused optimizers take the memory of a gradient for its values, in order."""
+    start, f = torch.ones(3, 4, dtype=torch.float64), LAYOUTS[layout]
+    kind = getattr(torch.optim, "Adam" if optimizer == "default" else optimizer)
+    fused = None if optimizer == "default" else partial(kind, lr=1e-3, fused=True)
+    solution = solve(Game(lambda u, v: f(u), start, None), "descent", steps=9, u_optimizer=fused)
+    by_hand = start.clone().requires_grad_()
+    plain = kind([by_hand], lr=1e-3, fused=False, foreach=False)
+    for _ in range(9):
+        plain.zero_grad()
+        f(by_hand).backward()
+        plain.step()
+    torch.testing.assert_close(solution.u, by_hand.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_tensor_that_does_not_fill_its_memory() -> None:
+    memory = torch.linspace(-1, 1, 12, dtype=torch.float64)
+    by_hand = memory[::2].clone().requires_grad_()
+    neighbours = memory[1::2].clone()
+    solve(Game(lambda u, v: u.cos().sum(), memory[::2], None), "descent", steps=9, inplace=True)
+    plain = torch.optim.Adam([by_hand], lr=1e-3, fused=False, foreach=False)
+    for _ in range(9):
+        plain.zero_grad()
+        by_hand.cos().sum().backward()
+        plain.step()
+    torch.testing.assert_close(memory[::2], by_hand.detach(), rtol=1e-12, atol=1e-12)
+    assert torch.equal(memory[1::2], neighbours)
