@@ -56,6 +56,14 @@ class StepForm(Protocol):
         ...
 
 
+class ManySteps(Protocol):
+    """Makes several steps at once in a solver's place, with the same outcome to rounding."""
+
+    def make(self, ctx: Context, count: int) -> list[Record]:
+        """Make at most ``count`` steps and return their records; none where it cannot now."""
+        ...
+
+
 class Snapshot(NamedTuple):
     """Parameters and moments of one player or both, without learning rates."""
 
@@ -85,7 +93,7 @@ class Context:
             ``"fresh"`` ones.
         device: where to play; ``None`` leaves the players where they are.
         inplace: whether to play on the players themselves instead of copies.
-        micro_batches: the parts in which each batch is evaluated, as in ``solve``.
+        micro_batches: as in ``solve``.
 
     Examples:
         >>> import torch
@@ -128,6 +136,8 @@ class Context:
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
+        self.many_steps: ManySteps | None = None
+        """Makes several steps at once, where ``solve`` was asked for it."""
         self.logged: set[str] = set()
         """Names of the values that ``f`` logs."""
         self.rewinds = 0
@@ -221,9 +231,6 @@ class Context:
         """Return ``f`` as a function of flat tensors, on the step's batch, buffers and random draw.
 
         Every call replays the draw of ``substep``, so that all evaluations of one substep see the same dropout masks.
-
-        Raises:
-            ArgumentError: if batches are to be evaluated in parts.
         """
         self.evaluation.require_whole_batches()
         return self.evaluation.risk(substep, self.batch if batch is None else batch)
@@ -243,10 +250,11 @@ class Context:
         Raises:
             ArgumentError: if the follower responds, and so has no gradient of its own.
         """
-        gradients = self.evaluation.gradients(
-            point or self.point, players, substep, self.batch if batch is None else batch
+        evaluation = self.evaluation
+        gradients = evaluation.gradients(
+            point or evaluation.point, players, substep, evaluation.batch if batch is None else batch
         )
-        self.note_buffers(players)
+        evaluation.note_buffers(players, self.optimizers)
         return gradients
 
     def blocks(
@@ -261,9 +269,6 @@ class Context:
 
         ``players`` are those whose gradients are formed, and whose move it serves, as for ``gradients``: the state that
         the evaluation leaves is kept for ``u``. A product's column is one of them.
-
-        Raises:
-            ArgumentError: if batches are to be evaluated in parts, since products need the graph of a whole one.
         """
         self.evaluation.require_whole_batches()
         blocks = self.evaluation.blocks(point or self.point, players, substep, self.batch if batch is None else batch)
@@ -275,11 +280,7 @@ class Context:
         self.evaluation.note_buffers(players, self.optimizers)
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
-        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it.
-
-        Raises:
-            ArgumentError: if batches are to be evaluated in parts.
-        """
+        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
         self.evaluation.require_whole_batches()
         return self.evaluation.respond()
 
@@ -340,9 +341,10 @@ class Context:
         else:
             state, record = self.step_form.step(self, solver, state)
         logs = self.evaluation.logs()
-        if clash := sorted(logs.keys() & record.keys()):
-            raise RiskError(f"f: logs {clash[0]!r}, which the solver records itself; give it another name")
-        self.logged.update(logs)
+        if logs:
+            if clash := sorted(logs.keys() & record.keys()):
+                raise RiskError(f"f: logs {clash[0]!r}, which the solver records itself; give it another name")
+            self.logged.update(logs)
         self.evaluation.close(self.optimizers)
         for optimizer in self.optimizers.values():
             optimizer.advance_schedule(self.step)

@@ -38,6 +38,7 @@ class Evaluation:
     Attributes:
         step: the step that is being made; its draws are those of this number.
         opening: the modules' state with which every evaluation of the step begins.
+        point: the present point: the live tensors, which moves change in place.
         gradient_evaluations: how many gradients have been formed so far.
         functional: the game as a pure function of tensors.
         compiled: compiled derivatives in place of autograd's, or ``None``.
@@ -49,6 +50,7 @@ class Evaluation:
 
     def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device], host: HostGenerators) -> None:
         self.played, self.seed, self.devices, self._host = played, seed, devices, host
+        self._accelerators = [device for device in devices if device.type != "cpu"]
         self.step = 0
         self.gradient_evaluations = 0
         self.functional = Functional(played)
@@ -57,6 +59,7 @@ class Evaluation:
         self.playing = "this solver"
         self.seeding: Callable[[int], None] | None = None
         self.opening: dict[Player, State] = played.start
+        self.point = Point(played.parameters["u"], played.parameters["v"])
         self._guarded = GuardedBatch(())
         self._closing: dict[Player, State] | None = None
         self._latest = self.opening
@@ -73,11 +76,6 @@ class Evaluation:
     def batch(self, batch: tuple[Any, ...]) -> None:
         if batch is not self._guarded.batch:
             self._guarded = GuardedBatch(batch)
-
-    @property
-    def point(self) -> Point:
-        """The present point: the live tensors, which moves change in place."""
-        return Point(self.played.parameters["u"], self.played.parameters["v"])
 
     def risk(
         self,
@@ -279,7 +277,7 @@ class Evaluation:
         Raises:
             RiskError: if a value is neither a number nor a tensor of one element.
         """
-        return _as_scalars(self._closing_logs)
+        return _as_scalars(self._closing_logs) if self._closing_logs else {}
 
     def close(self, moving: Iterable[Player]) -> None:
         """End the step: commit the state of the players that move; a frozen one keeps its running statistics."""
@@ -306,7 +304,7 @@ class Evaluation:
 
     def _seed(self, draw: int) -> None:
         if self.seeding is None:
-            replay(draw, self.devices, host=self._host.seeded)
+            replay(draw, self._accelerators, host=self._host.seeded)
         else:
             self.seeding(draw)
 

@@ -56,7 +56,8 @@ class PlayerOptimizer:
     def descend(self, direction: Tensors) -> None:
         """Let the optimizer descend ``direction``, then project."""
         self._step(direction)
-        self.project()
+        if self.projection is not None:
+            self.project()
 
     def propose(self, direction: Tensors) -> Tensors:
         """Return the displacement that the optimizer would make along ``direction``; only its moments advance."""
@@ -84,12 +85,13 @@ class PlayerOptimizer:
 
     def set_gradients(self, direction: Tensors) -> None:
         """Let ``direction`` be the tensors' gradients."""
-        writes = _writes(self.optimizer)
+        if _writes(self.optimizer):
+            direction = {name: gradient.clone() for name, gradient in direction.items()}
         for name, tensor in self.tensors.items():
             gradient = direction[name]
             # torch's fused optimizers read memory in order, whatever the strides: an expanded gradient, as that of a sum,
             # would be read beyond its end.
-            if writes or gradient.stride() != tensor.stride():
+            if gradient.stride() != tensor.stride():
                 gradient = torch.empty_like(tensor).copy_(gradient)
             tensor.grad = gradient
 
