@@ -91,12 +91,7 @@ class SolveLoop:
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **optimizers}
         form = "no" if ctx.evaluation.compiled is None else "derivatives"
         form = form if ctx.step_form is None else "steps"
-        self._made = {
-            **self._settings,
-            **environment(ctx.devices),
-            "compile": form,
-            "skip_nonfinite": skip_nonfinite,
-        }
+        self._made = {**self._settings, **environment(ctx.devices), "compile": form, "skip_nonfinite": skip_nonfinite}
 
     @property
     def _manifest(self) -> dict[str, Any]:

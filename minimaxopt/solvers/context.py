@@ -94,7 +94,7 @@ class Context:
             ``"fresh"`` ones.
         device: where to play; ``None`` leaves the players where they are.
         inplace: whether to play on the players themselves instead of copies.
-        micro_batches: the parts in which each batch is evaluated, as in ``solve``.
+        micro_batches: as in ``solve``.
 
     Examples:
         >>> import torch
@@ -232,9 +232,6 @@ class Context:
         """Return ``f`` as a function of flat tensors, on the step's batch, buffers and random draw.
 
         Every call replays the draw of ``substep``, so that all evaluations of one substep see the same dropout masks.
-
-        Raises:
-            ArgumentError: if batches are to be evaluated in parts.
         """
         self.evaluation.require_whole_batches()
         return self.evaluation.risk(substep, self.batch if batch is None else batch)
@@ -281,9 +278,6 @@ class Context:
         ``players`` are those whose gradients are formed, and whose move it serves, as for ``gradients``: the state that
         the evaluation leaves is kept for ``u``. A product's column is one of them. With two losses the Hessian is that of
         what the follower maximises, ``-g``, and ``players`` must be ``("v",)``.
-
-        Raises:
-            ArgumentError: if batches are to be evaluated in parts, since products need the graph of a whole one.
         """
         self.evaluation.require_whole_batches()
         blocks = self.evaluation.blocks(point or self.point, players, substep, self.batch if batch is None else batch)
@@ -295,11 +289,7 @@ class Context:
         self.evaluation.note_buffers(players, self.optimizers)
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
-        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it.
-
-        Raises:
-            ArgumentError: if batches are to be evaluated in parts.
-        """
+        """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
         self.evaluation.require_whole_batches()
         return self.evaluation.respond()
 

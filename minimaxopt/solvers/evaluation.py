@@ -313,7 +313,7 @@ class Evaluation:
         Raises:
             RiskError: if a value is neither a number nor a tensor of one element.
         """
-        return _as_scalars(self._closing_logs)
+        return _as_scalars(self._closing_logs) if self._closing_logs else {}
 
     def close(self, moving: Iterable[Player]) -> None:
         """End the step: commit the state of the players that move; a frozen one keeps its running statistics."""
