@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar, final
 
 import torch
@@ -120,16 +121,27 @@ class Evaluation:
                 "solver: asks for gradients of a follower that responds by a function; let it use ctx.respond(), or give "
                 "the game a follower with parameters"
             )
-        self._count()
+        self.count()
         return operator(self.risk(substep, batch), point, players)
 
     def blocks(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Blocks:
         """Return the gradients of ``players`` at a point, with Hessian blocks times vectors at one pass each."""
-        return Blocks(self.risk(substep, batch), point, self._count, players)
+        return Blocks(self.risk(substep, batch), point, self.count, players)
+
+    def begun_with(
+        self, substep: int, batch: tuple[Any, ...]
+    ) -> tuple[GuardedBatch, dict[Player, State], Callable[[], None]]:
+        """Return what an evaluation of a substep begins with: its batch, state, and the seeding of its draw."""
+        guarded = self._guarded if batch is self._guarded.batch else GuardedBatch(batch)
+        return (guarded, self.opening, partial(self._seed, stream(self.seed, self.step, "risk", substep)))
+
+    def keep(self, states: dict[Player, State]) -> None:
+        """Keep the state that an evaluation left, if it is the latest."""
+        self._latest, self._latest_logs = states, {}
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
-        self._count()
+        self.count()
         live = LiveRisk(self.played, self._guarded, self.opening, _nothing)
         flat, spec = live.respond(self.point.u, lambda: self._seed(stream(self.seed, self.step, "respond")))
         return flat, self.risk(0, self.batch, spec)
@@ -259,7 +271,8 @@ class Evaluation:
         else:
             self.seeding(draw)
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Count one more gradient."""
         self.gradient_evaluations += 1
 
 

@@ -69,7 +69,7 @@ class Stackelberg:
 
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
-        blocks = ctx.blocks()
+        blocks = ctx.blocks(products=self.cg_steps)
         gradients = blocks.gradients
         answer = follower_system(
             blocks,
@@ -145,7 +145,7 @@ class FollowTheRidge:
 
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
-        blocks = ctx.blocks()
+        blocks = ctx.blocks(products=self.cg_steps)
         gradients = blocks.gradients
         before = {name: t.detach().clone() for name, t in ctx.point.u.items()}
         ctx.apply("u", gradients.u)
