@@ -3,11 +3,10 @@
 The sign lives here and nowhere else: ``operator`` is ``F = (grad_u f, -grad_v f)``, each player's gradient of its own
 loss, and both optimizers descend it.
 
-Two engines compute on the same functional form. Gradients and the penalised gradient use ``torch.autograd.grad``,
-reverse over reverse, which also admits gradient penalties and old autograd functions inside ``f``. Hessian-vector
-products are transforms of ``torch.func`` and compose with ``vmap``. Finite differences are wrong on piecewise linear
-networks, and reverse over forward is wrong for normalisation layers in present releases of torch, so that neither is
-used.
+Gradients and the penalised gradient use ``torch.autograd.grad``, reverse over reverse, which also admits gradient
+penalties and old autograd functions inside ``f``. Hessian-vector products have two engines: see ``Blocks``. Finite
+differences are wrong on piecewise linear networks, and reverse over forward is wrong for normalisation layers in
+present releases of torch, so that neither is used.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ def operator(
 
     Examples:
         >>> import torch
-        >>> from minimaxopt._types import Point
+        >>> from minimaxopt.calculus import Point
         >>> at = Point({"x": torch.tensor(2.0)}, {"y": torch.tensor(3.0)})
         >>> F = operator(lambda u, v: (u["x"] * v["y"]).sum(), at)
         >>> F.u["x"].item(), F.v["y"].item()
@@ -142,6 +141,14 @@ def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> P
     Raises:
         DoubleBackwardError: if an operation of ``f`` has no second derivative in torch; it is named with the remedy.
         RiskError: as for ``operator``.
+
+    Examples:
+        >>> import torch
+        >>> from minimaxopt.calculus import Point
+        >>> at = Point({"x": torch.tensor(2.0)}, {"y": torch.tensor(3.0)})
+        >>> penalized = penalized_gradient(lambda u, v: (u["x"] * v["y"]).sum(), at, gamma=0.5)
+        >>> penalized.u["x"].item(), penalized.sensitivity.item()  # y + gamma x, and x squared
+        (4.0, 4.0)
 
     Source: Hamm and Mehra 2018, Alg. 1 and Eq. 16 (Eq. 8 for a responding follower).
     """

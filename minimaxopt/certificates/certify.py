@@ -173,6 +173,7 @@ def certify(
             "seed": seed,
             "data": "none" if data is None else type(data).__name__,
             **environment(devices_of((u, v))),
+            **measured.hessian_engine.record(),
         },
     )
 

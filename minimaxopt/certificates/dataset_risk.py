@@ -20,6 +20,7 @@ from minimaxopt.game.batches import Seekable
 from minimaxopt.game.copying import NamedTensor
 from minimaxopt.game.data_source import parts_of, source_of
 from minimaxopt.game.devices import devices_of
+from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
 from minimaxopt.game.originals import Originals
@@ -28,6 +29,7 @@ from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.shared_memory import SharedMemory
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.context import Context
+from minimaxopt.solvers.hessian_engine import MANY, At, HessianEngine
 
 
 class Mean(NamedTuple):
@@ -43,6 +45,9 @@ class _Batch(NamedTuple):
     risk: Callable[..., LiveRisk]
     """Returns the risk on it, for the ``spec`` of an answer, or of a ``player``."""
     samples: float
+    batch: GuardedBatch
+    seed: Callable[[], None]
+    """Sets the generators to its random draw."""
 
 
 @final
@@ -61,6 +66,7 @@ class DatasetRisk:
     Attributes:
         gradients: evaluations of a gradient so far; a product with a block of the Hessian counts one.
         evaluations: evaluations of the risk alone.
+        hessian_engine: linearises the gradients for products with the Hessian.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class DatasetRisk:
             )
         self._batches = data
         self._blocks: tuple[Point, Blocks] | None = None
+        self.hessian_engine = HessianEngine(self._played, Functional(self._played))
         self.gradients = self.evaluations = 0
 
     def refuse_originals(self, originals: Iterable[NamedTensor]) -> None:
@@ -195,17 +202,34 @@ class DatasetRisk:
             x = self._shared[column].expanded(reduced)
             if (kept := self._kept(point)) is not None:
                 return self._shared[row].merged(kept.product(x, row=row, column=column))
-            total: Tensors = {}
-            samples = 0.0
             self.gradients += 1
-            for each in self._each():
-                samples += each.samples
-                blocks = Blocks(each.risk(), self._expanded(point))
-                rows = self._shared[row].merged(blocks.product(x, row=row, column=column))
-                _accumulate(total, rows, each.samples)
-            return {name: tensor / samples for name, tensor in total.items()}
+            return self._mean_over_batches(
+                lambda blocks: self._shared[row].merged(blocks.product(x, row=row, column=column)), point
+            )
 
         return product
+
+    def block_of_several(self, point: Point, row: Player, column: Player) -> Operator | None:
+        """Return the map of vectors stacked along a first dimension; none where values share memory."""
+        if any(shared.any for shared in self._shared.values()):
+            return None
+
+        def products(stacked: Tensors) -> Tensors:
+            if (kept := self._kept(point)) is not None:
+                return kept.products(stacked, row=row, column=column)
+            self.gradients += len(next(iter(stacked.values())))
+            return self._mean_over_batches(lambda blocks: blocks.products(stacked, row=row, column=column), point)
+
+        return products
+
+    def _mean_over_batches(self, product: Callable[[Blocks], Tensors], point: Point) -> Tensors:
+        """Return the mean of a product over the batches; each is evaluated anew, since graphs would fill the memory."""
+        total: Tensors = {}
+        samples = 0.0
+        for each in self._each():
+            samples += each.samples
+            _accumulate(total, product(Blocks(each.risk(), self._expanded(point))), each.samples)
+        return {name: tensor / samples for name, tensor in total.items()}
 
     def _kept(self, point: Point) -> Blocks | None:
         """Return the point's gradients with their graph where there is one batch; more graphs would fill the memory."""
@@ -214,8 +238,14 @@ class DatasetRisk:
         if self._blocks is None or self._blocks[0] is not point:
             self._blocks = None  # frees the old graph first
             (each,) = self._each()
-            self._blocks = (point, Blocks(each.risk(), self._expanded(point), self._count))
+            self._blocks = (point, self._linearised(each, self._expanded(point)))
         return self._blocks[1]
+
+    def _linearised(self, each: _Batch, point: Point) -> Blocks:
+        at = At(each.batch, self._state, each.seed)
+        return self.hessian_engine.linearise(
+            lambda: Blocks(each.risk(), point, self._count), at, point, products=MANY, count=self._count
+        )
 
     def forget(self) -> None:
         """Free the graph that is kept between products; it is as large as a training."""
@@ -244,12 +274,15 @@ class DatasetRisk:
             any_at_all = True
             source = source_of(None if self._batches is None else [item], self._seed, self._device)
             batch = source.take()
-            yield _Batch(partial(self._risk_of, GuardedBatch(batch), index), _samples(batch))
+            guarded = GuardedBatch(batch)
+            seed = partial(replay, stream(self._seed, index, "risk"), self._devices)
+            yield _Batch(partial(self._risk_of, guarded, seed), _samples(batch), guarded, seed)
         if not any_at_all:
             raise DataError("data: has no batches; give at least one")
 
-    def _risk_of(self, batch: GuardedBatch, index: int, spec: Any = None, player: Player = "u") -> LiveRisk:
-        seed = partial(replay, stream(self._seed, index, "risk"), self._devices)
+    def _risk_of(
+        self, batch: GuardedBatch, seed: Callable[[], None], spec: Any = None, player: Player = "u"
+    ) -> LiveRisk:
         return LiveRisk(self._played, batch, self._state, seed, spec=spec, player=player)
 
     def _answered(self, each: _Batch, point: Point) -> tuple[LiveRisk, Point]:

@@ -88,7 +88,9 @@ def check_micro_batches(count: Any, data: Any, *, compiled: bool, zero_sum: bool
     if count > 1 and compiled:
         raise ArgumentError("micro_batches: compiled steps evaluate whole batches; leave it out, or compile")
     if count > 1 and not zero_sum:
-        raise ArgumentError("micro_batches: the follower's own loss is evaluated on whole batches; leave one of them out")
+        raise ArgumentError(
+            "micro_batches: the follower's own loss is evaluated on whole batches; leave one of them out"
+        )
 
 
 def check_skips(skip_nonfinite: Any) -> None:

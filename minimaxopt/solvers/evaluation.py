@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar, final
 
 import torch
@@ -150,13 +151,13 @@ class Evaluation:
             )
         if not self.played.game.zero_sum and "v" in players:
             # The leader's evaluation comes last, since the state that it leaves is kept.
-            self._count()
+            self.count()
             follower = _of_follower(operator(self.risk(substep, batch, player="v"), point, ("v",)))
             if "u" not in players:
                 return follower
             leader = self.gradients(point, ("u",), substep, batch)
             return follower._replace(risk=leader.risk, u=leader.u)
-        self._count()
+        self.count()
         if self.micro_batches > 1:
             parts = self.parts(point, substep=substep, batch=batch)
             return accumulated((share, operator(risk, at, players)) for share, at, risk in parts)
@@ -164,7 +165,7 @@ class Evaluation:
 
     def risk_gradients(self, point: Point) -> Gradients:
         """Return ``(grad_u f, -grad_v f)``; with two losses ``f`` may depend on ``u`` through the follower alone."""
-        self._count()
+        self.count()
         risk, zero_sum = self.risk(0, self.batch), self.played.game.zero_sum
         return operator(risk, point, PLAYERS, unused=() if zero_sum else ("u",))
 
@@ -191,19 +192,30 @@ class Evaluation:
     def blocks(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Blocks:
         """Return the gradients of ``players`` at a point, with Hessian blocks times vectors at one pass each."""
         if self.played.game.zero_sum:
-            return Blocks(self.risk(substep, batch), point, self._count, players)
+            return Blocks(self.risk(substep, batch), point, self.count, players)
         if "u" in players:
             raise ArgumentError(
                 "solver: asks for a Hessian of both players' loss in a game of two losses; let it ask for "
                 "ctx.blocks(players=('v',)), the follower's, and for ctx.risk_gradients()"
             )
-        blocks = Blocks(self.risk(substep, batch, player="v"), point, self._count, players)
+        blocks = Blocks(self.risk(substep, batch, player="v"), point, self.count, players)
         blocks.gradients = _of_follower(blocks.gradients)
         return blocks
 
+    def begun_with(
+        self, substep: int, batch: tuple[Any, ...]
+    ) -> tuple[GuardedBatch, dict[Player, State], Callable[[], None]]:
+        """Return what an evaluation of a substep begins with: its batch, state, and the seeding of its draw."""
+        guarded = self._guarded if batch is self._guarded.batch else GuardedBatch(batch)
+        return (guarded, self.opening, partial(self._seed, stream(self.seed, self.step, "risk", substep)))
+
+    def keep(self, states: dict[Player, State]) -> None:
+        """Keep the state that an evaluation left, if it is the latest."""
+        self._latest, self._latest_logs = states, {}
+
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
-        self._count()
+        self.count()
         flat, spec = self._answer(self._guarded, self.opening, 0)
         return flat, self.risk(0, self.batch, spec)
 
@@ -214,9 +226,9 @@ class Evaluation:
 
     def leader_gradient(self) -> Gradients:
         """Return the leader's gradient at the responding follower's answer, which is taken as a constant."""
-        self._count()
+        self.count()
         if self.micro_batches > 1:
-            self._count()  # the answers
+            self.count()  # the answers
             return accumulated((share, operator(risk, at, ("u",))) for share, at, risk in self.parts())
         z, risk = self.respond()
         return operator(risk, Point(self.point.u, z), ("u",))
@@ -344,7 +356,8 @@ class Evaluation:
         else:
             self.seeding(draw)
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Count one more gradient."""
         self.gradient_evaluations += 1
 
 

@@ -76,7 +76,7 @@ class Stackelberg:
 
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
-        blocks = ctx.blocks(players=("u", "v") if ctx.game.zero_sum else ("v",))
+        blocks = ctx.blocks(players=("u", "v") if ctx.game.zero_sum else ("v",), products=self.cg_steps)
         leader = blocks.gradients if ctx.game.zero_sum else ctx.risk_gradients()
         answer = follower_system(
             blocks,
@@ -152,7 +152,7 @@ class FollowTheRidge:
 
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
-        blocks = ctx.blocks()
+        blocks = ctx.blocks(products=self.cg_steps)
         gradients = blocks.gradients
         before = {name: t.detach().clone() for name, t in ctx.point.u.items()}
         ctx.apply("u", gradients.u)

@@ -90,7 +90,7 @@ class PlayerOptimizer:
             gradient = direction[name]
             # torch's fused optimizers read memory in order, whatever the strides: an expanded gradient, as that of a sum,
             # would be read beyond its end.
-            if gradient.stride() != tensor.stride():
+            if writes or gradient.stride() != tensor.stride():
                 gradient = torch.empty_like(tensor).copy_(gradient)
             tensor.grad = gradient
 
