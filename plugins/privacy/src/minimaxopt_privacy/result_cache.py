@@ -9,7 +9,7 @@ from typing import Any, final
 from minimaxopt.plugins import ResultStore
 from minimaxopt_privacy.checks import refuse
 
-VERSION = 1
+VERSION = 2
 """Version of the fits and evaluations: raised whenever a change of the code changes a number."""
 
 

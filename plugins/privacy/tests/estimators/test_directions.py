@@ -56,6 +56,27 @@ def test_scatter_between_classes_is_the_textbooks(blobs):
     assert np.allclose(between_scatter(X, [number]), regression.T @ regression * number.var())
 
 
+@pytest.mark.parametrize("classes", [2, 3, 10, 40])
+def test_scatter_between_many_classes_is_exact(classes):
+    """The centred indicators of all classes sum to zero: their covariance has no inverse."""
+    angles = np.arange(240.0)
+    labels = np.arange(240) % classes
+    X = (labels[:, None] == 0) * np.array([[3.0, 0.0]]) + np.c_[np.cos(angles), np.sin(angles)]
+    X -= X.mean(0)
+    means = [X[labels == c].mean(0) for c in range(classes)]
+    expected = sum(np.mean(labels == c) * np.outer(m, m) for c, m in enumerate(means))
+    assert np.abs(between_scatter(X, [labels]) - expected).max() < 1e-12
+    random = np.random.default_rng(classes)
+    for _ in range(20):  # in a share of the label vectors a pseudo-inverse takes the null value for a small one
+        labels = random.integers(classes, size=1000)
+        X = random.normal(size=(1000, 3))
+        X -= X.mean(0)
+        means = {c: X[labels == c].mean(0) for c in np.unique(labels)}
+        expected = sum(np.mean(labels == c) * np.outer(m, m) for c, m in means.items())
+        assert np.abs(between_scatter(X, [labels]) - expected).max() < 1e-12
+        assert np.linalg.eigvalsh(between_scatter(X, [labels])).min() > -1e-15
+
+
 def test_lda_without_private_term_is_scikit_learns(blobs):
     X, y, s = blobs
     ours = private_lda_directions(X, [y], [s], 2, strength=0.0, shrinkage=0.0)

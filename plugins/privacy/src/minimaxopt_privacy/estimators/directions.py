@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minimaxopt_privacy.checks import check_number
+from minimaxopt_privacy.estimators.eigenvectors import ROUNDING, leading_eigenvectors, orient
+
+_TIE_BREAK = 1e-6  # share of the total scatter that counts as useful
+_DEPENDENT = 1e-10  # relative length below which a class mean, or a covariance, is a combination of the others
 
 
 def indicator(labels: NDArray[Any]) -> NDArray[Any]:
@@ -25,29 +29,53 @@ def indicator(labels: NDArray[Any]) -> NDArray[Any]:
     return columns - columns.mean(0)
 
 
-def between_scatter(X: NDArray[Any], labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the scatter that labels explain: ``X^T Y (Y^T Y)^+ Y^T X / N``, summed over the labels.
+def label_components(X: NDArray[Any], labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return the rows ``M`` of which ``M^T M`` is the scatter between classes, ``(rows, features)``.
 
-    For classes this is the between-class scatter, ``sum_c (n_c / N) (m_c - m)(m_c - m)^T``; for numbers it is that of
-    the regression on them.
+    ``sqrt(n_c / N) (m_c - m)`` for each class ``c`` of ``n_c`` samples with mean ``m_c``; for a number ``t`` the one row
+    ``cov(X, t) / std(t)``
 
     Args:
-        X: ``(N, features)``, with mean zero.
+        X: ``(N, features)``.
         labels: columns ``(N,)``.
 
-    >>> between_scatter(np.array([[-1.0], [-1.0], [1.0], [1.0]]), [np.array([0, 0, 1, 1])])
+    >>> label_components(np.array([[-1.0], [-1.0], [1.0], [1.0]]), [np.array([0, 0, 1, 1])]).round(3).tolist()
+    [[-0.707], [0.707]]
+    """
+    mean = X.mean(0)
+    rows: list[NDArray[Any]] = []
+    for column in labels:
+        if column.dtype.kind == "f":
+            targets = indicator(column)[:, 0]
+            deviation = float(np.sqrt(targets @ targets / len(X)))
+            rows.append((X - mean).T @ targets / (len(X) * deviation) if deviation else np.zeros_like(mean))
+        else:
+            members = [column == value for value in np.unique(column)]
+            rows += [np.sqrt(np.mean(own)) * (X[own].mean(0) - mean) for own in members]
+    return np.array(rows)
+
+
+def between_scatter(X: NDArray[Any], labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return the scatter that labels explain, summed over the labels.
+
+    For classes this is the between-class scatter, ``sum_c (n_c / N) (m_c - m)(m_c - m)^T``; for numbers ``t`` it is that
+    of the regression on them, ``cov(X, t) cov(X, t)^T / var(t)``.
+
+    Args:
+        X: ``(N, features)``.
+        labels: columns ``(N,)``.
+
+    >>> between_scatter(np.array([[-1.0], [-1.0], [1.0], [1.0]]), [np.array([0, 0, 1, 1])]).round(6)
     array([[1.]])
     """
-    total = np.zeros((X.shape[1], X.shape[1]))
-    for column in labels:
-        targets = indicator(column)
-        cross = X.T @ targets
-        total += cross @ np.linalg.pinv(targets.T @ targets) @ cross.T / len(X)
-    return total
+    components = label_components(X, labels)
+    return components.T @ components
 
 
 def principal_directions(X: NDArray[Any], dimension: int) -> NDArray[Any]:
     """Return the directions of greatest variance, ``(features, dimension)``, orthonormal.
+
+    Directions in which X does not vary are zero. For equal variances see ``leading_eigenvectors``.
 
     Args:
         X: ``(N, features)``, with mean zero.
@@ -56,8 +84,8 @@ def principal_directions(X: NDArray[Any], dimension: int) -> NDArray[Any]:
     >>> principal_directions(np.diag([3.0, -1.0]), 1).round(6).tolist()
     [[1.0], [0.0]]
     """
-    covariance = X.T @ X
-    return _orient(np.linalg.eigh(covariance)[1][:, ::-1][:, :dimension])
+    variances, directions = leading_eigenvectors(X.T @ X, dimension)
+    return directions * (variances > ROUNDING * variances[0])
 
 
 def private_lda_directions(
@@ -74,8 +102,10 @@ def private_lda_directions(
     ``max_w  w^T S_y w / w^T (strength S_s + S_t + shrinkage tr(S_t) / p I) w``
 
     with ``S_y`` and ``S_s`` the between-class scatters and ``S_t`` the total scatter, solved as a generalised
-    eigenproblem. With ``strength = 0`` it is linear discriminant analysis. Once the useful scatter is exhausted the
-    quotient is zero, and the directions of least private scatter follow.
+    eigenproblem. With ``strength = 0`` it is linear discriminant analysis. ``S_y`` determines at most one direction less
+    than there are useful classes. Then follow the directions that no label sees, those of greatest variance first
+    (principal components of X within the null space of both scatters), and after them those of least private scatter.
+    Directions in which X does not vary are zero.
 
     Args:
         X: ``(N, features)``, with mean zero.
@@ -98,13 +128,39 @@ def private_lda_directions(
 
     check_number("strength", strength)
     check_number("shrinkage", shrinkage)
-    total = X.T @ X / len(X)
-    total += max(shrinkage, 1e-12) * np.trace(total) / len(total) * np.eye(len(total))
-    useful_scatter, private_scatter = between_scatter(X, useful), between_scatter(X, private)
+    variances, axes = np.linalg.eigh(X.T @ X / len(X))
+    varying = variances > ROUNDING * variances[-1]
+    variances, axes = variances[varying], axes[:, varying]  # coordinates in which the total scatter is diagonal
+    total = np.diag(variances + max(shrinkage, 1e-12) * variances.sum() / X.shape[1])
+    useful_rows = label_components(X, useful) @ axes
+    private_rows = np.sqrt(strength) * (label_components(X, private) @ axes)
+    below = private_rows.T @ private_rows + total
+    # Every direction without scatter of any label has the same quotient, so they are set apart: the other eigenvectors
+    # are orthogonal to them in the metric of the denominator.
+    unlabelled = null_space(np.vstack([useful_rows, private_rows]))
+    labelled = np.linalg.qr(below @ unlabelled, mode="complete")[0][:, unlabelled.shape[1] :]
     # A millionth of the total scatter orders the directions without useful scatter: least private scatter first.
-    values, vectors = scipy.linalg.eigh(useful_scatter + 1e-6 * total, strength * private_scatter + total)
-    chosen = vectors[:, np.argsort(-values)[:dimension]]
-    return _orient(chosen / np.linalg.norm(chosen, axis=0))
+    above = useful_rows.T @ useful_rows + _TIE_BREAK * total
+    quotients, vectors = scipy.linalg.eigh(labelled.T @ above @ labelled, labelled.T @ below @ labelled)
+    quotients, vectors = quotients[::-1], (labelled @ vectors)[:, ::-1]
+    covariance = (unlabelled.T * variances) @ unlabelled
+    _, components = leading_eigenvectors(covariance, len(covariance), axes @ unlabelled)
+    first, vectors = int(np.sum(quotients > _TIE_BREAK)), axes @ vectors
+    ordered = np.hstack([vectors[:, :first], components, vectors[:, first:]])
+    return _padded(orient(ordered / np.linalg.norm(ordered, axis=0)), dimension)
+
+
+def null_space(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return an orthonormal basis of the vectors orthogonal to all rows, ``(features, dimension of the null space)``.
+
+    Class means depend on each other (weighted, they sum to zero), so that the rank is read from the singular values.
+
+    >>> null_space(np.array([[1.0, 1.0], [2.0, 2.0]])).round(3).shape
+    (2, 1)
+    """
+    _, singular, directions = np.linalg.svd(rows, full_matrices=True)
+    rank = int(np.sum(singular > _DEPENDENT * singular[0]))
+    return directions[rank:].T
 
 
 def private_pls_directions(
@@ -121,7 +177,8 @@ def private_pls_directions(
     with ``t = X_k w_k``
 
     Each is expressed in the features of X, not of the deflated ones. Without the private term it is partial least
-    squares.
+    squares. Where no direction has a positive difference, the one of greatest variance follows among those that covary
+    with no label. Where X does not vary in these either, the directions are zero.
 
     Args:
         X: ``(N, features)``, with mean zero.
@@ -141,22 +198,56 @@ def private_pls_directions(
     """
     check_number("strength", strength)
     useful_targets, private_targets = (np.hstack([indicator(c) for c in columns]) for columns in (useful, private))
+    private_targets = np.sqrt(strength) * private_targets
+    exhausted = 1e-12 * float((X * X).sum())
+    floor = _DEPENDENT * float(np.linalg.norm(X.T @ useful_targets))
     residual = X.copy()
-    weights, loadings = [], []
+    rotations: list[NDArray[Any]] = []
+    loadings: list[NDArray[Any]] = []
     for _ in range(dimension):
-        useful_cross, private_cross = residual.T @ useful_targets, residual.T @ private_targets
-        vector = np.linalg.eigh(useful_cross @ useful_cross.T - strength * private_cross @ private_cross.T)[1][:, -1]
+        vector = _covariance_direction(residual, residual.T @ useful_targets, residual.T @ private_targets, floor)
         scores = residual @ vector
         square = float(scores @ scores)
-        if square <= 1e-12 * float((X * X).sum()):  # X is exhausted: any further direction publishes nothing
-            loading = vector
-        else:
-            loading = residual.T @ scores / square
-            residual = residual - np.outer(scores, loading)
-        weights.append(vector)
+        if square <= exhausted:
+            break
+        loading = residual.T @ scores / square
+        residual = residual - np.outer(scores, loading)
+        rotation = vector.copy()  # X_k w_k = X r_k
+        for earlier, earlier_loading in zip(rotations, loadings, strict=True):
+            rotation -= (earlier_loading @ vector) * earlier
+        rotations.append(rotation)
         loadings.append(loading)
-    w, p = np.array(weights).T, np.array(loadings).T
-    return _orient(w @ np.linalg.pinv(p.T @ w))
+    return _padded(orient(np.array(rotations).T), dimension)
+
+
+def _covariance_direction(
+    X: NDArray[Any], useful_cross: NDArray[Any], private_cross: NDArray[Any], floor: float
+) -> NDArray[Any]:
+    """Return ``argmax_{|w| = 1} |w^T Y|^2 - |w^T S|^2`` of ``Y`` and ``S``, ``(features, columns)``.
+
+    The problem is solved in the span of ``S`` and what ``Y`` has outside it, since the difference may be smaller than the
+    rounding of ``S S^T``.
+
+    Args:
+        X: ``(N, features)``, whose variance decides where no difference is positive.
+        useful_cross: ``Y``.
+        private_cross: ``S``.
+        floor: length at which a column of ``Y`` is rounding.
+    """
+    hidden, singular, _ = np.linalg.svd(private_cross, full_matrices=False)
+    hidden = hidden[:, singular > _DEPENDENT * singular[0]] if singular[0] else hidden[:, :0]
+    outside = useful_cross
+    for _ in range(2):  # once more removes the rounding of the first projection
+        outside = outside - hidden @ (hidden.T @ outside)
+    free, lengths, _ = np.linalg.svd(outside, full_matrices=False)
+    basis = np.hstack([hidden, free[:, lengths > floor]])
+    y, s = basis.T @ useful_cross, basis.T @ private_cross
+    differences, vectors = np.linalg.eigh(y @ y.T - s @ s.T)
+    if basis.shape[1] > hidden.shape[1] or (basis.shape[1] and differences[-1] > ROUNDING * (s * s).sum()):
+        return basis @ vectors[:, -1]
+    unlabelled = null_space(basis.T) if basis.shape[1] else np.eye(X.shape[1])
+    within = X @ unlabelled
+    return leading_eigenvectors(within.T @ within, 1, unlabelled)[1][:, 0]
 
 
 def discriminative_direction(
@@ -209,10 +300,14 @@ def discriminative_direction(
 
     start = private_lda_directions(X, useful, private, 1, shrinkage=shrinkage)[:, 0]
     direction = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
-    return _orient((direction / np.linalg.norm(direction))[:, None])
+    return orient((direction / np.linalg.norm(direction))[:, None])
 
 
-def _orient(vectors: NDArray[Any]) -> NDArray[Any]:
-    """Return the vectors with their greatest entry positive: the sign of an eigenvector is arbitrary."""
-    top = np.abs(vectors).argmax(0)
-    return vectors * np.where(vectors[top, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
+def _padded(directions: NDArray[Any], dimension: int) -> NDArray[Any]:
+    """Return ``dimension`` columns: the first ones, and zeros where there are fewer.
+
+    >>> _padded(np.ones((2, 1)), 2).tolist()
+    [[1.0, 0.0], [1.0, 0.0]]
+    """
+    missing = max(dimension - directions.shape[1], 0)
+    return np.pad(directions[:, :dimension], ((0, 0), (0, missing)))
