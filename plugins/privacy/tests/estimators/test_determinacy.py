@@ -33,6 +33,7 @@ FILTERS = {
     "lda": PrivateLDA(12),
     "lda, unregularised": PrivateLDA(12, shrinkage=0.0),
     "ddd": DiscriminativeDirection(),
+    "ddd, unregularised": DiscriminativeDirection(shrinkage=0.0),
     **{
         f"minimax, {init} of {scaling}": MinimaxFilter(
             3, init=init, scaling=scaling, jitter=0.0, normalize=False, max_iter=5, random_state=0

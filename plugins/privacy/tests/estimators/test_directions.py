@@ -196,6 +196,25 @@ def test_the_discriminative_direction_is_the_best_of_all_angles(seed):
     assert np.median(everywhere) < best - 0.5
 
 
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1])
+def test_the_discriminative_direction_is_a_maximum_to_rounding(blobs, shrinkage):
+    """Neither a stop of L-BFGS nor its start is to be seen: no gradient is left."""
+    X, y, s = blobs
+    direction = discriminative_direction(X, [y], [s], shrinkage=shrinkage)[:, 0]
+    total = X.T @ X / len(X) + shrinkage * (X**2).mean() * np.eye(5)
+
+    def gain(w):
+        kept, hidden = (w @ between_scatter(X, [labels]) @ w for labels in (y, s))
+        whole = w @ total @ w
+        return np.log(kept / (whole - kept)) - np.log(hidden / (whole - hidden) + 1 / len(X))
+
+    for axis in np.eye(5):
+        slope = (gain(direction + 1e-6 * axis) - gain(direction - 1e-6 * axis)) / 2e-6
+        assert abs(slope) < 1e-7
+    others = direction + 0.01 * np.random.default_rng(0).normal(size=(200, 5))
+    assert max(map(gain, others)) < gain(direction)
+
+
 def test_random_filters_keep_lengths_on_average(blobs):
     X, y, s = blobs
     squares = [

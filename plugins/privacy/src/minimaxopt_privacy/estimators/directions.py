@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minimaxopt_privacy.checks import check_number
 from minimaxopt_privacy.estimators.eigenvectors import ROUNDING, leading_eigenvectors, orient
 
-_TIE_BREAK = 1e-6  # share of the total scatter that counts as useful
+_NEWTON_STEPS = 20  # of which a few suffice from where L-BFGS stops
 _DEPENDENT = 1e-10  # relative length below which a class mean, or a covariance, is a combination of the others
 
 
@@ -128,25 +128,25 @@ def private_lda_directions(
 
     check_number("strength", strength)
     check_number("shrinkage", shrinkage)
-    variances, axes = np.linalg.eigh(X.T @ X / len(X))
-    varying = variances > ROUNDING * variances[-1]
-    variances, axes = variances[varying], axes[:, varying]  # coordinates in which the total scatter is diagonal
+    variances, axes = _varying(X)
     total = np.diag(variances + max(shrinkage, 1e-12) * variances.sum() / X.shape[1])
     useful_rows = label_components(X, useful) @ axes
     private_rows = np.sqrt(strength) * (label_components(X, private) @ axes)
     below = private_rows.T @ private_rows + total
-    # Every direction without scatter of any label has the same quotient, so they are set apart: the other eigenvectors
+    # Every direction without scatter of any label has the quotient zero, so they are set apart: the other eigenvectors
     # are orthogonal to them in the metric of the denominator.
     unlabelled = null_space(np.vstack([useful_rows, private_rows]))
     labelled = np.linalg.qr(below @ unlabelled, mode="complete")[0][:, unlabelled.shape[1] :]
-    # A millionth of the total scatter orders the directions without useful scatter: least private scatter first.
-    above = useful_rows.T @ useful_rows + _TIE_BREAK * total
-    quotients, vectors = scipy.linalg.eigh(labelled.T @ above @ labelled, labelled.T @ below @ labelled)
-    quotients, vectors = quotients[::-1], (labelled @ vectors)[:, ::-1]
+    above = labelled.T @ useful_rows.T @ useful_rows @ labelled
+    vectors = labelled @ scipy.linalg.eigh(above, labelled.T @ below @ labelled)[1][:, ::-1]
+    rank = len(axes.T) - null_space(useful_rows).shape[1]
+    separating, hiding = vectors[:, :rank], vectors[:, rank:]
+    hiding = (
+        hiding @ np.linalg.eigh(hiding.T @ total @ hiding)[1][:, ::-1]
+    )  # quotient zero: least private scatter first
     covariance = (unlabelled.T * variances) @ unlabelled
     _, components = leading_eigenvectors(covariance, len(covariance), axes @ unlabelled)
-    first, vectors = int(np.sum(quotients > _TIE_BREAK)), axes @ vectors
-    ordered = np.hstack([vectors[:, :first], components, vectors[:, first:]])
+    ordered = np.hstack([axes @ separating, components, axes @ hiding])
     return _padded(orient(ordered / np.linalg.norm(ordered, axis=0)), dimension)
 
 
@@ -262,7 +262,8 @@ def discriminative_direction(
     ``max_w  log J_y(w) - log (J_s(w) + 1 / N)``, ``J_l(w) = w^T S_l w / w^T (S_t - S_l + shrinkage tr(S_t) / p I) w``
 
     with ``S_l`` the between-class scatter of a label and ``S_t`` the total scatter. ``1 / N`` is the discriminability
-    that ``N`` samples show of an independent label. L-BFGS maximises from the private discriminant direction.
+    that ``N`` samples show of an independent label. L-BFGS maximises from the private discriminant direction, and
+    Newton's method from there to rounding.
 
     Args:
         X: ``(N, features)``, with mean zero.
@@ -283,24 +284,52 @@ def discriminative_direction(
     import scipy.optimize
 
     check_number("shrinkage", shrinkage)
-    total = X.T @ X / len(X)
-    isotropic = max(shrinkage, 1e-12) * np.trace(total) / len(total) * np.eye(len(total))
-    useful_scatter, private_scatter = between_scatter(X, useful), between_scatter(X, private)
-    useful_within, private_within = total - useful_scatter + isotropic, total - private_scatter + isotropic
+    variances, axes = _varying(X)
+    deviations = np.sqrt(variances + max(shrinkage, 1e-12) * variances.sum() / X.shape[1])
+    whitening = axes / deviations  # coordinates in which the total scatter, with the isotropic one, is the identity
+    useful_scatter, private_scatter = (
+        whitening.T @ between_scatter(X, labels) @ whitening for labels in (useful, private)
+    )
+    useful_within, private_within = np.eye(len(deviations)) - useful_scatter, np.eye(len(deviations)) - private_scatter
 
-    def quotient(between: NDArray[Any], within: NDArray[Any], w: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        top, bottom = float(w @ between @ w), float(w @ within @ w)
-        return top / bottom, 2 * (between @ w - top / bottom * (within @ w)) / bottom
+    # The loss is a signed sum of logarithms of quadratic forms.
+    signs = np.array([-1.0, 1.0, 1.0, -1.0])
+    forms = np.array([useful_scatter, useful_within, private_scatter + private_within / len(X), private_within])
+
+    def values(w: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        images = forms @ w
+        return np.maximum(images @ w, 1e-300), images
 
     def loss(w: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        y, y_gradient = quotient(useful_scatter, useful_within, w)
-        s, s_gradient = quotient(private_scatter, private_within, w)
-        y = max(y, 1e-300)
-        return float(np.log(s + 1 / len(X)) - np.log(y)), s_gradient / (s + 1 / len(X)) - y_gradient / y
+        squares, images = values(w)
+        return float(signs @ np.log(squares)), 2 * (signs / squares) @ images
 
-    start = private_lda_directions(X, useful, private, 1, shrinkage=shrinkage)[:, 0]
-    direction = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
-    return orient((direction / np.linalg.norm(direction))[:, None])
+    start = deviations * (axes.T @ private_lda_directions(X, useful, private, 1, shrinkage=shrinkage)[:, 0])
+    w = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
+    w = w / np.linalg.norm(w)
+    for _ in range(_NEWTON_STEPS):
+        squares, images = values(w)
+        scaled = images / squares[:, None]
+        hessian = 2 * np.tensordot(signs / squares, forms, 1) - 4 * (scaled.T * signs) @ scaled
+        # Along w the loss is constant, for which w w^T stands in.
+        step = np.linalg.lstsq(hessian + np.outer(w, w), -2 * signs @ scaled, rcond=None)[0]
+        moved = (w + step) / np.linalg.norm(w + step)
+        if not np.abs(loss(moved)[1]).max() < np.abs(loss(w)[1]).max():
+            break
+        w = moved
+    direction = whitening @ w[:, None]
+    return orient(direction / np.linalg.norm(direction))
+
+
+def _varying(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the variances and orthonormal principal axes of X, ``(features, k)``, without those of no variance.
+
+    >>> _varying(np.array([[1.0, 0.0], [-1.0, 0.0]]))[0].tolist()
+    [1.0]
+    """
+    variances, axes = np.linalg.eigh(X.T @ X / len(X))
+    varying = variances > ROUNDING * variances[-1]
+    return variances[varying], axes[:, varying]
 
 
 def _padded(directions: NDArray[Any], dimension: int) -> NDArray[Any]:
