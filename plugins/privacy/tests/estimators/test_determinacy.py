@@ -12,7 +12,6 @@ import pytest
 from minimaxopt_privacy import DiscriminativeDirection, MinimaxFilter, PCAFilter, PrivateLDA, PrivatePLS
 from minimaxopt_privacy.datasets import load_sklearn_digits
 from minimaxopt_privacy.estimators.directions import (
-    between_scatter,
     discriminative_direction,
     principal_directions,
     private_lda_directions,
@@ -20,6 +19,7 @@ from minimaxopt_privacy.estimators.directions import (
 )
 from minimaxopt_privacy.estimators.eigenvectors import leading_eigenvectors
 from minimaxopt_privacy.estimators.scaling import scaling_map
+from minimaxopt_privacy.estimators.scatter import between_scatter
 
 ORDER = 1e-8
 """What another order of the rows, or other rounding, may change in a filter of features of size 1."""

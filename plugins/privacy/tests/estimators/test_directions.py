@@ -14,13 +14,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import DiscriminativeDirection, PCAFilter, PrivateLDA, PrivatePLS, RandomFilter
 from minimaxopt_privacy.estimators.directions import (
-    between_scatter,
     discriminative_direction,
-    indicator,
     principal_directions,
     private_lda_directions,
     private_pls_directions,
 )
+from minimaxopt_privacy.estimators.scatter import between_scatter, indicator
 
 SAME_SPAN = 1e-6
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import PrivacyData, evaluate_filter, tradeoff
-from minimaxopt_privacy.evaluation.evaluate import balanced_interval, wilson
+from minimaxopt_privacy.evaluation.scores import balanced_interval, wilson
 from minimaxopt_privacy.predictors import FAMILIES
 
 

@@ -10,66 +10,16 @@ from numpy.typing import NDArray
 
 from minimaxopt_privacy.checks import check_number
 from minimaxopt_privacy.estimators.eigenvectors import ROUNDING, leading_eigenvectors, orient
+from minimaxopt_privacy.estimators.scatter import (
+    DEPENDENT,
+    between_scatter,
+    indicator,
+    label_components,
+    null_space,
+    varying_axes,
+)
 
 _NEWTON_STEPS = 20  # of which a few suffice from where L-BFGS stops
-_DEPENDENT = 1e-10  # relative length below which a class mean, or a covariance, is a combination of the others
-
-
-def indicator(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels ``(N,)`` as centred columns: one for each class of integers, or floats as they are.
-
-    >>> indicator(np.array([0.0, 0.5, 2.5])).tolist()
-    [[-1.0], [-0.5], [1.5]]
-    >>> indicator(np.array([0, 1])).tolist()
-    [[0.5, -0.5], [-0.5, 0.5]]
-    """
-    if labels.dtype.kind == "f":
-        return (labels - labels.mean()).reshape(-1, 1)
-    columns = (labels[:, None] == np.unique(labels)).astype(np.float64)
-    return columns - columns.mean(0)
-
-
-def label_components(X: NDArray[Any], labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the rows ``M`` of which ``M^T M`` is the scatter between classes, ``(rows, features)``.
-
-    ``sqrt(n_c / N) (m_c - m)`` for each class ``c`` of ``n_c`` samples with mean ``m_c``; for a number ``t`` the one row
-    ``cov(X, t) / std(t)``
-
-    Args:
-        X: ``(N, features)``.
-        labels: columns ``(N,)``.
-
-    >>> label_components(np.array([[-1.0], [-1.0], [1.0], [1.0]]), [np.array([0, 0, 1, 1])]).round(3).tolist()
-    [[-0.707], [0.707]]
-    """
-    mean = X.mean(0)
-    rows: list[NDArray[Any]] = []
-    for column in labels:
-        if column.dtype.kind == "f":
-            targets = indicator(column)[:, 0]
-            deviation = float(np.sqrt(targets @ targets / len(X)))
-            rows.append((X - mean).T @ targets / (len(X) * deviation) if deviation else np.zeros_like(mean))
-        else:
-            members = [column == value for value in np.unique(column)]
-            rows += [np.sqrt(np.mean(own)) * (X[own].mean(0) - mean) for own in members]
-    return np.array(rows)
-
-
-def between_scatter(X: NDArray[Any], labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the scatter that labels explain, summed over the labels.
-
-    For classes this is the between-class scatter, ``sum_c (n_c / N) (m_c - m)(m_c - m)^T``; for numbers ``t`` it is that
-    of the regression on them, ``cov(X, t) cov(X, t)^T / var(t)``.
-
-    Args:
-        X: ``(N, features)``.
-        labels: columns ``(N,)``.
-
-    >>> between_scatter(np.array([[-1.0], [-1.0], [1.0], [1.0]]), [np.array([0, 0, 1, 1])]).round(6)
-    array([[1.]])
-    """
-    components = label_components(X, labels)
-    return components.T @ components
 
 
 def principal_directions(X: NDArray[Any], dimension: int) -> NDArray[Any]:
@@ -128,7 +78,7 @@ def private_lda_directions(
 
     check_number("strength", strength)
     check_number("shrinkage", shrinkage)
-    variances, axes = _varying(X)
+    variances, axes = varying_axes(X)
     total = np.diag(variances + max(shrinkage, 1e-12) * variances.sum() / X.shape[1])
     useful_rows = label_components(X, useful) @ axes
     private_rows = np.sqrt(strength) * (label_components(X, private) @ axes)
@@ -148,19 +98,6 @@ def private_lda_directions(
     _, components = leading_eigenvectors(covariance, len(covariance), axes @ unlabelled)
     ordered = np.hstack([axes @ separating, components, axes @ hiding])
     return _padded(orient(ordered / np.linalg.norm(ordered, axis=0)), dimension)
-
-
-def null_space(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return an orthonormal basis of the vectors orthogonal to all rows, ``(features, dimension of the null space)``.
-
-    Class means depend on each other (weighted, they sum to zero), so that the rank is read from the singular values.
-
-    >>> null_space(np.array([[1.0, 1.0], [2.0, 2.0]])).round(3).shape
-    (2, 1)
-    """
-    _, singular, directions = np.linalg.svd(rows, full_matrices=True)
-    rank = int(np.sum(singular > _DEPENDENT * singular[0]))
-    return directions[rank:].T
 
 
 def private_pls_directions(
@@ -200,7 +137,7 @@ def private_pls_directions(
     useful_targets, private_targets = (np.hstack([indicator(c) for c in columns]) for columns in (useful, private))
     private_targets = np.sqrt(strength) * private_targets
     exhausted = 1e-12 * float((X * X).sum())
-    floor = _DEPENDENT * float(np.linalg.norm(X.T @ useful_targets))
+    floor = DEPENDENT * float(np.linalg.norm(X.T @ useful_targets))
     residual = X.copy()
     rotations: list[NDArray[Any]] = []
     loadings: list[NDArray[Any]] = []
@@ -235,7 +172,7 @@ def _covariance_direction(
         floor: length at which a column of ``Y`` is rounding.
     """
     hidden, singular, _ = np.linalg.svd(private_cross, full_matrices=False)
-    hidden = hidden[:, singular > _DEPENDENT * singular[0]] if singular[0] else hidden[:, :0]
+    hidden = hidden[:, singular > DEPENDENT * singular[0]] if singular[0] else hidden[:, :0]
     outside = useful_cross
     for _ in range(2):  # once more removes the rounding of the first projection
         outside = outside - hidden @ (hidden.T @ outside)
@@ -284,7 +221,7 @@ def discriminative_direction(
     import scipy.optimize
 
     check_number("shrinkage", shrinkage)
-    variances, axes = _varying(X)
+    variances, axes = varying_axes(X)
     deviations = np.sqrt(variances + max(shrinkage, 1e-12) * variances.sum() / X.shape[1])
     whitening = axes / deviations  # coordinates in which the total scatter, with the isotropic one, is the identity
     useful_scatter, private_scatter = (
@@ -319,17 +256,6 @@ def discriminative_direction(
         w = moved
     direction = whitening @ w[:, None]
     return orient(direction / np.linalg.norm(direction))
-
-
-def _varying(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the variances and orthonormal principal axes of X, ``(features, k)``, without those of no variance.
-
-    >>> _varying(np.array([[1.0, 0.0], [-1.0, 0.0]]))[0].tolist()
-    [1.0]
-    """
-    variances, axes = np.linalg.eigh(X.T @ X / len(X))
-    varying = variances > ROUNDING * variances[-1]
-    return variances[varying], axes[:, varying]
 
 
 def _padded(directions: NDArray[Any], dimension: int) -> NDArray[Any]:
