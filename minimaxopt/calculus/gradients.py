@@ -22,7 +22,7 @@ from torch import Tensor
 
 from minimaxopt._types import Buffers, Player, Point, Tensors
 from minimaxopt.calculus.double_backward import explain_backward_errors
-from minimaxopt.calculus.vectors import dense, negated, of, squared_norm
+from minimaxopt.calculus.vectors import negated, of, squared_norm
 from minimaxopt.errors import RiskError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
     with placed(risk, point, players) as at:
         value = scalar(risk(at.u, at.v))
         by_player = gradients(value, {player: of(at, player) for player in players})
-    return Gradients(value.detach(), by_player.get("u", {}), negated(by_player.get("v", {})))
+    return Gradients(value.detach(), by_player.get("u", {}), negated(by_player["v"]) if "v" in by_player else {})
 
 
 def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> PenalizedGradient:
@@ -166,18 +166,25 @@ def gradients(
     flat = [tensor for tensors in groups.values() for tensor in tensors.values()]
     with explain_backward_errors(second):
         # torch's stubs leave the None of unused tensors out.
-        derivatives: Iterator[Tensor | None] = iter(
+        derivatives: Iterator[Any] = iter(
             torch.autograd.grad(value, flat, create_graph=create_graph, allow_unused=True)
         )
     result: dict[Player, Tensors] = {}
     for player, tensors in groups.items():
-        parts: dict[str, Any] = {name: next(derivatives) for name in tensors}
-        if all(g is None for g in parts.values()):
+        parts: Tensors = {}
+        used = False
+        for (name, tensor), g in zip(tensors.items(), derivatives, strict=False):  # the next player's follow
+            if g is None:
+                parts[name] = torch.zeros_like(tensor)
+            else:
+                used = True
+                # The gradient of a sparse embedding would be sparse, which most arithmetic and optimizers refuse.
+                parts[name] = g.to_dense() if g.is_sparse else g
+        if not used:
             raise RiskError(
                 f"f: the risk does not depend on {player} at all; use the argument inside f and do not detach it"
             )
-        # The gradient of a sparse embedding would be sparse, which most arithmetic and optimizers refuse.
-        result[player] = {n: torch.zeros_like(tensors[n]) if g is None else dense(g) for n, g in parts.items()}
+        result[player] = parts
     return result
 
 

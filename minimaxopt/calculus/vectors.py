@@ -23,8 +23,9 @@ def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
 
 def squared_norm(tensors: Iterable[Tensor]) -> Tensor:
     """Return the squared Euclidean norm of a list of tensors, as a 0-d tensor."""
-    listed = list(tensors)
-    return dot(listed, listed)
+    flat = [x.reshape(-1) for x in tensors]
+    products = [torch.dot(x, x) for x in flat]
+    return products[0] if len(products) == 1 else torch.stack(products).sum()
 
 
 def add(a: Tensors, b: Tensors, scale: float | Tensor = 1.0) -> Tensors:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minimaxopt._types import OptimizerFactory, Player, Point
+from minimaxopt._types import OptimizerFactory, Player, Point, Record
 from minimaxopt.calculus.gradients import FlatRisk, Gradients, PenalizedGradient, operator, penalized_gradient, placed
 from minimaxopt.errors import ArgumentError, MinimaxoptError
 from minimaxopt.execution.compiled_derivatives import Compiled
@@ -23,6 +23,7 @@ from minimaxopt.execution.cuda_graph import (
     refuse_elsewhere,
     refuse_settings,
 )
+from minimaxopt.execution.step_loop import StepLoop, why_no_loop
 from minimaxopt.game.devices import devices_of
 from minimaxopt.game.game import Game
 from minimaxopt.game.random_streams import replay, stream
@@ -89,6 +90,7 @@ def rehearse(ctx: Context, solver: Any) -> None:
             _rehearse_capture(ctx, ctx.step_form, solver)
         else:
             _rehearse_derivatives(ctx, solver)
+            ctx.many_steps = _loop_of(ctx, solver)
     finally:
         ctx.batch, ctx.gradient_evaluations = before, spent
 
@@ -146,6 +148,32 @@ def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
             + [(f"the gradient of u.{n}", t, eager.u[n]) for n, t in compiled.u.items()]
             + [(f"the gradient of v.{n}", t, eager.v[n]) for n, t in compiled.v.items()]
         )
+
+
+def _loop_of(ctx: Context, solver: Any) -> StepLoop | None:
+    """Return the steps as one loop, if the game allows it and a step of the loop equals one made as usual."""
+    if why_no_loop(ctx, scheduled=bool(_derivatives(ctx, solver).scheduled)):
+        return None
+    start = ctx.state_dict()
+    try:
+        formed, draw = ctx.gradient_evaluations, stream(ctx.seed, ctx.step, "risk")
+        record = _step(ctx, solver)
+        after = torch.default_generator.get_state()
+        if not torch.equal(after, torch.default_generator.manual_seed(draw).get_state()):
+            return None  # f draws random numbers, each evaluation from a seed of its own
+        once = ctx.state_dict()
+        loop = StepLoop(ctx, solver, record, ctx.gradient_evaluations - formed)
+        with _explain_compile_errors():
+            loop.make(ctx, 1)
+        looped = {name: t.detach().clone() for name, t in ctx.checked_tensors()}
+        ctx.load_state_dict(once, source=False)
+        _step(ctx, solver)
+        _refuse_difference((name, looped[name], t) for name, t in ctx.checked_tensors())
+    except ArgumentError:
+        return None
+    finally:
+        ctx.load_state_dict(start, source=False)
+    return loop
 
 
 def _derived(risk: FlatRisk, point: Point, players: tuple[Player, ...] | None) -> Gradients | PenalizedGradient:
@@ -229,5 +257,5 @@ def _watched(ctx: Context, solver: Any, device: torch.device) -> None:
     refuse_draws(draws.spent, allowed)
 
 
-def _step(ctx: Context, solver: Any) -> None:
-    ctx.advance(solver, None, *ctx.batch)  # the solvers that can be compiled carry no state
+def _step(ctx: Context, solver: Any) -> Record:
+    return ctx.advance(solver, None, *ctx.batch)[1]  # the solvers that can be compiled carry no state

@@ -157,11 +157,18 @@ def penalized_gradient_of(risk: Any) -> Any:
     return derivatives
 
 
+def with_own_code(function: Any) -> Callable[..., Any]:
+    """Return a copy of a function with a code object of its own.
+
+    torch keeps compiled forms, and counts them against a limit, by code object. With a copy of its own each solve begins
+    at none and leaves none behind.
+    """
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+
+
 def _compiled(function: Any) -> Callable[..., Any]:
-    # torch keeps compiled forms, and counts them against a limit, by code object. With a copy of its own each solve
-    # begins at none and leaves none behind.
-    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__)
-    return torch.compile(own, fullgraph=True, dynamic=False, backend=inductor)
+    return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, backend=inductor)
 
 
 def _called(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -70,6 +70,10 @@ class Functional:
             for named in (container.named_parameters, container.named_buffers)
         )
 
+    def parameters(self, player: Player) -> Tensors:
+        """Return a player's tensors that can move, by name."""
+        return self._played.parameters[player]
+
     def buffers_of(self, states: dict[Player, dict[str, Any]]) -> Buffers:
         """Return the buffers among the values of a state."""
         return {p: {n: states[p][n] for n in owners if n in states[p]} for p, owners in self._owners.items()}

@@ -33,7 +33,7 @@ class GuardedBatch:
 
     def __init__(self, batch: tuple[Any, ...]) -> None:
         self.batch = batch
-        self._simple = all(isinstance(part, Tensor) or _is_tuple_of_tensors(part) for part in batch)
+        self._simple = all(map(_is_simple, batch))
         tensors = _flat(batch) if self._simple else tensors_of(batch)
         self._tensors = [t for t in tensors if not t.is_inference()]
         self._versions = _versions(self._tensors)
@@ -69,7 +69,10 @@ def _flat(batch: tuple[Any, ...]) -> list[Tensor]:
     return [t for part in batch for t in (part if isinstance(part, tuple) else (part,))]
 
 
-def _is_tuple_of_tensors(part: Any) -> bool:
+def _is_simple(part: Any) -> bool:
+    """Return whether a part of a batch is a tensor or a tuple of tensors, whose containers nobody can change."""
+    if isinstance(part, Tensor):
+        return True
     return type(part) is tuple and all(isinstance(x, Tensor) for x in part)  # pyright: ignore[reportUnknownVariableType] - a batch may hold anything
 
 

@@ -204,7 +204,7 @@ class ModuleState:
 
     def _unchanged(self) -> bool:
         """Return whether the modules hold the values of ``_present``."""
-        if [len(store) for store in self._stores] != self._sizes:
+        if list(map(len, self._stores)) != self._sizes:
             self._scan()
             return False
         if self._mutable or self._present is _NEVER_READ:

@@ -33,6 +33,7 @@ class PlayedGame:
 
     Attributes:
         game: the game.
+        responding: whether the follower is a function of the leader.
         parameters: each player's tensors that can move, by name; solvers move them in place.
         start: each player's state at the start.
         originals: the user's tensors, of which these are copies, by name; none for ``inplace``.
@@ -46,6 +47,7 @@ class PlayedGame:
 
     def __init__(self, game: Game, device: torch.device | None = None, *, inplace: bool = False) -> None:
         self.game, self.inplace = game, inplace
+        self.responding = game.responding
         trees: dict[Player, Tree] = {"u": game.u, "v": game.v}
         self.originals: list[NamedTensor] = []
         self.detached: list[NamedTensor] = []
@@ -108,11 +110,6 @@ class PlayedGame:
                 name = path or "value"
                 self.parameters[player][name] = leaf
                 self._places[player].append((name, None))
-
-    @property
-    def responding(self) -> bool:
-        """``True`` if the follower is a function of the leader."""
-        return self.game.responding
 
     # -- evaluation on the players as they are -------------------------------------------------------------------------
 

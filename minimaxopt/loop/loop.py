@@ -87,7 +87,12 @@ class SolveLoop:
         self._settings = {"solver": without_addresses(solver), "seed": ctx.seed, **settings, **optimizers}
         form = "no" if ctx.evaluation.compiled is None else "derivatives"
         form = form if ctx.step_form is None else "steps"
-        self._manifest = {**self._settings, **environment(ctx.devices), "compile": form}
+        self._made = {**self._settings, **environment(ctx.devices), "compile": form}
+
+    @property
+    def _manifest(self) -> dict[str, Any]:
+        # Whether steps are made many at once is known only after a rehearsal.
+        return {**self._made, "steps_at_once": self.ctx.many_steps is not None}
 
     # -- what callbacks see --------------------------------------------------------------------------------------------
 

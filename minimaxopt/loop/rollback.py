@@ -81,11 +81,9 @@ class StepBlocks:
         """
         first = self._ctx.step
         self._ctx.host.watch()
-        records: list[Record] = []
-        for _ in range(size - 1):
-            records.append(self._step())
+        records = self._steps(size - 1)
         before_the_last = self.snapshot()
-        records.append(self._step())
+        records += self._steps(1)
         if self._ctx.played.find_silent_changes(sampled=True) | self._ctx.host.drew_unseeded():
             raise RepeatBlockError
         columns = _columns(records)
@@ -124,7 +122,7 @@ class StepBlocks:
                 before = here = self.snapshot()
             while self._ctx.step < end and not culprit:
                 before, here, at = here, self.snapshot(), self._ctx.step
-                record = self._step()
+                (record,) = self._steps(1)
                 columns = _columns([record])
                 culprit = self.first_nonfinite(columns)
                 if (
@@ -171,9 +169,17 @@ class StepBlocks:
                 named.append((name, tensor))
         return named
 
-    def _step(self) -> Record:
-        self.state, record = self._ctx.advance(self._solver, self.state)
-        return record
+    def _steps(self, count: int) -> list[Record]:
+        """Make steps, several at once where the context can."""
+        records: list[Record] = []
+        many = self._ctx.many_steps
+        while len(records) < count:
+            made = [] if many is None else many.make(self._ctx, count - len(records))
+            if not made:
+                self.state, record = self._ctx.advance(self._solver, self.state)
+                made = [record]
+            records += made
+        return records
 
     def _record(self, first: int, columns: Columns) -> None:
         for name, (places, values) in columns.items():
@@ -203,5 +209,6 @@ def _columns(records: Sequence[Record]) -> Columns:
     columns: Columns = {}
     for name in dict.fromkeys(name for record in records for name in record):
         places = [i for i, record in enumerate(records) if name in record]
-        columns[name] = (places, torch.stack([records[i][name].detach() for i in places]))
+        with torch.no_grad():
+            columns[name] = (places, torch.stack([records[i][name] for i in places]))
     return columns

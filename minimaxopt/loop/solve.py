@@ -116,9 +116,10 @@ def solve(
         compile: whether to compile the steps of ``Sensitivity``, ``AlternatingGDA``, ``SimultaneousGDA``, ``Descent``
             or ``Ascent``; the values are the same to rounding. On a CPU the derivatives are compiled by
             ``torch.compile``, anew in each solve and for each batch shape, which takes some ten seconds and a C++
-            compiler. On CUDA a whole step is captured as a graph, which has not yet been measured on a GPU; it wants
-            batches on the device and optimizers that are SGD or have ``capturable=True``. What cannot be compiled is
-            refused.
+            compiler; games of bare tensors without data, schedules and constraints, moved by SGD, Adam or AdamW, are
+            played as one compiled loop of many steps, as the manifest's ``steps_at_once`` says. On CUDA a whole step is
+            captured as a graph, which has not yet been measured on a GPU; it wants batches on the device and optimizers
+            that are SGD or have ``capturable=True``. What cannot be compiled is refused.
         inplace: play on the game's own modules and tensors, as a hand-written loop does, and return them. It is for
             players of which no faithful copy can be made: a closure over a module, a wrapped ``forward``, TorchScript.
             Where a solve fails the players are left as they were at the last finite point.

@@ -56,6 +56,14 @@ class StepForm(Protocol):
         ...
 
 
+class ManySteps(Protocol):
+    """Makes several steps at once in a solver's place, with the same outcome to rounding."""
+
+    def make(self, ctx: Context, count: int) -> list[Record]:
+        """Make at most ``count`` steps and return their records; none where it cannot now."""
+        ...
+
+
 class Snapshot(NamedTuple):
     """Parameters and moments of one player or both, without learning rates."""
 
@@ -125,6 +133,8 @@ class Context:
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
+        self.many_steps: ManySteps | None = None
+        """Makes several steps at once, where ``solve`` was asked for it."""
         self.logged: set[str] = set()
         """Names of the values that ``f`` logs."""
         self.rewinds = 0
@@ -235,10 +245,11 @@ class Context:
         Raises:
             ArgumentError: if the follower responds, and so has no gradient of its own.
         """
-        gradients = self.evaluation.gradients(
-            point or self.point, players, substep, self.batch if batch is None else batch
+        evaluation = self.evaluation
+        gradients = evaluation.gradients(
+            point or evaluation.point, players, substep, evaluation.batch if batch is None else batch
         )
-        self.note_buffers(players)
+        evaluation.note_buffers(players, self.optimizers)
         return gradients
 
     def blocks(
@@ -323,9 +334,10 @@ class Context:
         else:
             state, record = self.step_form.step(self, solver, state)
         logs = self.evaluation.logs()
-        if clash := sorted(logs.keys() & record.keys()):
-            raise RiskError(f"f: logs {clash[0]!r}, which the solver records itself; give it another name")
-        self.logged.update(logs)
+        if logs:
+            if clash := sorted(logs.keys() & record.keys()):
+                raise RiskError(f"f: logs {clash[0]!r}, which the solver records itself; give it another name")
+            self.logged.update(logs)
         self.evaluation.close(self.optimizers)
         for optimizer in self.optimizers.values():
             if optimizer.scheduler is not None:

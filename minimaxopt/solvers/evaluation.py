@@ -37,6 +37,7 @@ class Evaluation:
     Attributes:
         step: the step that is being made; its draws are those of this number.
         opening: the modules' state with which every evaluation of the step begins.
+        point: the present point: the live tensors, which moves change in place.
         gradient_evaluations: how many gradients have been formed so far.
         functional: the game as a pure function of tensors.
         compiled: compiled derivatives in place of autograd's, or ``None``.
@@ -46,12 +47,14 @@ class Evaluation:
 
     def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device], host: HostGenerators) -> None:
         self.played, self.seed, self.devices, self._host = played, seed, devices, host
+        self._accelerators = [device for device in devices if device.type != "cpu"]
         self.step = 0
         self.gradient_evaluations = 0
         self.functional = Functional(played)
         self.compiled: Deriving | None = None
         self.seeding: Callable[[int], None] | None = None
         self.opening: dict[Player, State] = played.start
+        self.point = Point(played.parameters["u"], played.parameters["v"])
         self._guarded = GuardedBatch(())
         self._closing: dict[Player, State] | None = None
         self._latest = self.opening
@@ -68,11 +71,6 @@ class Evaluation:
     def batch(self, batch: tuple[Any, ...]) -> None:
         if batch is not self._guarded.batch:
             self._guarded = GuardedBatch(batch)
-
-    @property
-    def point(self) -> Point:
-        """The present point: the live tensors, which moves change in place."""
-        return Point(self.played.parameters["u"], self.played.parameters["v"])
 
     def risk(self, substep: int, batch: tuple[Any, ...], spec: Any = None) -> FlatRisk:
         """Return ``f`` as a function of flat tensors.
@@ -221,6 +219,8 @@ class Evaluation:
             RiskError: if a value is neither a number nor a tensor of one element.
         """
         logged: dict[str, Tensor] = {}
+        if not self._closing_logs:
+            return logged
         for name, value in self._closing_logs.items():
             number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
             if not isinstance(name, str) or not number:  # pyright: ignore[reportUnnecessaryIsInstance] - f is the user's
@@ -255,7 +255,7 @@ class Evaluation:
 
     def _seed(self, draw: int) -> None:
         if self.seeding is None:
-            replay(draw, self.devices, host=self._host.seeded)
+            replay(draw, self._accelerators, host=self._host.seeded)
         else:
             self.seeding(draw)
 

@@ -51,7 +51,8 @@ class PlayerOptimizer:
     def descend(self, direction: Tensors) -> None:
         """Let the optimizer descend ``direction``, then project."""
         self._step(direction)
-        self.project()
+        if self.projection is not None:
+            self.project()
 
     def propose(self, direction: Tensors) -> Tensors:
         """Return the displacement that the optimizer would make along ``direction``; only its moments advance."""
@@ -79,9 +80,10 @@ class PlayerOptimizer:
 
     def set_gradients(self, direction: Tensors) -> None:
         """Let ``direction`` be the tensors' gradients."""
-        writes = _writes(self.optimizer)
+        if _writes(self.optimizer):
+            direction = {name: gradient.clone() for name, gradient in direction.items()}
         for name, tensor in self.tensors.items():
-            tensor.grad = direction[name].clone() if writes else direction[name]
+            tensor.grad = direction[name]
 
     def positions(self) -> Tensors:
         """Return copies of the tensors."""
