@@ -30,12 +30,13 @@ does not hold.
 
 Where scikit-learn has no such estimator, a special case has one:
 
-- *The private term* of `PrivateLDA` is a covariance that is added to the one within classes, by a `covariance_estimator`.
+- *The private term* of `PrivateLDA` is a covariance that is added to the one within classes, by a
+  `covariance_estimator`.
 - *DDD* without anything private to be seen is linear discriminant analysis. With a private label it is the best of all
   angles, and no gradient is left (`tests/estimators/test_directions.py`).
 - *The private term* of `PrivatePLS` is compared with a search over twenty thousand directions there.
-- *The minimax filter*, whose adversary scikit-learn lacks, becomes a regression of the useful label where `rho` is large.
-  With an adversary it is compared with closed forms (`tests/estimators/test_minimax_filter.py`).
+- *The minimax filter*, whose adversary scikit-learn lacks, becomes a regression of the useful label where `rho` is
+  large. With an adversary it is compared with closed forms (`tests/estimators/test_minimax_filter.py`).
 - *The noise* of the mechanisms is compared with integrals of the densities (`tests/estimators/test_mechanisms.py`).
 
 Neither the order of the rows nor the processor decides a direction: other orders of the rows, and other kernels of
