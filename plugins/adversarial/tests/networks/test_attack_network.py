@@ -160,7 +160,7 @@ def _one_thread():
 def test_it_learns_to_fool_a_frozen_classifier_nearly_as_far_as_fgsm():
     """On a linear classifier FGSM is the strongest attack of the class, so it is the measure."""
     torch.manual_seed(0)
-    classifier = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False)
+    classifier = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False).eval()
     x, _ = images(300)
     y = classifier(x).argmax(1)  # no error on clean images
     net = network(0.3, hidden=(32, 32), dropout=0.0)
