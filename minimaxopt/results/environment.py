@@ -71,9 +71,10 @@ def _processor() -> str:
 @cache
 def _blas() -> str:
     """Return the libraries of linear algebra of torch and of NumPy, with their versions."""
-    torchs = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
-    numpys: dict[str, Any] = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return f"torch {torchs[1] if torchs else 'unknown'}, numpy {numpys['name']} {numpys['version']}"
+    of_torch = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    of_numpy = dict(np.show_config(mode="dicts")["Build Dependencies"]["blas"])
+    name, version = of_numpy.get("name", "unknown"), of_numpy.get("version", "")
+    return f"torch {of_torch[1] if of_torch else 'unknown'}, numpy {name} {version}".rstrip()
 
 
 @cache

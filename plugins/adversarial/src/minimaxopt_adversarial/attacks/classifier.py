@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
@@ -41,7 +41,7 @@ def logits_of(classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
 
 
 @contextmanager
-def restored_buffers(classifier: Classifier) -> Iterator[None]:
+def restored_buffers(classifier: Classifier) -> Generator[None]:
     """Put the buffers of a module in training mode back: an attack must not move its running statistics.
 
     Examples:
@@ -64,7 +64,7 @@ def restored_buffers(classifier: Classifier) -> Iterator[None]:
 
 
 @contextmanager
-def measured(classifier: Classifier, *, argument: str = "classifier") -> Iterator[Classifier]:
+def measured(classifier: Classifier, *, argument: str = "classifier") -> Generator[Classifier]:
     """Yield a classifier to be measured, as a function; warn if it is in training mode, and put its buffers back.
 
     The function is no module, so that what is measured with it neither warns nor copies buffers again.

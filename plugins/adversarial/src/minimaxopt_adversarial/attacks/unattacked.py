@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -19,7 +19,7 @@ _collection: ContextVar[tuple[int, list[Tensor]] | None] = ContextVar("_collecti
 
 
 @contextmanager
-def collected(count: int) -> Iterator[list[Tensor]]:
+def collected(count: int) -> Generator[list[Tensor]]:
     """Collect what attacks on ``count`` images report, instead of warning of each.
 
     Yields:
