@@ -121,3 +121,29 @@ def test_without_torchattacks_the_extra_is_named(monkeypatch):
     with pytest.raises(ArgumentError, match="autoattack_images: torchattacks is not installed"):
         evaluate()
     assert evaluate(autoattack_images=0).autoattack is None
+
+
+@needs_torchattacks
+@pytest.mark.parametrize(("classes", "shape"), [(2, (16,)), (3, (2, 8)), (2, (1, 2, 2, 4))])
+def test_few_classes_and_other_shapes_are_attacked_and_what_is_left_out_is_named(make_known, classes, shape):
+    case = make_known(classes, (-1.0, 1.0), 0.1)
+    x, y = case.x[:10].reshape(-1, *shape), case.y[:10]
+    weight = case.classifier.weight.detach()
+
+    def classifier(images: Tensor) -> Tensor:
+        assert images.shape[1:] == shape
+        return images.flatten(1) @ weight.T
+
+    robustness = evaluate_robustness(
+        classifier, x, y, eta=case.eta, attacks=(), autoattack_steps=10, autoattack_queries=10
+    )
+    assert torch.equal(robustness.autoattack.wrong, case.fooled[:10])
+    assert robustness.settings["AutoAttack"] == (
+        "standard AutoAttack on the first 10 images, 10 steps, 10 queries; APGD-CE, FAB-T, Square, without APGD-T, "
+        "which needs 4 classes"
+    )
+    if classes == 2:  # the same by one logit
+        alone = autoattack(
+            lambda t: classifier(t)[:, 1:] - classifier(t)[:, :1], x, y, eta=case.eta, steps=10, queries=10
+        )
+        assert torch.equal(misclassified(classifier, alone, y), case.fooled[:10])
