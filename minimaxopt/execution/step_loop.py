@@ -166,6 +166,7 @@ class _StepContext:
 
     responding = False
     fresh_ascent = False
+    micro_batches = 1
 
     def __init__(self, functional: Functional, game: Game, groups: list[_Group], carried: list[Tensor]) -> None:
         self.functional, self.game, self._groups = functional, game, groups

@@ -131,7 +131,7 @@ class Context:
         self.devices = [place] if place is not None else devices_of((game.u, game.v))
         self.host = HostGenerators()
         self.evaluation = Evaluation(self.played, seed, self.devices, self.host)
-        self.evaluation.micro_batches = micro_batches
+        self.micro_batches = self.evaluation.micro_batches = micro_batches
         self.fresh_ascent = ascent_batches == "fresh"
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None

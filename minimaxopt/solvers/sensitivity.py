@@ -101,7 +101,7 @@ class Sensitivity:
                 "split: a responding follower answers each sample by itself, so that its penalty has no bias; "
                 "leave split out"
             )
-        if self.split and ctx.evaluation.micro_batches > 1:
+        if self.split and ctx.micro_batches > 1:
             raise ArgumentError("split: halves each batch, which micro_batches divides already; leave one of them out")
         if self.projected and ctx.responding:
             raise ArgumentError(
@@ -159,7 +159,7 @@ class Sensitivity:
         return gamma * ctx.samples() if self.per_sample else gamma
 
     def _at_the_answer(self, ctx: Context, gamma: float) -> PenalizedGradient:
-        if ctx.evaluation.micro_batches == 1:
+        if ctx.micro_batches == 1:
             z, risk = ctx.respond()
             return penalized_gradient(risk, Point(ctx.point.u, z), gamma)
         g_u: Tensors = {}
@@ -193,7 +193,7 @@ class Sensitivity:
         return PenalizedGradient(both.risk, g_u, both.v, sensitivity)
 
     def _penalized_gradient(self, ctx: Context, gamma: float) -> PenalizedGradient:
-        if ctx.evaluation.micro_batches > 1:
+        if ctx.micro_batches > 1:
             return self._accumulated(ctx, gamma)
         projects = self._projects(ctx)
         if not self.split and not projects:
