@@ -38,8 +38,9 @@ format: $(VENV)/.installed-tools  ## Put the code in form.
 docs: $(VENV)/.installed-tools  ## Build the documentation into site/; warnings are errors.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.installed  ## Time steps against loops written by hand and write docs/benchmarks/steps.md (minutes, one idle core).
+bench: $(VENV)/.installed  ## Time steps against loops written by hand and write docs/benchmarks/ (minutes, one idle core).
 	OMP_NUM_THREADS=1 $(BIN)/python docs/benchmarks/steps.py
+	OMP_NUM_THREADS=1 $(BIN)/python docs/benchmarks/derivatives.py
 
 mutants: $(VENV)/.installed-tools  ## Mutation tests of the calculus and of the certificate's verdict (hours; see CONTRIBUTING.md).
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --group mutants

@@ -21,6 +21,7 @@ import pytest
 import typer.main
 
 import minimaxopt
+from minimaxopt import calculus
 from minimaxopt.cli import app as cli
 from minimaxopt.plugins import hookspecs
 
@@ -77,6 +78,7 @@ def test_the_certificate_shown_is_the_one_printed(capsys: pytest.CaptureFixture[
 def test_public_names_are_in_the_reference() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     names = [f"minimaxopt.{name}" for name in minimaxopt.__all__ if name != "__version__"]
+    names += [f"minimaxopt.calculus.{name}" for name in calculus.__all__]
     assert undocumented(names, text) == []
     assert undocumented(["minimaxopt.Certificat"], text) == ["minimaxopt.Certificat"]
 

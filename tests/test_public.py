@@ -9,6 +9,7 @@ import re
 import pytest
 
 import minimaxopt
+from minimaxopt import calculus
 from minimaxopt.solvers import SOLVERS
 
 PUBLIC = [name for name in minimaxopt.__all__ if name not in ("__version__", "hookimpl")]
@@ -33,6 +34,19 @@ def test_public_names_have_a_sentence_and_an_example(name: str) -> None:
     assert document
     assert document.splitlines()[0].endswith((".", ":"))
     assert lacks(document, ("Example",)) == []
+
+
+FUNCTIONS_OF_CALCULUS = [name for name in calculus.__all__ if name not in ("Point", "Tensors")]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS_OF_CALCULUS)
+def test_names_of_calculus_are_documented(name: str) -> None:
+    thing = getattr(calculus, name)
+    document = inspect.getdoc(thing)
+    assert document
+    assert document.splitlines()[0].endswith(".")
+    if not (isinstance(thing, type) and issubclass(thing, tuple)):
+        assert lacks(document, ("Example", "Source: ")) == []
 
 
 # The next value of a player: an arrow, or an equation of iterates.

@@ -3,11 +3,10 @@
 The sign lives here and nowhere else: ``operator`` is ``F = (grad_u f, -grad_v f)``, each player's gradient of its own
 loss, and both optimizers descend it.
 
-Two engines compute on the same functional form. Gradients and the penalised gradient use ``torch.autograd.grad``,
-reverse over reverse, which also admits gradient penalties and old autograd functions inside ``f``. Hessian-vector
-products are transforms of ``torch.func`` and compose with ``vmap``. Finite differences are wrong on piecewise linear
-networks, and reverse over forward is wrong for normalisation layers in present releases of torch, so that neither is
-used.
+Gradients and the penalised gradient use ``torch.autograd.grad``, reverse over reverse, which also admits gradient
+penalties and old autograd functions inside ``f``. Hessian-vector products have two engines: see ``Blocks``. Finite
+differences are wrong on piecewise linear networks, and reverse over forward is wrong for normalisation layers in
+present releases of torch, so that neither is used.
 """
 
 from __future__ import annotations
@@ -36,8 +35,11 @@ class Gradients(NamedTuple):
     """The risk at a point, and each player's gradient of its own loss there: the components of the operator ``F``."""
 
     risk: Tensor
+    """``f``; NaN in a game of two losses where ``u`` is empty, since ``f`` has not been evaluated."""
     u: Tensors
     v: Tensors
+    follower_loss: Tensor | None = None
+    """The follower's own loss, in a game of two losses where ``v`` is not empty."""
 
 
 class PenalizedGradient(NamedTuple):
@@ -92,7 +94,9 @@ def placed(
     return nullcontext(track(point, players))
 
 
-def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v")) -> Gradients:
+def operator(
+    risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"), *, unused: Sequence[Player] = ()
+) -> Gradients:
     """Return the game's operator, each player's gradient of its own loss.
 
     ``F(u, v) = (grad_u f, -grad_v f)``
@@ -101,13 +105,14 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
         risk: the risk of flat tensors.
         point: where; its tensors need not require gradients.
         players: whose components are wanted; those of the others come back empty and cost nothing.
+        unused: players on which the risk need not depend; their component is then zero.
 
     Raises:
         RiskError: if the risk is not a differentiable scalar, or does not depend on a wanted player.
 
     Examples:
         >>> import torch
-        >>> from minimaxopt._types import Point
+        >>> from minimaxopt.calculus import Point
         >>> at = Point({"x": torch.tensor(2.0)}, {"y": torch.tensor(3.0)})
         >>> F = operator(lambda u, v: (u["x"] * v["y"]).sum(), at)
         >>> F.u["x"].item(), F.v["y"].item()
@@ -119,7 +124,7 @@ def operator(risk: FlatRisk, point: Point, players: Sequence[Player] = ("u", "v"
         return risk.operator(point, players)
     with placed(risk, point, players) as at:
         value = scalar(risk(at.u, at.v))
-        by_player = gradients(value, {player: of(at, player) for player in players})
+        by_player = gradients(value, {player: of(at, player) for player in players}, unused=unused)
     return Gradients(value.detach(), by_player.get("u", {}), negated(by_player["v"]) if "v" in by_player else {})
 
 
@@ -136,6 +141,14 @@ def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> P
     Raises:
         DoubleBackwardError: if an operation of ``f`` has no second derivative in torch; it is named with the remedy.
         RiskError: as for ``operator``.
+
+    Examples:
+        >>> import torch
+        >>> from minimaxopt.calculus import Point
+        >>> at = Point({"x": torch.tensor(2.0)}, {"y": torch.tensor(3.0)})
+        >>> penalized = penalized_gradient(lambda u, v: (u["x"] * v["y"]).sum(), at, gamma=0.5)
+        >>> penalized.u["x"].item(), penalized.sensitivity.item()  # y + gamma x, and x squared
+        (4.0, 4.0)
 
     Source: Hamm and Mehra 2018, Alg. 1 and Eq. 16 (Eq. 8 for a responding follower).
     """
@@ -155,9 +168,18 @@ def penalized_gradient(risk: FlatRisk, point: Point, gamma: float | Tensor) -> P
 
 
 def gradients(
-    value: Tensor, groups: dict[Player, Tensors], *, create_graph: bool = False, second: bool = False
+    value: Tensor,
+    groups: dict[Player, Tensors],
+    *,
+    create_graph: bool = False,
+    second: bool = False,
+    unused: Sequence[Player] = (),
 ) -> dict[Player, Tensors]:
-    """Return ``d value / d tensors`` by player and name, with zeros where the value does not depend on a tensor."""
+    """Return ``d value / d tensors`` by player and name, with zeros where the value does not depend on a tensor.
+
+    Raises:
+        RiskError: if the value depends on no tensor of a player, other than those of ``unused``.
+    """
     if not value.requires_grad:
         raise RiskError(
             "f: the risk carries no gradient: it was computed under no_grad, detached, turned into a number, or does "
@@ -172,7 +194,7 @@ def gradients(
     result: dict[Player, Tensors] = {}
     for player, tensors in groups.items():
         parts: Tensors = {}
-        used = False
+        used = player in unused
         for (name, tensor), g in zip(tensors.items(), derivatives, strict=False):  # the next player's follow
             if g is None:
                 parts[name] = torch.zeros_like(tensor)

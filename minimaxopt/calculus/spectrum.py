@@ -18,6 +18,7 @@ from minimaxopt.calculus.conjugate_gradient import Operator
 from minimaxopt.calculus.vectors import add, dot, squared_norm
 
 DENSE = 64  # up to this size the matrix is formed, column by column, and its spectrum is exact to rounding
+_TOGETHER = 16  # columns of a matrix that are formed in one pass; the memory grows with them
 _LOOK_EVERY = 10  # Lanczos steps between looks at the small matrix
 
 
@@ -129,8 +130,24 @@ def _recursion(apply: Operator, start: Tensors) -> Iterator[tuple[float, float, 
         before, basis = basis, _scaled(rest, 1 / length)
 
 
-def matrix_of(apply: Operator, like: Tensors) -> Tensor:
-    """Form the matrix of a map, in double precision, from its products with the unit vectors."""
+def matrix_of(apply: Operator, like: Tensors, together: Operator | None = None) -> Tensor:
+    """Form the matrix of a map, in double precision, from its products with the unit vectors.
+
+    Args:
+        apply: the product with one vector.
+        like: tensors of the form of a vector; their values are not used.
+        together: the products with vectors stacked along a first dimension, in place of ``apply``.
+    """
+    if together is not None:
+        first = next(iter(like.values()))
+        units = torch.eye(sum(t.numel() for t in like.values()), dtype=first.dtype, device=first.device)
+        rows: list[Tensor] = []
+        for some in units.split(_TOGETHER):
+            pieces = some.split([t.numel() for t in like.values()], dim=1)
+            stacked = {n: p.reshape(-1, *t.shape).to(t) for (n, t), p in zip(like.items(), pieces, strict=True)}
+            images = together(stacked)
+            rows.append(torch.cat([images[n].reshape(len(some), -1).double() for n in like], 1))
+        return torch.cat(rows).T
     columns: list[Tensor] = []
     for name, tensor in like.items():
         for i in range(tensor.numel()):

@@ -44,6 +44,13 @@ def negated(tensors: Tensors) -> Tensors:
     return {name: -tensor for name, tensor in tensors.items()}
 
 
+def agree(a: Tensor, b: Tensor) -> bool:
+    """Return whether two computations of one tensor agree to rounding, relative to its norm."""
+    a, b = dense(a.detach()), dense(b.detach())
+    allowed = 1e3 * torch.finfo(a.dtype).eps
+    return bool(torch.linalg.vector_norm(a - b) <= allowed * torch.linalg.vector_norm(b))
+
+
 def of(point: Point, player: Player) -> Tensors:
     """Return the tensors of one player of a point."""
     return point.u if player == "u" else point.v

@@ -84,8 +84,13 @@ class BestResponses:
         return self._own
 
     def followers(self, restarts: int, make: Callable[[], Tree] | None) -> dict[str, Quantity]:
-        """Return the risks that the solution's own follower and fresh ones reach against the leader."""
+        """Return the risks that the solution's own follower and fresh ones reach against the leader.
+
+        With two losses they are trained on their own, whose value is noted.
+        """
         reached = {OWN: _numbered(self._score(self.own), 1.0)}
+        if not self._game.zero_sum:
+            reached[OWN] = _with_own_loss(reached[OWN], self.own)
         if self._game.responding:
             return reached
         for i in range(restarts):
@@ -95,7 +100,12 @@ class BestResponses:
         return reached
 
     def leaders(self, restarts: int) -> dict[str, Quantity]:
-        """Return the risks that the solution's leader, as it is and trained further, and fresh leaders reach."""
+        """Return the risks that the solution's leader, as it is and trained further, and fresh leaders reach.
+
+        With two losses none: a frozen follower's risk says nothing of a leader whom it would answer by its own loss.
+        """
+        if not self._game.zero_sum:
+            return {}
         reached = {"the solution's leader": _numbered(self._score(self.own), -1.0)}
         if not restarts:
             return reached
@@ -169,6 +179,8 @@ class BestResponses:
         quantity = self._score(measured)
         if math.isnan(quantity.value):
             return _numbered(quantity, sign)
+        if not self._game.zero_sum:
+            return _with_own_loss(quantity, measured)
         if self._endless(measured, player, first, quantity.value, sign):
             return Quantity(sign * math.inf, quantity.accuracy, None, "grows without end along a ray")
         return replace(quantity, note="its training diverged" if status is Status.DIVERGED else "")
@@ -232,6 +244,10 @@ class BestResponses:
                 return True
             before = gain
         return False
+
+
+def _with_own_loss(quantity: Quantity, measured: DatasetRisk) -> Quantity:
+    return replace(quantity, note=f"its own loss is {measured.follower_loss():.6g}")
 
 
 def _numbered(quantity: Quantity, sign: float) -> Quantity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from minimaxopt._types import PLAYERS, OptimizerFactory, Player, Tree
-from minimaxopt.calculus.vectors import projected_residual
+from minimaxopt.calculus.vectors import of, projected_residual
 from minimaxopt.certificates.best_responses import OWN, BestResponses
 from minimaxopt.certificates.dataset_risk import DatasetRisk
 from minimaxopt.certificates.fresh_players import require_fresh
@@ -96,6 +97,10 @@ def certify(
         >>> certificate.kind, certificate.worst.value
         ('not local minimax', inf)
 
+    Where the follower has a loss of its own, followers are trained on it, and ``worst`` is the largest ``f`` that they
+    reach, which bounds nothing; there is no gap, no sandwich and no local type, since these are of ``f`` alone. The
+    stationarity is that of each player's own loss.
+
     Source: Hamm and Mehra 2018, Lemma 1, for the bounds; Jin, Netrapalli and Jordan 2020 for the local type.
     """
     started = time.perf_counter()
@@ -106,11 +111,12 @@ def certify(
     if restarts and fresh_follower is None and not game.responding:
         require_fresh("v", v)  # now, and not after the work
     named = _named(followers)
+    _check_two_losses(game, named, exact)
     place = usable_device(device)
     fit = data if fit_data is None else fit_data
     optimizers: dict[Player, OptimizerFactory | None] = {"u": u_optimizer, "v": v_optimizer}
     with preserve_rng_state(devices_of((u, v))), torch.inference_mode(False), torch.enable_grad():
-        at = Game(game.f, u, v, project_u=game.project_u, project_v=game.project_v)
+        at = replace(game, u=u, v=v)
         limit = _tolerance(at, tolerance)
         DatasetRisk(at, data, seed, place).refuse_originals(
             named for player in PLAYERS for named in tensors_with_names(player, game.u if player == "u" else game.v)
@@ -131,8 +137,10 @@ def certify(
     highest = _extreme(bounding, answers.get("v"), 1.0)
     above = {name: quantity for name, quantity in followers_reached.items() if quantity.value > highest.value}
     worst = _extreme(above, None, 1.0) if above else highest
-    best = _extreme(leaders_reached, answers.get("u"), -1.0)
-    both = highest.accuracy == best.accuracy == "exact"
+    if not game.zero_sum:
+        worst = replace(worst, accuracy="estimate", note=f"{worst.note}, among followers trained on their own loss")
+    best = _extreme(leaders_reached, answers.get("u"), -1.0) if game.zero_sum else None
+    both = best is not None and highest.accuracy == best.accuracy == "exact"
     return Certificate(
         kind=local.kind,
         reason=local.reason,
@@ -144,7 +152,7 @@ def certify(
         ),
         worst=worst,
         best=best,
-        gap=_gap(highest, best, both, [] if worst is highest else sorted(search.foreign)),
+        gap=None if best is None else _gap(highest, best, both, [] if worst is highest else sorted(search.foreign)),
         followers=followers_reached,
         leaders=leaders_reached,
         stationarity=local.stationarity,
@@ -152,7 +160,7 @@ def certify(
         constraints=local.constraints,
         move=local.move,
         distance=local.distance,
-        sandwich=(best.value, highest.value) if both else None,
+        sandwich=(best.value, highest.value) if best is not None and both else None,
         cost={
             "gradient_evaluations": spent[0] + search.gradients,
             "risk_evaluations": spent[1] + search.evaluations,
@@ -165,6 +173,7 @@ def certify(
             "seed": seed,
             "data": "none" if data is None else type(data).__name__,
             **environment(devices_of((u, v))),
+            **measured.hessian_engine.record(),
         },
     )
 
@@ -203,6 +212,15 @@ def _check(
         )
 
 
+def _check_two_losses(game: Game, followers: Mapping[str, Any], exact: Any) -> None:
+    for name, value in (("followers", followers), ("exact", exact)):
+        if value and not game.zero_sum:
+            raise ArgumentError(
+                f"{name}: are answers to f, and this game's follower has a loss of its own; leave {name} out, or certify "
+                "the game without follower_loss"
+            )
+
+
 def _exact(exact: Mapping[str, Callable[[Tree], Tree]] | None) -> list[tuple[Player, Callable[[Tree], Tree]]]:
     return [("v" if player == "v" else "u", answer) for player, answer in (exact or {}).items()]
 
@@ -228,6 +246,8 @@ def _tolerance(game: Game, chosen: float | None) -> float:
 
 
 def _local_type(measured: DatasetRisk, tolerance: float) -> LocalType:
+    if not measured.game.zero_sum:
+        return _of_two_losses(measured)
     if not measured.game.responding:
         return classify(measured, tolerance)
     gradients = measured.own_gradients(measured.point, ("u",))
@@ -237,6 +257,22 @@ def _local_type(measured: DatasetRisk, tolerance: float) -> LocalType:
         "the follower responds by a function, so that the risk has no derivatives in a v of its own; certify a game with "
         "a follower of parameters for the local type.",
         stationarity={"u": Quantity(length, "exact", note="with the answer held constant")},
+    )
+
+
+def _of_two_losses(measured: DatasetRisk) -> LocalType:
+    gradients = measured.own_gradients(measured.point)
+    lengths = {
+        player: projected_residual(of(measured.point, player), of(gradients, player), partial(measured.project, player))
+        for player in PLAYERS
+    }
+    return LocalType(
+        "undecided",
+        "the follower minimises a loss of its own, and gap, sandwich and local type are of f alone.",
+        stationarity={
+            "u": Quantity(float(lengths["u"].sqrt()), "exact", note="of f, with the follower held"),
+            "v": Quantity(float(lengths["v"].sqrt()), "exact", note="of the follower's own loss"),
+        },
     )
 
 

@@ -66,6 +66,13 @@ class Curvature:
         block = self.measured.block(self.point, player, player)
         return block if player == "u" else lambda x: {n: -t for n, t in block(x).items()}
 
+    def _own_together(self, player: Player) -> Operator | None:
+        """Return the same for several vectors at once, where no constraint is active."""
+        block = self.measured.block_of_several(self.point, player, player)
+        if block is None or self.tangents[player].constraint.active:
+            return None
+        return block if player == "u" else lambda x: {n: -t for n, t in block(x).items()}
+
     def _form(self, player: Player) -> Operator:
         tangent = self.tangents[player]
         return tangent.form(self._own(player), self.scales[player], everywhere=tangent.constraint.weak)
@@ -90,7 +97,7 @@ class Curvature:
         if roughly:
             pair = smallest_eigenvalue(form, like, max_steps=30)
         else:
-            pair, matrix = _smallest(form, like, self.tolerance)
+            pair, matrix = _smallest(form, like, self.tolerance, self._own_together(player))
             if player == "v":
                 self._gentlest = max(pair.value, self.tolerance)
                 self._factor = None if matrix is None else _factored(matrix)
@@ -138,14 +145,16 @@ class Curvature:
         return lambda gradient: tangent.free(self.solve(tangent.free(negated(gradient)))[0])
 
 
-def _smallest(apply: Operator, like: Tensors, tolerance: float) -> tuple[Eigenpair, Tensor | None]:
+def _smallest(
+    apply: Operator, like: Tensors, tolerance: float, together: Operator | None = None
+) -> tuple[Eigenpair, Tensor | None]:
     """Return the smallest eigenvalue, more precisely if it may not be negative, and the matrix if one was formed."""
     size = sum(t.numel() for t in like.values())
     pair = smallest_eigenvalue(apply, like) if size > DENSE else None
     if pair is not None and pair.value < -max(tolerance, 3 * pair.error):
         return pair, None
     if size <= _FORMED:
-        matrix = matrix_of(apply, like)
+        matrix = matrix_of(apply, like, together)
         return spectrum_end(matrix, like), matrix
     return smallest_eigenvalue(apply, like, precision=1e-6, max_steps=1000, sure=True), None
 

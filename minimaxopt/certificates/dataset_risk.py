@@ -12,7 +12,7 @@ import torch
 from minimaxopt._types import PLAYERS, Player, Point, Projection, Tensors
 from minimaxopt.calculus.conjugate_gradient import Operator
 from minimaxopt.calculus.double_backward import explain_backward_errors, refuse_wrong_second_derivatives
-from minimaxopt.calculus.gradients import operator, scalar
+from minimaxopt.calculus.gradients import Gradients, operator, scalar
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError
@@ -20,6 +20,7 @@ from minimaxopt.game.batches import Seekable
 from minimaxopt.game.copying import NamedTensor
 from minimaxopt.game.data_source import parts_of, source_of
 from minimaxopt.game.devices import devices_of
+from minimaxopt.game.functional import Functional
 from minimaxopt.game.game import Game
 from minimaxopt.game.live_risk import GuardedBatch, LiveRisk
 from minimaxopt.game.originals import Originals
@@ -28,6 +29,7 @@ from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.game.shared_memory import SharedMemory
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.context import Context
+from minimaxopt.solvers.hessian_engine import MANY, At, HessianEngine
 
 
 class Mean(NamedTuple):
@@ -41,8 +43,11 @@ class _Batch(NamedTuple):
     """One batch of the data."""
 
     risk: Callable[..., LiveRisk]
-    """Returns the risk on it, for the ``spec`` of an answer."""
+    """Returns the risk on it, for the ``spec`` of an answer, or of a ``player``."""
     samples: float
+    batch: GuardedBatch
+    seed: Callable[[], None]
+    """Sets the generators to its random draw."""
 
 
 @final
@@ -61,6 +66,7 @@ class DatasetRisk:
     Attributes:
         gradients: evaluations of a gradient so far; a product with a block of the Hessian counts one.
         evaluations: evaluations of the risk alone.
+        hessian_engine: linearises the gradients for products with the Hessian.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class DatasetRisk:
             )
         self._batches = data
         self._blocks: tuple[Point, Blocks] | None = None
+        self.hessian_engine = HessianEngine(self._played, Functional(self._played))
         self.gradients = self.evaluations = 0
 
     def refuse_originals(self, originals: Iterable[NamedTensor]) -> None:
@@ -108,29 +115,47 @@ class DatasetRisk:
         watch = Originals(self._played, PLAYERS, further=originals)
         each = next(self._each())
         self._played.watch = watch
+        name = "f"
         try:
             with torch.compiler.set_stance("force_eager"):
-                f, point = self._answered(each, self.point)
-                with f.placed(point, PLAYERS) as at:
-                    value = scalar(f(at.u, at.v))
-                    refuse_wrong_second_derivatives(value)
-                    with explain_backward_errors():
-                        watch.backward(value, [t for named in at for t in named.values() if t.requires_grad])
+                self._watched(*self._answered(each, self.point), watch)
+                if not self.game.zero_sum:
+                    watch.check(name)
+                    name = "follower_loss"
+                    self._watched(each.risk(player="v"), self._expanded(self.point), watch)
         finally:
             self._played.watch = None
             self._played.write_state(self._state)
-            watch.check()
+            watch.check(name)
+
+    def _watched(self, f: LiveRisk, point: Point, watch: Originals) -> None:
+        with f.placed(point, PLAYERS) as at:
+            value = scalar(f(at.u, at.v))
+            if self.game.zero_sum:  # with two losses nothing is differentiated twice
+                refuse_wrong_second_derivatives(value)
+            with explain_backward_errors():
+                watch.backward(value, [t for named in at for t in named.values() if t.requires_grad])
 
     # -- values --------------------------------------------------------------------------------------------------------
 
-    def risk(self, point: Point | None = None) -> Mean:
-        """Return the risk at ``point``, with its standard error where there are several batches."""
+    def follower_loss(self) -> float:
+        """Return the follower's own loss, in a game of two losses."""
+        return -self.risk(player="v").value
+
+    def risk(self, point: Point | None = None, player: Player = "u") -> Mean:
+        """Return the risk at ``point``, with its standard error where there are several batches.
+
+        Args:
+            point: where; by default at the players' own values.
+            player: whose: ``f``, or for ``"v"`` in a game of two losses what the follower maximises, ``-follower_loss``.
+        """
         at = point or self.point
         self.evaluations += 1
         values: list[float] = []
         weights: list[float] = []
         for each in self._each():
             f, answered = self._answered(each, at)
+            f = f if player == "u" else each.risk(player=player)
             with f.placed(answered, ()) as tensors:
                 values.append(float(scalar(f(tensors.u, tensors.v)).detach()))
             weights.append(each.samples)
@@ -154,12 +179,21 @@ class DatasetRisk:
         total = Point({}, {})
         samples = 0.0
         for each in self._each():
-            gradients = operator(*self._answered(each, point), players)
+            gradients = self._operator(each, point, players)
             samples += each.samples
             for player in players:
                 gradient = self._shared[player].merged(gradients.u if player == "u" else gradients.v)
                 _accumulate(of(total, player), gradient, each.samples)
         return Point(*({n: t / samples for n, t in tensors.items()} for tensors in total))
+
+    def _operator(self, each: _Batch, point: Point, players: tuple[Player, ...]) -> Gradients:
+        f, at = self._answered(each, point)
+        if self.game.zero_sum:
+            return operator(f, at, players)
+        # f may depend on u through the follower alone; of both derivatives one is there.
+        leader = operator(f, at, PLAYERS, unused=PLAYERS).u if "u" in players else {}
+        follower = operator(each.risk(player="v"), at, ("v",)) if "v" in players else None
+        return Gradients(torch.empty(()), leader, {} if follower is None else follower.v)
 
     def block(self, point: Point, row: Player, column: Player) -> Operator:
         """Return the map ``x -> (d2f / d row d column) x`` at ``point``."""
@@ -168,17 +202,34 @@ class DatasetRisk:
             x = self._shared[column].expanded(reduced)
             if (kept := self._kept(point)) is not None:
                 return self._shared[row].merged(kept.product(x, row=row, column=column))
-            total: Tensors = {}
-            samples = 0.0
             self.gradients += 1
-            for each in self._each():
-                samples += each.samples
-                blocks = Blocks(each.risk(), self._expanded(point))
-                rows = self._shared[row].merged(blocks.product(x, row=row, column=column))
-                _accumulate(total, rows, each.samples)
-            return {name: tensor / samples for name, tensor in total.items()}
+            return self._mean_over_batches(
+                lambda blocks: self._shared[row].merged(blocks.product(x, row=row, column=column)), point
+            )
 
         return product
+
+    def block_of_several(self, point: Point, row: Player, column: Player) -> Operator | None:
+        """Return the map of vectors stacked along a first dimension; none where values share memory."""
+        if any(shared.any for shared in self._shared.values()):
+            return None
+
+        def products(stacked: Tensors) -> Tensors:
+            if (kept := self._kept(point)) is not None:
+                return kept.products(stacked, row=row, column=column)
+            self.gradients += len(next(iter(stacked.values())))
+            return self._mean_over_batches(lambda blocks: blocks.products(stacked, row=row, column=column), point)
+
+        return products
+
+    def _mean_over_batches(self, product: Callable[[Blocks], Tensors], point: Point) -> Tensors:
+        """Return the mean of a product over the batches; each is evaluated anew, since graphs would fill the memory."""
+        total: Tensors = {}
+        samples = 0.0
+        for each in self._each():
+            samples += each.samples
+            _accumulate(total, product(Blocks(each.risk(), self._expanded(point))), each.samples)
+        return {name: tensor / samples for name, tensor in total.items()}
 
     def _kept(self, point: Point) -> Blocks | None:
         """Return the point's gradients with their graph where there is one batch; more graphs would fill the memory."""
@@ -187,8 +238,14 @@ class DatasetRisk:
         if self._blocks is None or self._blocks[0] is not point:
             self._blocks = None  # frees the old graph first
             (each,) = self._each()
-            self._blocks = (point, Blocks(each.risk(), self._expanded(point), self._count))
+            self._blocks = (point, self._linearised(each, self._expanded(point)))
         return self._blocks[1]
+
+    def _linearised(self, each: _Batch, point: Point) -> Blocks:
+        at = At(each.batch, self._state, each.seed)
+        return self.hessian_engine.linearise(
+            lambda: Blocks(each.risk(), point, self._count), at, point, products=MANY, count=self._count
+        )
 
     def forget(self) -> None:
         """Free the graph that is kept between products; it is as large as a training."""
@@ -217,13 +274,16 @@ class DatasetRisk:
             any_at_all = True
             source = source_of(None if self._batches is None else [item], self._seed, self._device)
             batch = source.take()
-            yield _Batch(partial(self._risk_of, GuardedBatch(batch), index), _samples(batch))
+            guarded = GuardedBatch(batch)
+            seed = partial(replay, stream(self._seed, index, "risk"), self._devices)
+            yield _Batch(partial(self._risk_of, guarded, seed), _samples(batch), guarded, seed)
         if not any_at_all:
             raise DataError("data: has no batches; give at least one")
 
-    def _risk_of(self, batch: GuardedBatch, index: int, spec: Any = None) -> LiveRisk:
-        seed = partial(replay, stream(self._seed, index, "risk"), self._devices)
-        return LiveRisk(self._played, batch, self._state, seed, spec=spec)
+    def _risk_of(
+        self, batch: GuardedBatch, seed: Callable[[], None], spec: Any = None, player: Player = "u"
+    ) -> LiveRisk:
+        return LiveRisk(self._played, batch, self._state, seed, spec=spec, player=player)
 
     def _answered(self, each: _Batch, point: Point) -> tuple[LiveRisk, Point]:
         """Return a batch's risk, and the point with the follower's answer in the place of ``v`` where it responds."""

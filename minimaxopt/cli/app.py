@@ -2,7 +2,9 @@
 
 # No `from __future__ import annotations`: typer reads the annotations of the commands at run time.
 import inspect
+import io
 import json
+import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
@@ -40,6 +42,9 @@ class _Group(TyperGroup):
 
 def main() -> None:
     """Run the command line on the arguments of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that lacks a character, such as ±, shows a question mark
     application()()
 
 

@@ -25,7 +25,7 @@ from minimaxopt.execution.cuda_graph import (
 )
 from minimaxopt.execution.step_loop import StepLoop, why_no_loop
 from minimaxopt.game.devices import devices_of
-from minimaxopt.game.game import Game
+from minimaxopt.game.game import Game, takes_step
 from minimaxopt.game.random_streams import replay, stream
 from minimaxopt.solvers.context import Context
 from minimaxopt.solvers.player_optimizer import default_optimizer
@@ -53,6 +53,10 @@ def prepare(ctx: Context, solver: Any) -> None:
             f"compile: {solver.name!r} declares no derivatives, and so has no compiled form; use one that does, such as "
             f"'sensitivity' or 'alternating-gda', or {_WITHOUT}"
         )
+    if not ctx.game.zero_sum:
+        raise ArgumentError(f"compile: there is no compiled form for a follower with a loss of its own; {_WITHOUT}")
+    if takes_step(ctx.game.f):
+        raise ArgumentError(f"compile: f takes the number of the step, which compiled code would freeze; {_WITHOUT}")
     declared = _derivatives(ctx, solver)
     kinds = {place.type for place in ctx.devices}
     if kinds <= {"cpu"}:

@@ -117,7 +117,7 @@ class CompiledRisk(OwnDerivatives):
         """Return the penalised gradient."""
         if not isinstance(gamma, Tensor) and gamma == 0:
             first = self.operator(point, ("u", "v"))
-            return PenalizedGradient(*first, squared_norm(first.v.values()))
+            return PenalizedGradient(first.risk, first.u, first.v, squared_norm(first.v.values()))
         # A tensor, since a number would be compiled in; 0-d, so that it changes no type.
         half = gamma / 2 if isinstance(gamma, Tensor) else torch.tensor(gamma / 2, dtype=torch.float64)
         derivatives, after = self._compiled.penalized_gradient(half, self._shell, *self._arguments(point))

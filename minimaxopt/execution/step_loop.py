@@ -268,7 +268,7 @@ class _FunctionalRisk(OwnDerivatives):
         """Return the penalised gradient."""
         if not isinstance(gamma, Tensor) and gamma == 0:
             first = self.operator(point, ("u", "v"))
-            return PenalizedGradient(*first, squared_norm(first.v.values()))
+            return PenalizedGradient(first.risk, first.u, first.v, squared_norm(first.v.values()))
         derive = penalized_gradient_of(self._with_value)
         value, g_u, g_v, sensitivity, _ = derive(point.u, point.v, (), {}, gamma / 2)
         return PenalizedGradient(value, g_u, g_v, sensitivity)

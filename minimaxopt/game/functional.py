@@ -84,7 +84,7 @@ class Functional:
         u_tree = played.tree("u", u)
         v_tree = v if played.responding else played.tree("v", v)
         if self._container is None:
-            return split_logs(played.game.f(u_tree, v_tree, *batch))[0], buffers
+            return split_logs(played.call("u", u_tree, v_tree, batch))[0], buffers
         players: dict[Player, Any] = {"u": u, "v": v}
         installed: dict[str, Tensor] = {}
         for player, keys in self._keys.items():
@@ -97,7 +97,7 @@ class Functional:
         after: Buffers = {}
 
         def call() -> Any:
-            value = split_logs(played.game.f(u_tree, v_tree, *batch))[0]
+            value = split_logs(played.call("u", u_tree, v_tree, batch))[0]
             for player, owners in self._owners.items():
                 after[player] = {name: getattr(owner, attr).detach() for name, (owner, attr) in owners.items()}
             return value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, final
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, eq=False)
 class Game:
-    """A two-player zero-sum game in which ``u`` leads and ``v`` follows.
+    """A two-player game in which ``u`` leads and ``v`` follows, zero-sum unless the follower has a loss of its own.
 
-    ``min_u max_v f(u, v)``
+    ``min_u max_v f(u, v)``, or with a ``follower_loss`` ``g``: ``min_u f(u, v)`` and ``min_v g(u, v)``
 
     Inside ``f`` the players keep their form: modules behave like modules (any method, any submodule), tensors like
     tensors. The given objects are never modified; solvers work on copies.
@@ -30,7 +32,9 @@ class Game:
     Args:
         f: the risk, ``f(u, v)`` or ``f(u, v, batch)``; a 0-d floating tensor, differentiable in both players. It may
             return values to be logged beside it, ``return risk, {"penalty": penalty}``: numbers or one-element tensors,
-            which become columns of the history, as the step's last evaluation for the leader gives them.
+            which become columns of the history, as the step's last evaluation for the leader gives them. A keyword-only
+            argument ``step``, as in ``f(u, v, batch, *, step)``, gets the 0-based number of the step that is being made;
+            outside of a run fix it, by ``partial(f, step=1000)``.
         u: the leader, who minimises: a module, a tensor, or any nesting of dict, list and tuple of both. ``None`` for a
             game of the follower alone; ``f`` is then called with ``None`` in its place.
         v: the follower, who maximises: the same, or a *responding* follower, ``respond(risk, u, batch) -> v``, a
@@ -39,10 +43,14 @@ class Game:
         project_u: maps the leader's tensors to the nearest allowed ones after each of its moves, such as ``Box(0, 1)``.
             It receives the structure of ``u``, in which a module stands as the dictionary of its parameters.
         project_v: the same for the follower.
+        follower_loss: the follower's own loss ``g``, which it minimises instead of maximising ``f``, as in
+            non-saturating GANs and bilevel problems. It is called as ``f`` is, on the same batch and random draw, but
+            logs nothing. ``None``, the default, is ``-f``. The page "Two losses" of the documentation says which solvers
+            play such games, and how.
 
     Raises:
-        ArgumentError: if ``u`` and ``v`` share a tensor that moves, or if a player holds something that is neither a
-            module nor a floating tensor.
+        ArgumentError: if ``u`` and ``v`` share a tensor that moves, if a player holds something that is neither a
+            module nor a floating tensor, or if ``follower_loss`` is given for a follower that responds.
 
     Examples:
         >>> import torch
@@ -59,6 +67,7 @@ class Game:
     v: Tree
     project_u: Projection | None = field(default=None, kw_only=True)
     project_v: Projection | None = field(default=None, kw_only=True)
+    follower_loss: Risk | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not callable(self.f):
@@ -81,9 +90,30 @@ class Game:
             raise ArgumentError(
                 "project_v: a responding follower has no tensors to project; constrain the answer inside respond"
             )
+        if self.follower_loss is not None:
+            self._check_follower_loss()
         owners = _Ownership()
         owners.claim("u", self.u)
         owners.claim("v", self.v)
+
+    def _check_follower_loss(self) -> None:
+        if not callable(self.follower_loss):
+            raise ArgumentError(
+                f"follower_loss: {type(self.follower_loss).__name__} is not callable; give a function of the arguments of "
+                "f, or leave it out"
+            )
+        if self.u is None or self.v is None:
+            raise ArgumentError("follower_loss: needs a leader and a follower; give both players, or leave it out")
+        if self.responding:
+            raise ArgumentError(
+                "follower_loss: a responding follower answers by its own rule and minimises no loss; leave it out, or give "
+                "a follower with parameters"
+            )
+
+    @property
+    def zero_sum(self) -> bool:
+        """``True`` unless the follower has a loss of its own."""
+        return self.follower_loss is None
 
     @property
     def responding(self) -> bool:
@@ -98,10 +128,15 @@ class Game:
         Projections follow the player. Flipping twice gives the first game back.
 
         Raises:
-            ArgumentError: if the follower responds, since a function cannot lead.
+            ArgumentError: if the follower responds, since a function cannot lead, or has a loss of its own.
 
         Source: Hamm and Mehra 2018, Sec. 4.3.
         """
+        if not self.zero_sum:
+            raise ArgumentError(
+                "flip: the follower has a loss of its own, so that there is no maximin game; to let v lead give Game(g, v, "
+                "u, follower_loss=f) with the arguments of both losses exchanged"
+            )
         if self.responding:
             raise ArgumentError(
                 "flip: the follower is a function of the leader, which cannot lead; give a follower with parameters, "
@@ -133,10 +168,27 @@ class Flipped:
 
     f: Risk
 
-    def __call__(self, u: Any, v: Any, *batch: Any) -> Any:
+    def __call__(self, u: Any, v: Any, *batch: Any, **step: int) -> Any:
         """Return ``-f(v, u)``, and what ``f`` logs as it is."""
-        loss, logs = split_logs(self.f(v, u, *batch))
+        loss, logs = split_logs(self.f(v, u, *batch, **step))
         return (-loss, logs) if logs else -loss
+
+
+def takes_step(loss: Any) -> bool:
+    """Return whether a loss takes the number of the step: by a keyword-only ``step`` that no ``partial`` has fixed.
+
+    >>> takes_step(lambda u, v, *, step: u * v), takes_step(functools.partial(lambda u, v, *, step: u * v, step=3))
+    (True, False)
+    """
+    if isinstance(loss, Flipped):
+        return takes_step(loss.f)
+    if isinstance(loss, functools.partial) and "step" in loss.keywords:
+        return False
+    try:
+        parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
+    except (TypeError, ValueError):  # built-in callables have none
+        return False
+    return "step" in parameters and parameters["step"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
 def split_logs(value: Any) -> tuple[Any, Mapping[str, Any]]:

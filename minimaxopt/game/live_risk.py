@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt._types import Player, Point, Tensors
-from minimaxopt.calculus.gradients import RiskOnModules, track
+from minimaxopt.calculus.gradients import RiskOnModules, scalar, track
 from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.module_state import State
 from minimaxopt.game.played_game import PlayedGame
@@ -88,6 +88,7 @@ class LiveRisk(RiskOnModules):
         keep: takes the state that the evaluation leaves; ``None`` forgets it.
         spec: the form of a responding follower's answer, whose leaves ``v`` then holds.
         elsewhere: the risk as a pure function, for tensors that are not the players'.
+        player: whose: ``f``, or for ``"v"`` in a game of two losses what the follower maximises, ``-follower_loss``.
     """
 
     def __init__(
@@ -99,9 +100,11 @@ class LiveRisk(RiskOnModules):
         keep: Callable[[dict[Player, State]], None] | None = None,
         spec: Any = None,
         elsewhere: Callable[[Tensors, Any], Tensor] | None = None,
+        player: Player = "u",
     ) -> None:
         self._played, self._batch, self._opening = played, batch, opening
         self._seed, self._keep, self._spec, self._elsewhere = seed, keep, spec, elsewhere
+        self._player: Player = player
         self.inside = 0
         """How many placements are open: derivatives will be formed before the evaluation ends."""
 
@@ -114,7 +117,9 @@ class LiveRisk(RiskOnModules):
             return self._elsewhere(u, answer)
         self._played.write_state(self._opening)
         self._seed()
-        value = self._played.evaluate(self._batch.copy(), answer)
+        value = self._played.evaluate(self._batch.copy(), answer, self._player)
+        if self._player == "v":
+            value = -scalar(value)
         if not self.inside:
             self.leave()
         return value
@@ -156,9 +161,19 @@ class LiveRisk(RiskOnModules):
 
     def leave(self) -> None:
         """End the evaluation: its batch must be as it was, and its state is kept."""
-        self._batch.check()
+        try:
+            self._batch.check()
+        except RiskError as error:
+            self.explain(error)
+            raise
         if self._keep is not None:
             self._keep(self._played.read_state())
+
+    def explain(self, error: BaseException) -> None:
+        """Raise an error about the follower's loss by its own name, since the calculus calls every risk ``f``."""
+        if self._player == "v" and isinstance(error, RiskError) and str(error).startswith("f: "):
+            text = str(error).removeprefix("f: ").replace("the risk ", "the loss ").replace("inside f ", "inside it ")
+            raise type(error)(f"follower_loss: {text}") from error
 
     def changed_state(self) -> list[Tensor]:
         """Return the tensors of the modules' state that the evaluation has changed."""
@@ -192,6 +207,8 @@ class _LivePlacement:
         self._risk.inside -= 1
         if error is None:
             self._risk.leave()
+        else:
+            self._risk.explain(error)
 
 
 @final
@@ -253,7 +270,9 @@ class Placement:
     ) -> None:
         self._risk.inside -= 1
         try:
-            if error is None and self._values is None:
+            if error is not None:
+                self._risk.explain(error)
+            elif self._values is None:
                 self._risk.leave()
                 if self._again:
                     self._tensors += self._risk.changed_state()

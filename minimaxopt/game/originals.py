@@ -100,8 +100,11 @@ class Originals(TorchFunctionMode):
             with self:
                 run((value,), (seed,), True, False, tuple(tensors), True, accumulate_grad=False)
 
-    def check(self) -> None:
+    def check(self, loss: str = "f") -> None:
         """Raise if the evaluation used or changed an original that moves.
+
+        Args:
+            loss: the name of what was evaluated.
 
         Raises:
             ArgumentError: naming it, with the remedy.
@@ -114,14 +117,14 @@ class Originals(TorchFunctionMode):
         for player, state in self._state.items():
             for name in changed(self._before[player], state.read()):
                 raise ArgumentError(
-                    f"f: changes {player}.{name} of the original module instead of the copy that is played, through a "
-                    f"function that was made for the original; use the arguments of f and self alone, {IN_PLACE}"
+                    f"{loss}: changes {player}.{name} of the original module instead of the copy that is played, through "
+                    f"a function that was made for the original; use the arguments of {loss} and self alone, {IN_PLACE}"
                 )
         for name in self._used:
             if self._changes(name):
                 raise ArgumentError(
-                    f"f: reads the original of {name} instead of the copy that moves, as a closure, a lambda kept in a "
-                    f"module or a wrapped forward does; use the arguments of f and self alone, {IN_PLACE}"
+                    f"{loss}: reads the original of {name} instead of the copy that moves, as a closure, a lambda kept in "
+                    f"a module or a wrapped forward does; use the arguments of {loss} and self alone, {IN_PLACE}"
                 )
 
     def _changes(self, name: str) -> bool:

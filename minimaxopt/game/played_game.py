@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from minimaxopt._types import PLAYERS
-from minimaxopt.errors import ArgumentError
+from minimaxopt.errors import ArgumentError, RiskError
 from minimaxopt.game.copying import Copier, NamedTensor, tensors_with_names
-from minimaxopt.game.game import Game, split_logs
+from minimaxopt.game.game import Game, split_logs, takes_step
 from minimaxopt.game.module_state import ModuleState, State, changed
 from minimaxopt.game.trees import is_responding, leaves_with_names, rebuilt, shell_of, storage_of
 
@@ -39,6 +39,7 @@ class PlayedGame:
         originals: the user's tensors, of which these are copies, by name; none for ``inplace``.
         detached: copies of attributes that had a graph.
         logs: what the last evaluation returned beside the risk.
+        step: the number of the step that is being made; ``None`` outside of a run.
         watch: a context in which the user's code is run; ``None`` for none.
 
     Raises:
@@ -72,6 +73,8 @@ class PlayedGame:
         self.start = self.read_state()
         self.watch: AbstractContextManager[Any] | None = None
         self.logs: Mapping[str, Any] = {}
+        self.step: int | None = None
+        self._takes_step: dict[Player, bool] = {"u": takes_step(game.f), "v": takes_step(game.follower_loss)}
         self._own_trees = {p: self.tree(p, self.parameters[p]) for p in PLAYERS}
 
     def _prepare_in_place(self, player: Player, tree: Tree, device: torch.device | None) -> None:
@@ -113,19 +116,41 @@ class PlayedGame:
 
     # -- evaluation on the players as they are -------------------------------------------------------------------------
 
-    def evaluate(self, batch: tuple[Any, ...], answer: Any = None) -> Tensor:
-        """Return ``f(u, v)`` of the players as they are, or ``f(u, answer)`` for a responding follower's answer."""
+    def evaluate(self, batch: tuple[Any, ...], answer: Any = None, player: Player = "u") -> Tensor:
+        """Return ``f(u, v)`` of the players as they are, or ``f(u, answer)`` for a responding follower's answer.
+
+        For ``player="v"`` in a game of two losses return ``follower_loss(u, v)``.
+        """
         trees = self._own_trees
         v = answer if self.responding else trees["v"]
         if self.watch is None:
-            value = self.game.f(trees["u"], v, *batch)
+            value = self.call(player, trees["u"], v, batch)
         else:
             with self.watch:
-                value = self.game.f(trees["u"], v, *batch)
+                value = self.call(player, trees["u"], v, batch)
         loss, logs = split_logs(value)
+        if logs and player == "v":
+            raise RiskError("follower_loss: returns values to be logged, as f alone may; return the loss without them")
         # Copied now: a logged tensor may be a player's, which moves before the log is written.
         self.logs = {name: _copied(logged) for name, logged in logs.items()} if logs else logs
         return loss
+
+    def call(self, player: Player, u: Any, v: Any, batch: tuple[Any, ...]) -> Any:
+        """Return what a player's loss, ``f`` or ``follower_loss``, returns for players in their own form.
+
+        Raises:
+            ArgumentError: if it takes the number of the step, and no step is being made.
+        """
+        loss: Any = self.game.f if player == "u" else self.game.follower_loss
+        if not self._takes_step[player]:
+            return loss(u, v, *batch)
+        if self.step is None:
+            name = "f" if player == "u" else "follower_loss"
+            raise ArgumentError(
+                f"{name}: takes the number of the step, and no step is being made here; fix it, such as by "
+                f"functools.partial({name}, step=1000)"
+            )
+        return loss(u, v, *batch, step=self.step)
 
     def respond(self, batch: tuple[Any, ...]) -> Tree:
         """Return the responding follower's answer to the leader as it is, detached."""
@@ -142,7 +167,7 @@ class PlayedGame:
 
     def _loss(self, u: Any, v: Any, *batch: Any) -> Tensor:
         """Return ``f(u, v)`` without what it logs, for the responding follower."""
-        return split_logs(self.game.f(u, v, *batch))[0]
+        return split_logs(self.call("u", u, v, batch))[0]
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

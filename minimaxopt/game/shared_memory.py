@@ -61,6 +61,11 @@ class SharedMemory:
             else:
                 others.append(name)
 
+    @property
+    def any(self) -> bool:
+        """``True`` if some tensor shares its memory with another."""
+        return bool(self._holder)
+
     def reduced(self, tensors: Tensors) -> Tensors:
         """Return the tensors that hold the others."""
         return {name: t for name, t in tensors.items() if name not in self._holder}

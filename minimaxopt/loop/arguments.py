@@ -79,7 +79,7 @@ def check_arguments(game: Any, steps: Any, seed: Any, order: Any, tolerance: Any
         raise ArgumentError(f"compile: {compile!r} is neither True nor False; give one of them")
 
 
-def check_micro_batches(count: Any, data: Any, *, compiled: bool) -> None:
+def check_micro_batches(count: Any, data: Any, *, compiled: bool, zero_sum: bool) -> None:
     """Raise ``ArgumentError`` if batches cannot be evaluated in ``count`` parts."""
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ArgumentError(f"micro_batches: {count!r} is not a positive number of parts; give 1 or more")
@@ -87,6 +87,10 @@ def check_micro_batches(count: Any, data: Any, *, compiled: bool) -> None:
         raise ArgumentError("micro_batches: without data there is no batch to divide; leave it out")
     if count > 1 and compiled:
         raise ArgumentError("micro_batches: compiled steps evaluate whole batches; leave it out, or compile")
+    if count > 1 and not zero_sum:
+        raise ArgumentError(
+            "micro_batches: the follower's own loss is evaluated on whole batches; leave one of them out"
+        )
 
 
 def check_skips(skip_nonfinite: Any) -> None:

@@ -16,7 +16,7 @@ from minimaxopt.calculus.double_backward import explain_backward_errors, refuse_
 from minimaxopt.calculus.gradients import gradients, placed, scalar
 from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError, MinimaxoptError, RiskError
-from minimaxopt.game.game import Flipped
+from minimaxopt.game.game import Flipped, takes_step
 from minimaxopt.game.live_risk import refuse_changed
 from minimaxopt.game.module_state import changed
 from minimaxopt.game.originals import Originals
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from minimaxopt.solvers.context import Context
 
 
-def probe(ctx: Context, *, second_order: bool) -> None:
+_NAMES: dict[Player, str] = {"u": "f", "v": "follower_loss"}
+
+
+def probe(ctx: Context, *, second_order: bool, total: bool = False) -> None:
     """Evaluate the risk once on the first batch or micro-batch, with its gradients; raise what is wrong with it.
 
     Leaves the run, the batch and the players as they were.
@@ -37,6 +40,8 @@ def probe(ctx: Context, *, second_order: bool) -> None:
     Args:
         ctx: the run that is about to begin.
         second_order: whether its solver differentiates the risk twice.
+        total: whether it descends a total derivative of ``f`` in a game of two losses; ``f`` then depends on ``v``, and
+            need not depend on ``u``.
 
     Raises:
         RiskError: if ``f`` fails, is not a differentiable scalar, changes its batch, runs under autocast though
@@ -51,8 +56,13 @@ def probe(ctx: Context, *, second_order: bool) -> None:
     if parts > 1:  # a whole batch may be more than the memory holds
         batch = micro_batches(batch, parts)[0][1]
         ctx.evaluation.micro_batches = 1
-    f = ctx.game.f.f if isinstance(ctx.game.f, Flipped) else ctx.game.f
-    _check_arguments("f", f, ("u", "v"), batch)
+    losses: list[Player] = ["u"] if ctx.game.zero_sum else [p for p in PLAYERS if p in ctx.optimizers]
+    called: dict[Player, Any] = {
+        "u": ctx.game.f.f if isinstance(ctx.game.f, Flipped) else ctx.game.f,
+        "v": ctx.game.follower_loss,
+    }
+    for player in losses:
+        _check_arguments(_NAMES[player], called[player], ("u", "v"), batch)
     if ctx.responding:
         _check_arguments("v", ctx.game.v, ("risk", "u"), batch)
     tensors = [t for p in PLAYERS for t in ctx.played.parameters[p].values()]
@@ -61,17 +71,19 @@ def probe(ctx: Context, *, second_order: bool) -> None:
     before, ctx.batch = ctx.batch, own
     watch = Originals(ctx.played, ctx.optimizers, autocast_is_wrong=second_order)
     ctx.played.watch = watch
+    name = _NAMES["u"]
     try:
-        with torch.compiler.set_stance("force_eager"):
-            _evaluate(ctx, batch, watch, second_order=second_order)
-            if parts > 1 and not ctx.responding:
-                _refuse_sum(ctx, own)
-        _refuse_changed_batch(batch, own)
+        for player in losses:
+            name = _NAMES[player]
+            with torch.compiler.set_stance("force_eager"):
+                _evaluate(ctx, batch, watch, player, second_order=second_order, total=total)
+                if parts > 1 and not ctx.responding:
+                    _refuse_sum(ctx, own)
+            _refuse_changed_batch(batch, own)
+            watch.check(name)
     except Exception:
-        watch.check()  # what goes wrong may come from values that only the original has
+        watch.check(name)  # what goes wrong may come from values that only the original has
         raise
-    else:
-        watch.check()
     finally:
         with torch.no_grad():
             for tensor, value in zip(tensors, values, strict=True):
@@ -82,22 +94,36 @@ def probe(ctx: Context, *, second_order: bool) -> None:
         ctx.batch, ctx.gradient_evaluations, ctx.evaluation.micro_batches = before, spent, parts
 
 
-def _evaluate(ctx: Context, batch: tuple[Any, ...], watch: Originals, *, second_order: bool) -> None:
-    risk, v = ctx.risk(), ctx.point.v
+def _evaluate(
+    ctx: Context, batch: tuple[Any, ...], watch: Originals, loss: Player, *, second_order: bool, total: bool
+) -> None:
+    risk, v = ctx.evaluation.risk(0, ctx.batch, player=loss), ctx.point.v
     if ctx.responding:
         with _explain_failure("v: the responding follower", batch):
             v, risk = ctx.respond()
     players: tuple[Player, ...] = tuple(p for p in PLAYERS if p in ctx.optimizers) or ("u",)
+    unused: tuple[Player, ...] = ()
+    if not ctx.game.zero_sum:  # only the follower's loss is differentiated twice
+        second_order = second_order and loss == "v"
+        players = PLAYERS if total and loss == "u" else (loss,)
+        unused = ("u",) if total else ()
     with placed(risk, Point(ctx.point.u, v), players) as at:
-        with _explain_failure("f:", batch):
+        with _explain_failure(f"{_NAMES[loss]}:", batch):
             value = risk(at.u, at.v)
         scalar(value)
         graph: dict[Player, Tensors] = {p: of(at, p) for p in players if not (p == "v" and ctx.responding)}
         if second_order:
             refuse_wrong_second_derivatives(value)
-        with _explain_failure("f: its backward pass", batch), explain_backward_errors():
+        with _explain_failure(f"{_NAMES[loss]}: its backward pass", batch), explain_backward_errors():
             watch.backward(value, [t for tensors in graph.values() for t in tensors.values()])
-            gradients(value, graph)
+            try:
+                gradients(value, graph, unused=unused)
+            except RiskError as error:
+                if ctx.game.zero_sum or loss == "v" or total:
+                    raise
+                raise RiskError(
+                    f"{error}; where u acts through the follower's answer alone, use 'unrolled' or 'stackelberg'"
+                ) from error
     ctx.played.find_silent_changes()
 
 
@@ -180,7 +206,7 @@ def _check_arguments(name: str, f: Callable[..., Any], leading: tuple[str, ...],
     except (TypeError, ValueError):  # built-in callables have none
         return
     try:
-        signature.bind(*leading, *batch)
+        signature.bind(*leading, *batch, **({"step": 0} if takes_step(f) else {}))
     except TypeError as error:
         called = f"{name} is called with ({', '.join([*leading, *('batch' for _ in batch)])})"
         if batch:

@@ -285,5 +285,5 @@ class SolveLoop:
             steps=self.step,
             seconds=self._seconds,
             gradient_evaluations=self.ctx.gradient_evaluations,
-            manifest=self._manifest,
+            manifest={**self._manifest, **self.ctx.hessian_engine.record()},
         )

@@ -30,6 +30,7 @@ from minimaxopt.loop.loop import SolveLoop
 from minimaxopt.loop.progress_bar import Bar
 from minimaxopt.results.solution import Solution, Status
 from minimaxopt.solvers import Context
+from minimaxopt.solvers.two_losses import refuse_two_losses
 
 
 @final
@@ -198,7 +199,8 @@ def play(run: Run, progress: bool | None) -> tuple[SolveLoop, Status, str]:
     """
     solver, callbacks = solver_of(run.solver), callbacks_of(run.callbacks)
     check_arguments(run.game, run.steps, run.seed, run.order, run.tolerance, run.compile)
-    check_micro_batches(run.micro_batches, run.data, compiled=run.compile)
+    refuse_two_losses(run.game, solver, run.tolerance)
+    check_micro_batches(run.micro_batches, run.data, compiled=run.compile, zero_sum=run.game.zero_sum)
     check_skips(run.skip_nonfinite)
     ctx = _context(run, solver)
     if not ctx.source.exact and any(isinstance(c, Checkpoint) for c in callbacks):
@@ -265,7 +267,11 @@ def _begin(run: Run, solver: Any, callbacks: Sequence[Callback], ctx: Context) -
     if run.steps > ctx.step:
         with _named_as_played(flipped):
             try:
-                probe(ctx, second_order=bool(getattr(solver, "second_order", False)))
+                twice, total = (
+                    bool(getattr(solver, "second_order", False)),
+                    getattr(solver, "two_losses", None) == "total",
+                )
+                probe(ctx, second_order=twice, total=total)
             except ArgumentError as error:
                 if run.resume is None:
                     raise

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from minimaxopt._types import PLAYERS, Player, Point, Tensors, Tree
-from minimaxopt.calculus.gradients import operator
 from minimaxopt.calculus.vectors import add, dot, negated, of, squared_norm
 from minimaxopt.errors import ArgumentError
 from minimaxopt.game.random_streams import preserve_rng_state
@@ -72,6 +71,7 @@ class Plane:
                 raise ArgumentError(f"game: {player} {fault}; give a game whose two players hold values of their own")
         self._ctx = Context(game, players=())
         self._ctx.batch = () if batch is None else (batch,)
+        self._ctx.played.step = None  # a picture is of no step
         self._base: dict[Player, Tensors] = {}
         self._axes: dict[Player, Tensors] = {}
         for place, player in enumerate(PLAYERS):
@@ -109,7 +109,7 @@ class Plane:
             for i, b in enumerate(vs):
                 for j, a in enumerate(us):
                     point = Point(self._at("u", float(a)), self._at("v", float(b)))
-                    evaluation = operator(self._ctx.risk(), point)
+                    evaluation = self._ctx.gradients(point)
                     gradients = Point(evaluation.u, evaluation.v)
                     speeds = [self._speed(p, of(point, p), of(gradients, p), steps[p]) for p in PLAYERS]
                     values[:, i, j] = float(evaluation.risk), *speeds

@@ -119,14 +119,17 @@ class Certificate:
         risk: ``f(u, v)``.
         worst: the largest risk that any follower reached against ``u``: at most ``max_v f(u, v)``, unless the follower,
             named in its note, was given as a game with a risk of its own, as another kind of module, or as a function
-            that answers each of several batches by itself.
-        best: the smallest risk that any leader reached against ``v``: at least ``min_u f(u, v)``.
+            that answers each of several batches by itself. Where the follower has a loss of its own, the largest ``f``
+            among followers trained on that loss, which bounds nothing.
+        best: the smallest risk that any leader reached against ``v``: at least ``min_u f(u, v)``; ``None`` where the
+            follower has a loss of its own.
         gap: ``worst - best``, at most the true duality gap, with followers left out whose risk does not bound
             ``max_v f(u, v)``. It is zero at a Nash point; at a minimax point that is no Nash point it is positive, and
-            may be infinite.
+            may be infinite. ``None`` where the follower has a loss of its own.
         followers: what each follower reached against ``u``, by name.
         leaders: what each leader reached against ``v``, by name.
-        stationarity: by player, ``||x - P(x - F(x))||``, the length of the projected gradient step.
+        stationarity: by player, ``||x - P(x - F(x))||``, the length of the projected step along the gradient of the
+            player's own loss.
         constraints: by player, for those whose game has a projection.
         eigenvalues: ``"v"``, the largest of ``d2f/dv2``; ``"u"``, the smallest of ``d2f/du2``; ``"schur"``, the
             smallest of the Schur complement ``d2f/du2 - d2f/dudv (d2f/dv2)^-1 d2f/dvdu``; on the directions that
@@ -152,8 +155,8 @@ class Certificate:
     reason: str
     risk: Quantity
     worst: Quantity
-    best: Quantity
-    gap: Quantity
+    best: Quantity | None
+    gap: Quantity | None
     followers: dict[str, Quantity]
     leaders: dict[str, Quantity]
     stationarity: dict[str, Quantity]
@@ -179,7 +182,10 @@ class Certificate:
             rows.append(("", f"such a point is about {self.distance:.2g} away"))
         rows += [("risk", str(self.risk)), ("worst case", str(self.worst))]
         rows += [("", f"{name}: {found}") for name, found in self.followers.items()]
-        rows += [("best answer of u", str(self.best)), ("gap", f"{self.gap}; 0 at a Nash point only")]
+        if self.best is not None:
+            rows.append(("best answer of u", str(self.best)))
+        if self.gap is not None:
+            rows.append(("gap", f"{self.gap}; 0 at a Nash point only"))
         if self.sandwich is not None:
             low, high = self.sandwich
             rows.append(("sandwich", f"{low:.6g} <= max min f <= min max f <= {high:.6g} (exact responses)"))

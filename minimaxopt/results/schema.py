@@ -114,6 +114,7 @@ class _Run(_Form):
     optimizers: dict[Player, _Optimizer]
     schedulers: dict[Player, dict[str, Any]]
     gradient_evaluations: NonNegativeInt
+    hessian_engine: list[Any] = []
 
 
 class SavedCheckpoint(_Form):

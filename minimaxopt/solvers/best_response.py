@@ -11,6 +11,7 @@ from torch import Tensor
 from minimaxopt._types import Player, Record
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -53,6 +54,7 @@ class BestResponse:
 
     name: ClassVar[str] = "best-response"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if self.ascent_steps < 1:

@@ -77,7 +77,7 @@ class CompetitiveGradient:
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
-        blocks, rates = ctx.blocks(), ctx.rates()
+        blocks, rates = ctx.blocks(products=2 * self.cg_steps), ctx.rates()
         gradients = blocks.gradients
 
         def against(du: Tensors) -> Tensors:

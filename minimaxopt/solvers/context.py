@@ -24,7 +24,9 @@ from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.game.random_streams import HostGenerators
 from minimaxopt.game.trees import tensors_of
 from minimaxopt.solvers.evaluation import Evaluation
+from minimaxopt.solvers.hessian_engine import At, HessianEngine
 from minimaxopt.solvers.player_optimizer import PlayerOptimizer, make_player_optimizer
+from minimaxopt.solvers.two_losses import refuse_two_losses
 
 State = TypeVar("State")
 
@@ -132,6 +134,7 @@ class Context:
         self.host = HostGenerators()
         self.evaluation = Evaluation(self.played, seed, self.devices, self.host)
         self.micro_batches = self.evaluation.micro_batches = micro_batches
+        self.hessian_engine = HessianEngine(self.played, self.evaluation.functional)
         self.fresh_ascent = ascent_batches == "fresh"
         self.source: Source = source_of(data, seed, place, self.host)
         self.step_form: StepForm | None = None
@@ -245,7 +248,8 @@ class Context:
     ) -> Gradients:
         """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)``, at ``point`` or where we are.
 
-        The buffers that the last evaluation for ``u`` leaves become the game's when the step ends.
+        With a ``follower_loss`` ``g`` they are ``(grad_u f, grad_v g)``. The buffers that the last evaluation for ``u``
+        leaves become the game's when the step ends.
 
         Raises:
             ArgumentError: if the follower responds, and so has no gradient of its own.
@@ -257,6 +261,12 @@ class Context:
         evaluation.note_buffers(players, self.optimizers)
         return gradients
 
+    def risk_gradients(self, point: Point | None = None) -> Gradients:
+        """Return ``(grad_u f, -grad_v f)`` whatever loss the follower has; if it has one, ``f`` need not depend on ``u``."""
+        gradients = self.evaluation.risk_gradients(point or self.point)
+        self.note_buffers(("u", "v"))
+        return gradients
+
     def blocks(
         self,
         point: Point | None = None,
@@ -264,14 +274,28 @@ class Context:
         players: tuple[Player, ...] = ("u", "v"),
         substep: int = 0,
         batch: tuple[Any, ...] | None = None,
+        products: int = 1,
     ) -> Blocks:
         """Return the gradients at ``point`` or where we are, with Hessian blocks times vectors at one pass each.
 
         ``players`` are those whose gradients are formed, and whose move it serves, as for ``gradients``: the state that
-        the evaluation leaves is kept for ``u``. A product's column is one of them.
+        the evaluation leaves is kept for ``u``. A product's column is one of them. ``products`` says how many may be
+        wanted: for many of them torch.func forms the gradients, where it agrees with autograd. With two losses the Hessian
+        is that of what the follower maximises, ``-g``, and ``players`` must be ``("v",)``.
         """
-        self.evaluation.require_whole_batches()
-        blocks = self.evaluation.blocks(point or self.point, players, substep, self.batch if batch is None else batch)
+        evaluation, at = self.evaluation, point or self.point
+        evaluation.require_whole_batches()
+        batch = self.batch if batch is None else batch
+        by_autograd = evaluation.compiled is not None or not self.game.zero_sum  # the pure form knows f alone
+        blocks = self.hessian_engine.linearise(
+            partial(evaluation.blocks, at, players, substep, batch),
+            At(*evaluation.begun_with(substep, batch)),
+            at,
+            players,
+            products=1 if by_autograd else products,
+            count=evaluation.count,
+            keep=evaluation.keep,
+        )
         self.note_buffers(players)
         return blocks
 
@@ -335,6 +359,7 @@ class Context:
 
     def advance(self, solver: Solver[State], state: State, batch: Any = None) -> tuple[State, Record]:
         """Make one whole step: take a batch (or use ``batch``), let the solver move, commit buffers, advance rates."""
+        refuse_two_losses(self.game, solver)
         self.evaluation.open(self.source.take() if batch is None else (batch,))
         if self.step_form is None:
             state, record = solver.step(self, state)
@@ -364,6 +389,7 @@ class Context:
                 if m.scheduler is not None
             },
             "gradient_evaluations": int(self.gradient_evaluations),
+            "hessian_engine": self.hessian_engine.state(),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any], *, source: bool = True) -> None:
@@ -377,6 +403,8 @@ class Context:
             optimizer.load_state(saved["optimizers"][player])
             if optimizer.scheduler is not None:
                 optimizer.scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][player]))
+        if "hessian_engine" in saved:  # checkpoints of version 0.1 may lack it
+            self.hessian_engine.load(saved["hessian_engine"])
         self.evaluation.opening = self.played.load_state_dict(saved["module_state"])
 
     def checked_tensors(self) -> list[tuple[str, Tensor]]:
@@ -387,9 +415,16 @@ class Context:
 
 
 def sensitivity_of(gradients: Gradients) -> Record:
-    """Return the record of a step: the risk, and ``||grad_v f||^2`` where the follower's gradient is at hand."""
-    record = {"risk": gradients.risk}
-    return {**record, "sensitivity": squared_norm(gradients.v.values())} if gradients.v else record
+    """Return the record of a step: the risk, and ``||grad_v f||^2`` where the follower's gradient is at hand.
+
+    With two losses the gradient is that of ``follower_loss``, which is recorded; the risk is, where it was evaluated.
+    """
+    record = {"risk": gradients.risk} if gradients.u or gradients.follower_loss is None else {}
+    if gradients.v:
+        record["sensitivity"] = squared_norm(gradients.v.values())
+    if gradients.follower_loss is not None:
+        record["follower_loss"] = gradients.follower_loss
+    return record
 
 
 def require_parametric(ctx: Context, solver: str) -> None:

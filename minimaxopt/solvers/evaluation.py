@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar, final
 
 import torch
@@ -36,7 +37,6 @@ class Evaluation:
         host: the generators of ``random`` and ``numpy.random``, which may be seeded too.
 
     Attributes:
-        step: the step that is being made; its draws are those of this number.
         opening: the modules' state with which every evaluation of the step begins.
         point: the present point: the live tensors, which moves change in place.
         gradient_evaluations: how many gradients have been formed so far.
@@ -51,7 +51,7 @@ class Evaluation:
     def __init__(self, played: PlayedGame, seed: int, devices: list[torch.device], host: HostGenerators) -> None:
         self.played, self.seed, self.devices, self._host = played, seed, devices, host
         self._accelerators = [device for device in devices if device.type != "cpu"]
-        self.step = 0
+        played.step = 0
         self.gradient_evaluations = 0
         self.functional = Functional(played)
         self.compiled: Deriving | None = None
@@ -66,6 +66,15 @@ class Evaluation:
         self._latest_logs: Mapping[str, Any] = {}
         self._closing_logs: Mapping[str, Any] = {}
         self._why_not_functional: str | None = None
+
+    @property
+    def step(self) -> int:
+        """The step that is being made; its draws are those of this number."""
+        return self.played.step or 0
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self.played.step = step
 
     @property
     def batch(self) -> tuple[Any, ...]:
@@ -83,6 +92,7 @@ class Evaluation:
         batch: tuple[Any, ...],
         spec: Any = None,
         *,
+        player: Player = "u",
         part: int = 0,
         opening: dict[Player, State] | None = None,
     ) -> FlatRisk:
@@ -92,6 +102,7 @@ class Evaluation:
             substep: every call replays the draw of this number.
             batch: what ``f`` is evaluated on.
             spec: the form of a responding follower's answer, whose leaves ``v`` then holds.
+            player: whose: ``f``, or for ``"v"`` in a game of two losses what the follower maximises, ``-follower_loss``.
             part: the number of the micro-batch, which has a draw of its own.
             opening: the modules' state with which the evaluation begins; ``None`` for that of the step.
         """
@@ -118,7 +129,10 @@ class Evaluation:
             self._latest_logs = {}
             return value
 
-        f = LiveRisk(self.played, guarded, opening or self.opening, seed_generators, keep, spec, elsewhere)
+        begin = opening or self.opening
+        if player == "v":
+            return LiveRisk(self.played, guarded, begin, seed_generators, keep, player=player)
+        f = LiveRisk(self.played, guarded, begin, seed_generators, keep, spec, elsewhere)
         if self.compiled is None:
             return f
 
@@ -129,17 +143,31 @@ class Evaluation:
         return self.compiled.risk(f, batch, self.buffers, seed_generators, keep_buffers, shell)
 
     def gradients(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Gradients:
-        """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)``."""
+        """Return each player's gradient of its own loss, ``(grad_u f, -grad_v f)`` or ``(grad_u f, grad_v g)``."""
         if self.played.responding:
             raise ArgumentError(
                 "solver: asks for gradients of a follower that responds by a function; let it use ctx.respond(), or give "
                 "the game a follower with parameters"
             )
-        self._count()
+        if not self.played.game.zero_sum and "v" in players:
+            # The leader's evaluation comes last, since the state that it leaves is kept.
+            self.count()
+            follower = _of_follower(operator(self.risk(substep, batch, player="v"), point, ("v",)))
+            if "u" not in players:
+                return follower
+            leader = self.gradients(point, ("u",), substep, batch)
+            return follower._replace(risk=leader.risk, u=leader.u)
+        self.count()
         if self.micro_batches > 1:
             parts = self.parts(point, substep=substep, batch=batch)
             return accumulated((share, operator(risk, at, players)) for share, at, risk in parts)
         return operator(self.risk(substep, batch), point, players)
+
+    def risk_gradients(self, point: Point) -> Gradients:
+        """Return ``(grad_u f, -grad_v f)``; with two losses ``f`` may depend on ``u`` through the follower alone."""
+        self.count()
+        risk, zero_sum = self.risk(0, self.batch), self.played.game.zero_sum
+        return operator(risk, point, PLAYERS, unused=() if zero_sum else ("u",))
 
     def parts(
         self, point: Point | None = None, *, substep: int = 0, batch: tuple[Any, ...] | None = None
@@ -163,11 +191,31 @@ class Evaluation:
 
     def blocks(self, point: Point, players: tuple[Player, ...], substep: int, batch: tuple[Any, ...]) -> Blocks:
         """Return the gradients of ``players`` at a point, with Hessian blocks times vectors at one pass each."""
-        return Blocks(self.risk(substep, batch), point, self._count, players)
+        if self.played.game.zero_sum:
+            return Blocks(self.risk(substep, batch), point, self.count, players)
+        if "u" in players:
+            raise ArgumentError(
+                "solver: asks for a Hessian of both players' loss in a game of two losses; let it ask for "
+                "ctx.blocks(players=('v',)), the follower's, and for ctx.risk_gradients()"
+            )
+        blocks = Blocks(self.risk(substep, batch, player="v"), point, self.count, players)
+        blocks.gradients = _of_follower(blocks.gradients)
+        return blocks
+
+    def begun_with(
+        self, substep: int, batch: tuple[Any, ...]
+    ) -> tuple[GuardedBatch, dict[Player, State], Callable[[], None]]:
+        """Return what an evaluation of a substep begins with: its batch, state, and the seeding of its draw."""
+        guarded = self._guarded if batch is self._guarded.batch else GuardedBatch(batch)
+        return (guarded, self.opening, partial(self._seed, stream(self.seed, self.step, "risk", substep)))
+
+    def keep(self, states: dict[Player, State]) -> None:
+        """Keep the state that an evaluation left, if it is the latest."""
+        self._latest, self._latest_logs = states, {}
 
     def respond(self) -> tuple[Tensors, FlatRisk]:
         """Return the responding follower's answer to the present ``u``, flat, and the risk as a function of it."""
-        self._count()
+        self.count()
         flat, spec = self._answer(self._guarded, self.opening, 0)
         return flat, self.risk(0, self.batch, spec)
 
@@ -178,9 +226,9 @@ class Evaluation:
 
     def leader_gradient(self) -> Gradients:
         """Return the leader's gradient at the responding follower's answer, which is taken as a constant."""
-        self._count()
+        self.count()
         if self.micro_batches > 1:
-            self._count()  # the answers
+            self.count()  # the answers
             return accumulated((share, operator(risk, at, ("u",))) for share, at, risk in self.parts())
         z, risk = self.respond()
         return operator(risk, Point(self.point.u, z), ("u",))
@@ -308,8 +356,15 @@ class Evaluation:
         else:
             self.seeding(draw)
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Count one more gradient."""
         self.gradient_evaluations += 1
+
+
+def _of_follower(gradients: Gradients) -> Gradients:
+    """Return the follower's component of the operator, formed from what it maximises, with the loss by its name."""
+    unknown = torch.full_like(gradients.risk, float("nan"))
+    return Gradients(unknown, {}, gradients.v, follower_loss=-gradients.risk)
 
 
 def _as_scalars(logs: Mapping[str, Any]) -> dict[str, Tensor]:

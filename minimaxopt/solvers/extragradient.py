@@ -12,6 +12,7 @@ from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.calculus.vectors import add, of
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 Moments: TypeAlias = Literal["both", "step"]
 """Where the optimizers' moments advance: in extrapolation and step, or in the step alone."""
@@ -56,6 +57,7 @@ class Extragradient:
 
     name: ClassVar[str] = "extragradient"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         check_moments(self.moments)
@@ -111,6 +113,7 @@ class PastExtragradient:
 
     name: ClassVar[str] = "past-extragradient"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         check_moments(self.moments)
@@ -208,6 +211,7 @@ class Optimistic:
 
     name: ClassVar[str] = "optimistic"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):
@@ -269,6 +273,7 @@ class AnchoredExtragradient:
 
     name: ClassVar[str] = "anchored-extragradient"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         check_moments(self.moments)

@@ -12,6 +12,7 @@ from minimaxopt.calculus.gradients import Gradients
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.step_derivatives import StepDerivatives
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -39,6 +40,7 @@ class SimultaneousGDA:
 
     name: ClassVar[str] = "simultaneous-gda"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""
@@ -91,6 +93,7 @@ class AlternatingGDA:
 
     name: ClassVar[str] = "alternating-gda"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if self.first not in ("u", "v"):
@@ -175,6 +178,7 @@ class TwoTimescale:
 
     name: ClassVar[str] = "two-timescale"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < float("inf"):

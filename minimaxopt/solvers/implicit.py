@@ -9,6 +9,7 @@ from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.calculus.newton_systems import check_system, follower_system
 from minimaxopt.calculus.vectors import add, negated
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -26,6 +27,11 @@ class Stackelberg:
 
     A large ``damping`` is ``Sensitivity(gamma=1/damping)``. It moves no stationary point, for ``w`` is zero where
     ``grad_v f`` is; with networks, whose Hessians are nearly singular, it should be positive.
+
+    Where the follower has a loss ``g`` of its own, ``u <- u - lambda [grad_u f - (d2g/du dv) (d2g/dv2)^-1 grad_v f]`` and
+    ``v <- v - sigma grad_v g``: the leader descends ``f(u, v(u))`` along the follower's best answers, a bilevel problem.
+    The system is then ``(d2g/dv2 + damping I) w = grad_v f``, and damping shortens what the leader anticipates, which
+    moves the point that it reaches.
 
     Both moves are projected where the game says so, but the system knows nothing of constraints: where the follower is
     pressed against one, ``w`` also holds what it may not do, and the leader ends beside the minimax point.
@@ -49,7 +55,7 @@ class Stackelberg:
         >>> solution.u.item(), solution.v.item()  # the total gradient is 2 u, whatever v
         (0.5, 1.5)
 
-    Source: Fiez, Chasnov and Ratliff 2020.
+    Source: Fiez, Chasnov and Ratliff 2020, which is for two losses; Pedregosa 2016 for bilevel problems.
     """
 
     damping: float = 0.0
@@ -58,6 +64,7 @@ class Stackelberg:
 
     name: ClassVar[str] = "stackelberg"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "total"
     second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -69,19 +76,19 @@ class Stackelberg:
 
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
-        blocks = ctx.blocks()
-        gradients = blocks.gradients
+        blocks = ctx.blocks(players=("u", "v") if ctx.game.zero_sum else ("v",), products=self.cg_steps)
+        leader = blocks.gradients if ctx.game.zero_sum else ctx.risk_gradients()
         answer = follower_system(
             blocks,
-            negated(gradients.v),
+            negated(leader.v),
             damping=self.damping,
             steps=self.cg_steps,
             tolerance=self.cg_tolerance,
             start=state,
         )
-        ctx.apply("u", add(gradients.u, blocks.product(answer.x, row="u", column="v")))
-        ctx.apply("v", gradients.v)
-        return answer.x, {**sensitivity_of(gradients), **answer.record}
+        ctx.apply("u", add(leader.u, blocks.product(answer.x, row="u", column="v")))
+        ctx.apply("v", blocks.gradients.v)
+        return answer.x, {**sensitivity_of(blocks.gradients), "risk": leader.risk, **answer.record}
 
 
 @final
@@ -145,7 +152,7 @@ class FollowTheRidge:
 
     def step(self, ctx: Context, state: Tensors | None) -> tuple[Tensors, Record]:
         """Make one step of both players."""
-        blocks = ctx.blocks()
+        blocks = ctx.blocks(products=self.cg_steps)
         gradients = blocks.gradients
         before = {name: t.detach().clone() for name, t in ctx.point.u.items()}
         ctx.apply("u", gradients.u)

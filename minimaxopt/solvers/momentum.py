@@ -11,6 +11,7 @@ from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -54,6 +55,7 @@ class NegativeMomentum:
 
     name: ClassVar[str] = "negative-momentum"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if not -1 < self.beta <= 0:

@@ -132,7 +132,7 @@ class CompleteNewton:
 
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of both players."""
-        blocks = ctx.blocks()
+        blocks = ctx.blocks(products=self.cg_steps**2)
         leader = blocks.gradients
         solved = conjugate_gradient(
             lambda p: self._curvature(blocks, p), leader.u, tolerance=self.cg_tolerance, max_steps=self.cg_steps
@@ -157,7 +157,7 @@ class CompleteNewton:
 
 def _climb(ctx: Context, solver: NewtonFollower | CompleteNewton) -> Record:
     """Move the follower by a damped Newton step from where the players are."""
-    blocks = ctx.blocks(players=("v",))
+    blocks = ctx.blocks(players=("v",), products=solver.cg_steps)
     gradients = blocks.gradients
 
     def curvature(w: Tensors) -> Tensors:

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 from minimaxopt._types import Player, Record
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
 from minimaxopt.solvers.step_derivatives import StepDerivatives
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -33,6 +34,7 @@ class Descent:
 
     name: ClassVar[str] = "descent"
     players: ClassVar[tuple[Player, ...]] = ("u",)
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def init(self, ctx: Context) -> None:
         """Nothing is carried from step to step."""
@@ -76,6 +78,7 @@ class Ascent:
 
     name: ClassVar[str] = "ascent"
     players: ClassVar[tuple[Player, ...]] = ("v",)
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def init(self, ctx: Context) -> None:
         """Check that the follower can move."""

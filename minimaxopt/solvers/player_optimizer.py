@@ -85,13 +85,12 @@ class PlayerOptimizer:
 
     def set_gradients(self, direction: Tensors) -> None:
         """Let ``direction`` be the tensors' gradients."""
-        if _writes(self.optimizer):
-            direction = {name: gradient.clone() for name, gradient in direction.items()}
+        writes = _writes(self.optimizer)
         for name, tensor in self.tensors.items():
             gradient = direction[name]
             # torch's fused optimizers read memory in order, whatever the strides: an expanded gradient, as that of a sum,
             # would be read beyond its end.
-            if gradient.stride() != tensor.stride():
+            if writes or gradient.stride() != tensor.stride():
                 gradient = torch.empty_like(tensor).copy_(gradient)
             tensor.grad = gradient
 

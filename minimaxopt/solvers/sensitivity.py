@@ -15,9 +15,10 @@ from minimaxopt.calculus.gradients import PenalizedGradient, gradients, operator
 from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError, DataError
 from minimaxopt.game.trees import tensors_of
-from minimaxopt.solvers.context import Context
+from minimaxopt.solvers.context import Context, sensitivity_of
 from minimaxopt.solvers.micro_batches import accumulate, accumulated
 from minimaxopt.solvers.step_derivatives import StepDerivatives
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -32,6 +33,11 @@ class Sensitivity:
     ``f(u, v + gamma grad_v f)`` to first order: the leader anticipates the follower's answer. With a responding follower
     the same is done on its answer ``Z``, held constant: ``grad_u [f(u, Z) + (gamma / 2) ||grad_Z f||^2]``, Eq. 8 with
     ``gamma = eta N``.
+
+    Where the follower has a loss ``g`` of its own, ``v <- v - sigma grad_v g`` and ``u <- u - lambda grad_u [f + (gamma /
+    2) ||grad_v g||^2]``, which is the above at ``g = -f``. Its fixed points are those of descent, ``grad_u f = 0`` and
+    ``grad_v g = 0``, and not the solutions of a bilevel problem; the penalty method for those descends the same sum with
+    the follower too, and lets ``gamma`` grow. ``Unrolled`` and ``Stackelberg`` anticipate the answer to ``g``.
 
     Args:
         gamma: the weight of the penalty: a number, a function of the 0-based step, or ``"sigma"``, the follower's
@@ -65,7 +71,7 @@ class Sensitivity:
         >>> abs(solution.u.item()) < 1e-6 and abs(solution.v.item()) < 1e-6
         True
 
-    Source: Hamm and Mehra 2018, Alg. 1 and Eqs. 8 and 16.
+    Source: Hamm and Mehra 2018, Alg. 1 and Eqs. 8 and 16; Mehra and Hamm 2021 for the penalty method.
     """
 
     gamma: float | Callable[[int], float] | Literal["sigma"] = 1.0
@@ -76,6 +82,7 @@ class Sensitivity:
 
     name: ClassVar[str] = "sensitivity"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if isinstance(self.gamma, str) and self.gamma != "sigma":
@@ -101,6 +108,8 @@ class Sensitivity:
                 "split: a responding follower answers each sample by itself, so that its penalty has no bias; "
                 "leave split out"
             )
+        if self.split and not ctx.game.zero_sum:
+            raise ArgumentError("split: has no form for a follower with a loss of its own; leave split out")
         if self.split and ctx.micro_batches > 1:
             raise ArgumentError("split: halves each batch, which micro_batches divides already; leave one of them out")
         if self.projected and ctx.responding:
@@ -136,6 +145,8 @@ class Sensitivity:
     def step(self, ctx: Context, state: None) -> tuple[None, Record]:
         """Make one step of Alg. 1."""
         gamma = self._weight(ctx)
+        if not ctx.game.zero_sum:
+            return None, self._step_of_two_losses(ctx, gamma)
         if ctx.responding:
             penalized = self._at_the_answer(ctx, gamma)
         elif self.alternate:
@@ -148,6 +159,24 @@ class Sensitivity:
         ctx.note_buffers(("u",))
         ctx.apply("u", penalized.u)
         return None, {"risk": penalized.risk, "sensitivity": penalized.sensitivity}
+
+    def _step_of_two_losses(self, ctx: Context, gamma: float) -> Record:
+        if self.alternate:
+            ctx.apply("v", ctx.gradients(players=("v",)).v)
+        if gamma == 0:
+            own = ctx.gradients()
+            leader, g_u = own, own.u
+        else:
+            blocks = ctx.blocks(players=("v",))
+            own, leader = blocks.gradients, ctx.gradients(players=("u",))
+            ascent = negated(own.v)
+            free = self._unconstrained(ctx, ascent, ascent) if self._projects(ctx) else ascent
+            # The derivative of the squared norm's half is the mixed product with the gradient.
+            g_u = add(leader.u, blocks.product(free, row="u", column="v"), gamma)
+        if not self.alternate:
+            ctx.apply("v", own.v)
+        ctx.apply("u", g_u)
+        return {**sensitivity_of(own), "risk": leader.risk}
 
     def _weight(self, ctx: Context) -> float:
         if self.gamma == "sigma":

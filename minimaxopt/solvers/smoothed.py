@@ -10,6 +10,7 @@ import torch
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -49,6 +50,7 @@ class SmoothedGDA:
 
     name: ClassVar[str] = "smoothed-gda"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "own"
 
     def __post_init__(self) -> None:
         if not 0 <= self.p < float("inf"):

@@ -8,11 +8,12 @@ from typing import ClassVar, Literal, final
 import torch
 
 from minimaxopt._types import Player, Point, Record, Tensors
-from minimaxopt.calculus.gradients import gradients
+from minimaxopt.calculus.gradients import gradients, placed, scalar
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import add, dot, negated
 from minimaxopt.errors import ArgumentError
 from minimaxopt.solvers.context import Context, require_parametric, sensitivity_of
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 @final
@@ -23,7 +24,9 @@ class Unrolled:
     ``v_0 = v``, ``v_{k+1} = v_k + inner_lr grad_v f(u, v_k)``, ``u <- u - lambda d/du f(u, v_K(u))``, and ``v <- v +
     sigma grad_v f(u, v)`` from the same point, by the follower's own optimizer
 
-    Memory grows with ``steps``. Where the game projects the follower, every inner step is projected too.
+    Memory grows with ``steps``. Where the game projects the follower, every inner step is projected too. Where the
+    follower has a loss ``g`` of its own, it descends ``g`` instead, in the inner steps and in its move: the leader then
+    descends the total derivative of ``f(u, v_K(u))``, the bilevel problem's as ``K`` grows.
 
     Args:
         steps: K, the inner ascent steps, at least 1.
@@ -43,7 +46,7 @@ class Unrolled:
         >>> solution.u.item(), solution.v.item()  # v_1 = u / 2, so that f(u, v_1(u)) = 3 u^2 / 8
         (0.625, 0.5)
 
-    Source: Metz, Poole, Pfau and Sohl-Dickstein 2017, the surrogate loss.
+    Source: Metz, Poole, Pfau and Sohl-Dickstein 2017, the surrogate loss; Franceschi et al. 2017 for two losses.
     """
 
     steps: int = 5
@@ -51,6 +54,7 @@ class Unrolled:
 
     name: ClassVar[str] = "unrolled"
     players: ClassVar[tuple[Player, ...]] = ("u", "v")
+    two_losses: ClassVar[TwoLosses] = "total"
     second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -80,7 +84,7 @@ class Unrolled:
             unrolled.append((blocks, ahead))
             with torch.no_grad():
                 point = Point(ctx.point.u, ctx.project("v", ahead))
-        last = ctx.gradients(point)
+        last = ctx.risk_gradients(point)
         # The adjoint of the inner steps, from the last to the first.
         g_u, adjoint = last.u, negated(last.v)
         for blocks, ahead in reversed(unrolled):
@@ -88,9 +92,14 @@ class Unrolled:
             product = blocks.column(adjoint, column="v")
             g_u, adjoint = add(g_u, product.u, size), add(adjoint, product.v, size)
         first = unrolled[0][0].gradients
+        record = {**sensitivity_of(first), "unrolled_risk": last.risk}
+        if not ctx.game.zero_sum:
+            risk = ctx.risk()
+            with placed(risk, ctx.point, ()) as at:
+                record["risk"] = scalar(risk(at.u, at.v)).detach()
         ctx.apply("v", first.v)
         ctx.apply("u", g_u)
-        return None, {**sensitivity_of(first), "unrolled_risk": last.risk}
+        return None, record
 
     @staticmethod
     def _through_projection(ctx: Context, ahead: Tensors, adjoint: Tensors) -> Tensors:

@@ -10,6 +10,7 @@ import torch
 from minimaxopt._types import Player, Record, Tensors
 from minimaxopt.errors import ArgumentError, unknown_name
 from minimaxopt.solvers.context import Context, Snapshot
+from minimaxopt.solvers.two_losses import TwoLosses
 
 
 def inner_solver(inner: Any) -> Any:
@@ -104,6 +105,11 @@ class Lookahead:
         """``True`` if the inner solver differentiates the risk twice."""
         return bool(getattr(inner_solver(self.inner), "second_order", False))
 
+    @property
+    def two_losses(self) -> TwoLosses | None:
+        """What the inner solver declares of games in which the follower has a loss of its own."""
+        return getattr(inner_solver(self.inner), "two_losses", None)
+
     def init(self, ctx: Context) -> dict[str, Any]:
         """Begin the inner solver, and the first way here."""
         inner = inner_solver(self.inner).init(ctx)
@@ -187,6 +193,11 @@ class Averaged:
     def second_order(self) -> bool:
         """``True`` if the inner solver differentiates the risk twice."""
         return bool(getattr(inner_solver(self.inner), "second_order", False))
+
+    @property
+    def two_losses(self) -> TwoLosses | None:
+        """What the inner solver declares of games in which the follower has a loss of its own."""
+        return getattr(inner_solver(self.inner), "two_losses", None)
 
     def init(self, ctx: Context) -> dict[str, Any]:
         """Begin the inner solver here."""

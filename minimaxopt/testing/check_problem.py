@@ -86,6 +86,8 @@ def _check_evaluation(problem: Problem) -> None:
         if ctx.responding:
             answer, risk = ctx.respond()
             gradients = operator(risk, Point(ctx.point.u, answer), ("u",))
+        elif not ctx.game.zero_sum:
+            gradients = ctx.risk_gradients()._replace(v=ctx.gradients(players=("v",)).v)
         else:
             moving: tuple[Player, ...] = tuple(p for p in players if ctx.played.parameters[p])
             gradients = ctx.gradients(players=moving)

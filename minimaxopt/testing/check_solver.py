@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn, final
 
+import optree
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,8 +35,9 @@ def check_solver(solver: Any, *, optimizer: OptimizerFactory | None = None) -> N
     It has to be a frozen dataclass with a kebab-case ``name``, ``players``, ``init`` and ``step``; to record the risk
     as a 0-d tensor; to move its players and nobody else; to leave the given game alone; to repeat itself under a seed;
     to continue from a checkpoint to the bit; to stay, and to look, inside the players' domains; to play modules with
-    batch statistics and dropout; to say by ``second_order`` if it differentiates the risk twice; and to play with, or to
-    refuse, a follower that responds. What it decides is not judged.
+    batch statistics and dropout; to say by ``second_order`` if it differentiates the risk twice; to play with, or to
+    refuse, a follower that responds; and, where it declares ``two_losses``, to play the zero-sum game as it does without
+    a ``follower_loss`` where that is ``-f``. What it decides is not judged.
 
     Args:
         solver: the solver, or its class or a function that makes one without arguments.
@@ -67,6 +69,7 @@ def check_solver(solver: Any, *, optimizer: OptimizerFactory | None = None) -> N
         _check_modules,
         _check_twice,
         _check_responding,
+        _check_two_losses,
     ):
         check(play)
 
@@ -328,6 +331,28 @@ def _check_responding(play: _Play) -> None:
         )
     if not solution.ok:
         _fail(play.solver, f"did not complete {_STEPS} steps with a follower that responds: {solution.message}")
+
+
+def _check_two_losses(play: _Play) -> None:
+    kind = getattr(play.solver, "two_losses", None)
+    if kind is None:
+        return
+    if kind not in ("own", "total"):
+        _fail(play.solver, f"its two_losses is {kind!r}; give 'own' or 'total', or leave it out")
+    game = _nested()
+
+    def minus(u: Any, v: Any) -> Tensor:
+        return -game.f(u, v)
+
+    own = dataclasses.replace(game, follower_loss=minus)
+    one, two = play("a quadratic", game), play("a quadratic with -f as the follower's loss", own)
+    ends: list[Any] = [optree.tree_leaves((solution.u, solution.v)) for solution in (one, two)]  # type: ignore[arg-type] - optree takes any object
+    if not all(torch.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in zip(*ends, strict=True)):
+        _fail(
+            play.solver,
+            "plays another game where the follower's own loss is -f; descend ctx.gradients(), or form the follower's "
+            "derivatives from ctx.blocks(players=('v',)) and those of f from ctx.risk_gradients()",
+        )
 
 
 # -- comparisons -------------------------------------------------------------------------------------------------------

@@ -93,3 +93,40 @@ def test_an_operation_without_second_derivative_is_named() -> None:
     blocks = Blocks(lambda u, v: torch.cdist(u["x"], v["y"] + 1).sum(), at)
     with pytest.raises(DoubleBackwardError, match="cdist"):
         blocks.product({"y": torch.ones(2, 3)}, row="u", column="v")
+
+
+@pytest.mark.parametrize("engine", ["autograd", "torch.func"])
+@pytest.mark.parametrize(("row", "column"), BLOCKS)
+def test_several_products_are_those_one_by_one(row: Player, column: Player, engine: Any) -> None:
+    ctx = Context(networks(), players=())
+    counted: list[int] = []
+    blocks = Blocks(pure(ctx), ctx.point, lambda: counted.append(1), engine=engine)
+    vectors = [random_like(of(ctx.point, column), seed) for seed in range(3)]
+    together = blocks.products({n: torch.stack([v[n] for v in vectors]) for n in vectors[0]}, row=row, column=column)
+    assert len(counted) == 1 + 3
+    for k, vector in enumerate(vectors):
+        for name, value in blocks.product(vector, row=row, column=column).items():
+            torch.testing.assert_close(together[name][k], value, rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize("hook", ["unlike by rows", "impossible"])
+def test_a_backward_pass_that_vmap_cannot_follow_is_gone_through_one_by_one(hook: str) -> None:
+    calls: list[int] = []
+
+    def changed(gradient: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if hook == "impossible":
+            return gradient * float(gradient.sum() > 0)
+        return gradient * (2.0 if torch._C._functorch.is_batchedtensor(gradient) else 1.0)
+
+    def risk(u: Any, v: Any) -> torch.Tensor:
+        x = u["x"] * 1.0
+        if x.requires_grad:
+            x.register_hook(changed)
+        return (x**3 * v["y"]).sum()
+
+    at = Point({"x": torch.tensor([1.0, 2.0])}, {"y": torch.ones(2)})
+    blocks = Blocks(risk, at)
+    one_by_one = torch.stack([blocks.product({"x": row}, row="u", column="u")["x"] for row in torch.eye(2)])
+    together = blocks.products({"x": torch.eye(2)}, row="u", column="u")["x"]
+    assert torch.equal(together, one_by_one)

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from minimaxopt._types import Tensors
 from minimaxopt.calculus.conjugate_gradient import conjugate_gradient
-from minimaxopt.calculus.spectrum import random_like, smallest_eigenvalue
+from minimaxopt.calculus.spectrum import matrix_of, random_like, smallest_eigenvalue
 
 EXACT = 1e-9
 
@@ -155,3 +155,20 @@ def test_random_directions_are_unit_and_follow_the_seed() -> None:
     assert float(a @ a) == pytest.approx(1.0)
     assert torch.equal(a, b)
     assert abs(float(a @ c)) < 0.9
+
+
+def test_a_matrix_is_the_same_by_columns_together() -> None:
+    like = {"a": torch.zeros(3, 5, dtype=torch.float64), "b": torch.zeros(4, dtype=torch.float64)}
+    matrix = torch.randn(19, 19, dtype=torch.float64)
+
+    def shape(rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"a": rows[..., :15].reshape(*rows.shape[:-1], 3, 5), "b": rows[..., 15:]}
+
+    def apply(x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return shape(matrix @ torch.cat([x["a"].flatten(), x["b"]]))
+
+    def together(x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return shape(torch.cat([x["a"].flatten(1), x["b"]], 1) @ matrix.T)
+
+    assert torch.allclose(matrix_of(apply, like), matrix)
+    assert torch.allclose(matrix_of(apply, like, together), matrix)

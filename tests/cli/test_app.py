@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -365,3 +366,22 @@ def test_the_module_and_the_script_run(site):
     done = subprocess.run([*start, "solve", "sadle"], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2
     assert "did you mean 'saddle'" in refusal(done.stderr)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_console_without_a_character_shows_another_one(tmp_path, encoding):
+    code = (
+        "import typer, minimaxopt.cli.app as app\n"
+        "cli = typer.Typer()\n"
+        "@cli.command()\n"
+        "def show():\n"
+        "    from rich.console import Console\n"
+        "    Console().print('a ± b, η')\n"
+        "    typer.echo('ρ', err=True)\n"
+        "app.application = lambda: cli\n"
+        "app.main()\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
+    expected = {"ascii": "a ? b, ?", "cp1252": "a ± b, ?", "utf-8": "a ± b, η"}[encoding]
+    assert done.stdout.decode(encoding).strip() == expected

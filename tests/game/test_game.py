@@ -100,6 +100,10 @@ def test_a_module_may_hold_frozen_integers_but_no_complex_weights() -> None:
             {"v": respond, "project_v": Box(0, 1)},
             r"^project_v: a responding follower has no tensors to project; constrain",
         ),
+        ({"follower_loss": 3}, r"^follower_loss: int is not callable; give a function of the arguments of f"),
+        ({"follower_loss": anything, "v": respond}, r"^follower_loss: a responding follower answers by its own rule"),
+        ({"follower_loss": anything, "u": None}, r"^follower_loss: needs a leader and a follower; give both"),
+        ({"follower_loss": anything, "v": None}, r"^follower_loss: needs a leader and a follower; give both"),
     ],
 )
 def test_other_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
@@ -205,6 +209,16 @@ def test_a_responding_follower_cannot_be_flipped() -> None:
     game = Game(product, torch.ones(2), respond)
     assert game.responding
     with pytest.raises(ArgumentError, match=r"^flip: the follower is a function .*; give a follower with parameters"):
+        game.flip()
+
+
+def test_a_game_of_two_losses_is_not_zero_sum_and_cannot_be_flipped() -> None:
+    game = Game(anything, torch.ones(1), torch.ones(1), follower_loss=anything)
+    assert not game.zero_sum
+    assert Game(anything, torch.ones(1), torch.ones(1)).zero_sum
+    with pytest.raises(
+        ArgumentError, match=r"^flip: the follower has a loss of its own.*give Game\(g, v, u, follower_loss"
+    ):
         game.flip()
 
 

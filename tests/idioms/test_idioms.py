@@ -18,7 +18,7 @@ import torch
 
 from minimaxopt import Checkpoint
 from minimaxopt.errors import ArgumentError
-from minimaxopt.solvers import SOLVERS
+from minimaxopt.solvers import SOLVERS, hessian_engine
 from tests.idioms import killed
 from tests.idioms.aspects import ASPECTS, outcome, wrong_cells
 from tests.idioms.cells import ROWS, by_hand, differences, observed, played, shared
@@ -45,6 +45,14 @@ def test_solves(idiom: Idiom, family: str) -> None:
 @pytest.mark.parametrize(("idiom", "aspect"), ASPECT_CELLS, ids=lambda part: getattr(part, "name", part))
 def test_an_aspect(idiom: Idiom, aspect: str) -> None:
     assert ASPECTS[aspect](idiom) == []
+
+
+@pytest.mark.parametrize("idiom", [i for i in IDIOMS if i.plays("second", "certify")], ids=lambda idiom: idiom.name)
+def test_solves_where_torch_func_plays_whatever_it_can(idiom: Idiom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The games of the table are so small that autograd is cheaper, and would form all products."""
+    monkeypatch.setattr(hessian_engine, "MANY", 1)
+    assert wrong_cells(idiom, "second") == {}
+    assert ASPECTS["certify"](idiom) == []
 
 
 class StopAt:

@@ -105,6 +105,17 @@ def test_the_field_is_descent_and_ascent() -> None:
     assert np.allclose(field.v, 4 * u - 2 * v, atol=1e-6)
 
 
+def test_the_field_of_two_losses_is_descent_of_both() -> None:
+    one = torch.tensor(1.0)
+    own = Game(lambda u, v: u * v, one, one.clone(), follower_loss=lambda u, v: (v - 2 * u) ** 2)
+    us, vs = np.linspace(-1, 1, 3), np.linspace(-2, 2, 5)
+    field = Plane(own).field(us, vs)
+    u, v = np.meshgrid(us, vs)
+    assert np.allclose(field.risk, u * v, atol=1e-6)
+    assert np.allclose(field.u, -v, atol=1e-6)
+    assert np.allclose(field.v, -2 * (v - 2 * u), atol=1e-6)
+
+
 def test_the_field_does_not_leave_the_set() -> None:
     plane = Plane(game(project_u=Box(-0.5, 1), project_v=Box(-1, 0.25)))
     assert plane.allowed("u", -2, 2) == pytest.approx((-0.5, 1), abs=1e-4)

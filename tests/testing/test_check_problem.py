@@ -50,6 +50,10 @@ def test_problems_that_can_be_solved_pass() -> None:
     check_problem(dicing(np.random))
     check_problem(Problem(Game(lambda u, v: u.square().sum(), torch.ones(2), None), settings={"solver": "descent"}))
     check_problem(Problem(Game(lambda u, v: (u * v).sum(), torch.ones(2), lambda risk, u: u.sign())))
+    two_losses = Game(
+        lambda u, v: v.square().sum(), torch.ones(2), torch.ones(2), follower_loss=lambda u, v: (v - u).square().sum()
+    )
+    check_problem(Problem(two_losses, settings={"solver": "unrolled"}))
 
 
 @pytest.mark.parametrize("name", ["dirac-gan", "robust-dual", "matrix-5x7", "covariance-gan"])

@@ -351,5 +351,34 @@ def test_a_breach_is_named(solver: Any, sentence: str) -> None:
     refused(solver, f"^their-solver: {sentence}")
 
 
+@dataclass(frozen=True)
+class OfOneRisk(Theirs):
+    """Declares two losses, and ascends the risk all the same."""
+
+    two_losses: ClassVar[str] = "own"
+
+    def step(self, ctx: Any, state: Any) -> Any:
+        here = ctx.risk_gradients()
+        ctx.apply("u", here.u)
+        ctx.apply("v", {n: 2 * g for n, g in here.v.items()} if ctx.game.zero_sum else here.v)
+        return state, {"risk": here.risk}
+
+
+@dataclass(frozen=True)
+class OfTwoLosses(Theirs):
+    two_losses: ClassVar[str] = "own"
+
+
+@dataclass(frozen=True)
+class OfAnyKind(Theirs):
+    two_losses: ClassVar[Any] = True
+
+
+def test_two_losses_are_played_as_declared() -> None:
+    check_solver(OfTwoLosses)
+    refused(OfOneRisk, "plays another game where the follower's own loss is -f")
+    refused(OfAnyKind, "its two_losses is True; give 'own' or 'total'")
+
+
 def test_saying_that_it_differentiates_twice_is_enough() -> None:
     check_solver(Overt)

@@ -52,7 +52,7 @@ def known(classes: int, bounds: tuple[float, float], eta: float, count: int = 80
     weight = torch.randn(classes, 16, generator=generator)
     low, high = bounds
     x = torch.rand(count, 1, 4, 4, generator=generator) * (high - low) + low
-    classifier = Linear(weight * 2 / (high - low))
+    classifier = Linear(weight * 2 / (high - low)).eval()
     y = (classifier(x) + torch.randn(count, classes, generator=generator)).argmax(1)  # some clean errors
     least = classifier.least_margin(x, y, eta, bounds)
     clear = least.abs() > KNIFE_EDGE

@@ -32,12 +32,25 @@ def test_without_a_folder_nothing_is_stored():
     assert cache.settings() == []
 
 
-def test_a_damaged_result_is_an_error(tmp_path):
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1}', b"\xff"])
+def test_a_damaged_result_is_computed_anew(tmp_path, content):
+    for seed in (0, 1):
+        value(ResultCache(tmp_path), {"seed": seed}, seed)
+    (path,) = [path for path in tmp_path.rglob("result.json") if b'"seed": 0' in path.read_bytes()]
+    path.write_bytes(content)
+    assert [settings["seed"] for settings in ResultCache(tmp_path).settings()] == [1]
+    assert value(ResultCache(tmp_path), {"seed": 0}, 2) == 2
+    assert value(ResultCache(tmp_path), {"seed": 0}, 3) == 2
+    assert value(ResultCache(tmp_path), {"seed": 1}, 3) == 1
+
+
+def test_a_result_of_another_format_is_not_taken_for_a_damaged_one(tmp_path):
     value(ResultCache(tmp_path), {"seed": 0}, 1)
     (path,) = tmp_path.rglob("result.json")
-    path.write_text("{")
-    with pytest.raises(StoreError, match="cannot be read"):
+    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 99'))
+    with pytest.raises(StoreError, match="format 99"):
         value(ResultCache(tmp_path), {"seed": 0}, 2)
+    assert path.exists()
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):

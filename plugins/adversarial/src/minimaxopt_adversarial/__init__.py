@@ -2,7 +2,7 @@
 
 from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches, worst_of
 from minimaxopt_adversarial.attacks.autoattack import autoattack, autoattack_available
-from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.classifier import Classifier
 from minimaxopt_adversarial.attacks.pgd import ifgsm, momentum_pgd, pgd
 from minimaxopt_adversarial.attacks.projections import feasible_box
 from minimaxopt_adversarial.attacks.single_step import fgsm, gradient_step
@@ -21,6 +21,7 @@ from minimaxopt_adversarial.evaluation.strong_attacks import StrongAttack, stron
 from minimaxopt_adversarial.losses import LOSSES, Loss, cross_entropy, loss_by_name, margin_loss
 from minimaxopt_adversarial.networks.attack_network import AttackNetwork
 from minimaxopt_adversarial.networks.classifiers import CifarCNN, MnistCNN, small_cnn
+from minimaxopt_adversarial.networks.normalized import NormalizedClassifier
 
 __all__ = [
     "LOSSES",
@@ -36,6 +37,7 @@ __all__ = [
     "Loss",
     "MaskingFlag",
     "MnistCNN",
+    "NormalizedClassifier",
     "RobustnessEvaluation",
     "Round",
     "StrongAttack",

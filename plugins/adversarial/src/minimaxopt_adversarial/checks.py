@@ -26,14 +26,15 @@ def check_share(argument: str, value: object) -> float:
 
 
 def check_bounds(bounds: object) -> Bounds:
-    """Return ``bounds`` if it is a pair ``(low, high)`` with ``low < high``.
+    """Return ``bounds`` if it is a pair ``(low, high)`` of numbers or 0-d tensors with ``low < high``.
 
     Raises:
         ArgumentError: it is not.
     """
     if not isinstance(bounds, tuple | list):
         raise argument_error("bounds", f"it is {bounds!r}", "give a pair (low, high), for instance (-1.0, 1.0)")
-    ends = [number for number in map(finite_number, bounds) if number is not None]
+    plain = [_one_number("bounds", end) for end in bounds]
+    ends = [number for number in map(finite_number, plain) if number is not None]
     if len(bounds) != 2 or len(ends) != 2 or not ends[0] < ends[1]:
         raise argument_error(
             "bounds", f"it is {bounds!r}", "give two finite numbers low < high, for instance (-1.0, 1.0)"
@@ -41,12 +42,35 @@ def check_bounds(bounds: object) -> Bounds:
     return ends[0], ends[1]
 
 
+def check_eta(eta: object) -> float:
+    """Return ``eta`` as a ``float`` if it is a finite number or 0-d tensor >= 0.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    return check_number("eta", _one_number("eta", eta))
+
+
+def _one_number(argument: str, value: object) -> object:
+    """Return a 0-d tensor as a number, and refuse several values: they would be one for each channel."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.item()
+    if isinstance(value, Tensor | tuple | list):
+        raise argument_error(
+            argument,
+            "it holds several values",
+            "attack NormalizedClassifier(classifier, mean, std) in the unit of the pixels, where one is enough",
+        )
+    return value
+
+
 def check_images(x: Tensor, bounds: Bounds, *, argument: str = "x") -> Tensor:
     """Return ``x`` if it is a batch of images whose pixels lie within ``bounds``.
 
     Args:
         x: (N, ...) images, float32 or float64, N >= 1.
-        bounds: lowest and highest pixel, compared in the precision of ``x``.
+        bounds: lowest and highest pixel. A pixel may be outside by the rounding of a normalisation, four units in the
+            last place of the larger bound; an attack then takes the pixel itself as the end.
         argument: name of the tensor in the message.
 
     Raises:
@@ -67,9 +91,9 @@ def check_images(x: Tensor, bounds: Bounds, *, argument: str = "x") -> Tensor:
     least, most = (float(pixel) for pixel in torch.aminmax(x.detach()))
     if not (math.isfinite(least) and math.isfinite(most)):
         raise argument_error(argument, "some of its pixels are not finite", "replace NaN and infinite values")
-    # In the tensor's own precision: float32(0.9) < 0.9 < float32(0.6) + 0.3 must not depend on which side rounds up.
-    edges = torch.tensor([low, high], dtype=x.dtype)
-    if least < float(edges[0]) or most > float(edges[1]):
+    # (p - mean) / std in the tensor's precision and in Python's differ by three roundings of at most the larger bound.
+    rounding = 4 * torch.finfo(x.dtype).eps * max(abs(low), abs(high))
+    if least < low - rounding or most > high + rounding:
         raise argument_error(
             argument,
             f"its pixels span [{least:.4g}, {most:.4g}], outside the bounds [{low:.4g}, {high:.4g}]",
@@ -78,15 +102,23 @@ def check_images(x: Tensor, bounds: Bounds, *, argument: str = "x") -> Tensor:
     return x
 
 
-def check_attack_arguments(x: Tensor, y: Tensor, eta: float, bounds: Bounds) -> None:
-    """Check the arguments of every attack: images within ``bounds``, their labels, and a radius >= 0.
+def check_attack_arguments(
+    x: Tensor, y: Tensor, eta: float, bounds: Bounds, target: Tensor | None = None
+) -> tuple[float, Bounds]:
+    """Check the arguments of every attack: images within ``bounds``, their labels and targets, and a radius >= 0.
+
+    Returns:
+        ``eta`` and ``bounds`` as floats.
 
     Raises:
         ArgumentError: one of them cannot be used.
     """
-    check_number("eta", eta)
+    eta, bounds = check_eta(eta), check_bounds(bounds)
     check_images(x, bounds)
     check_labels(y, len(x))
+    if target is not None:
+        check_labels(target, len(x), argument="target")
+    return eta, bounds
 
 
 def check_batch(x: object, *, argument: str = "x") -> Tensor:
@@ -129,7 +161,7 @@ def check_same_shape(candidate: Tensor, x: Tensor, *, argument: str) -> Tensor:
     return candidate
 
 
-def check_labels(y: object, count: int, *, classes: int | None = None) -> Tensor:
+def check_labels(y: object, count: int, *, classes: int | None = None, argument: str = "y") -> Tensor:
     """Return ``y`` if it holds ``count`` int64 class numbers, in [0, ``classes``) where that is given.
 
     Raises:
@@ -137,26 +169,28 @@ def check_labels(y: object, count: int, *, classes: int | None = None) -> Tensor
     """
     if not isinstance(y, Tensor) or y.dtype != torch.int64:
         reason = f"its dtype is {y.dtype}" if isinstance(y, Tensor) else f"it is a {type(y).__name__}"
-        raise argument_error("y", reason, "give a torch.int64 tensor of class numbers, for instance y.long()")
+        raise argument_error(
+            argument, reason, f"give a torch.int64 tensor of class numbers, for instance {argument}.long()"
+        )
     if tuple(y.shape) != (count,):
         reason = f"its shape is {tuple(y.shape)} beside {count} images"
-        raise argument_error("y", reason, f"give one label per image, ({count},)")
+        raise argument_error(argument, reason, f"give one label per image, ({count},)")
     if classes is not None:
         least, most = (int(label) for label in torch.aminmax(y))
         if least < 0 or most >= classes:
             reason = f"its labels span [{least}, {most}] where there are {classes} classes"
-            raise argument_error("y", reason, "renumber them from 0")
+            raise argument_error(argument, reason, "renumber them from 0")
     return y
 
 
 def check_logits(logits: object, y: Tensor) -> Tensor:
-    """Return ``logits`` if they are (N, classes), with at least two classes, and ``y`` numbers these classes.
+    """Return ``logits`` if they are (N, classes), or (N, 1) for two classes, and ``y`` numbers these classes.
 
     Raises:
         ArgumentError: they are not.
     """
     logits = check_logits_shape(logits, y)
-    check_labels(y, len(y), classes=logits.shape[1])
+    check_labels(y, len(y), classes=max(2, logits.shape[1]))
     return logits
 
 
@@ -164,12 +198,13 @@ def check_logits_shape(logits: object, y: Tensor) -> Tensor:
     """Check as ``check_logits`` does, without comparing labels with classes, which would make a device wait.
 
     Raises:
-        ArgumentError: ``logits`` are not (N, classes) for the N labels of ``y``, with at least two classes.
+        ArgumentError: ``logits`` are not (N, classes), or (N, 1), for the N labels of ``y``.
     """
     if not isinstance(logits, Tensor):
         reason = f"it returned a {type(logits).__name__}"
         raise argument_error("classifier", reason, "return a tensor of logits (N, classes)")
-    if logits.ndim != 2 or logits.shape[0] != len(y) or logits.shape[1] < 2:
+    if logits.ndim != 2 or logits.shape[0] != len(y) or logits.shape[1] < 1:
         reason = f"it returned shape {tuple(logits.shape)} for {len(y)} images"
-        raise argument_error("classifier", reason, f"return logits of shape ({len(y)}, classes)")
+        remedy = f"return logits of shape ({len(y)}, classes), or ({len(y)}, 1) for the logit of class 1 of two"
+        raise argument_error("classifier", reason, remedy)
     return logits

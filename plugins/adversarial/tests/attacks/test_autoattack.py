@@ -96,19 +96,12 @@ def test_a_classifier_that_answers_with_its_own_storage_keeps_it():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": torch.zeros(3, 16)}, r"x: its shape is \(3, 16\); give images of shape \(N, channels, height, width\)"),
+        ({"target": torch.zeros(3)}, "target: its dtype is torch.float32"),
+        ({"target": torch.full((3,), 16)}, r"y: its labels span \[16, 16\] where there are 16 classes"),
         ({"version": "plus"}, "version: there is no 'plus'; Known: rand, standard"),
         ({"steps": 0}, "steps: it is 0"),
         ({"eta": -1.0}, "eta: it is -1.0"),
         ({"x": torch.full((3, 1, 4, 4), 2.0)}, "x: its pixels span"),
-        (
-            {"classifier": lambda x: x.flatten(1)[:, :3]},
-            "classifier: it has 3 classes, where standard AutoAttack needs 4",
-        ),
-        (
-            {"classifier": lambda x: x.flatten(1)[:, :2], "version": "rand", "y": torch.zeros(3, dtype=torch.int64)},
-            "it has 2 classes, where rand AutoAttack needs 3; use pgd with the margin loss",
-        ),
     ],
 )
 def test_what_it_cannot_use_is_refused(change, message):

@@ -349,6 +349,11 @@ def test_good_arguments_are_accepted(name):
 @pytest.mark.parametrize(("change", "message"), BAD, ids=[message[:40] for _, message in BAD])
 @pytest.mark.parametrize("name", ["fgsm", "gradient_step", "ifgsm", "pgd", "pgd skip", "momentum"])
 def test_bad_arguments_are_refused_by_name_reason_and_remedy(name, change, message):
+    if name == "pgd skip" and "gradient that is not finite" in message:
+        # Images that are misclassified without an attack are not attacked, so that they have no gradient.
+        with pytest.warns(UserWarning, match="images have a gradient that is not finite"):
+            ATTACKS[name](**{**GOOD, **change})
+        return
     with pytest.raises(ArgumentError, match=message):
         ATTACKS[name](**{**GOOD, **change})
 

@@ -81,7 +81,7 @@ def test_auto_means_embedded_until_a_directory_is_named(tmp_path, tiny, monkeypa
     assert load_mnist(source="embedded").fingerprint == EMBEDDED_FINGERPRINT
 
 
-@pytest.mark.parametrize("folder", ["", "mnist", "MNIST/raw"])
+@pytest.mark.parametrize("folder", ["", "mnist", "MNIST", "raw", "MNIST/raw"])
 @pytest.mark.parametrize("packed", [True, False])
 def test_files_are_found_in_every_layout_packed_or_not(tmp_path, tiny, folder, packed):
     write(tmp_path / folder, tiny, packed=packed)
@@ -90,6 +90,30 @@ def test_files_are_found_in_every_layout_packed_or_not(tmp_path, tiny, folder, p
     assert torch.equal(data.x_train, torch.from_numpy(pixels / np.float32(127.5) - 1))
     assert data.y_test.tolist() == [0, 1, 2]
     assert data.fingerprint == fingerprint(data.x_train, data.y_train, data.x_test, data.y_test)
+
+
+@pytest.mark.parametrize("own_folder", [None, "-idx", ".idx"])
+@pytest.mark.parametrize("mark", ["-idx", ".idx"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_files_are_found_with_a_dot_in_their_names_and_in_folders_of_their_own(
+    tmp_path, tiny, own_folder, mark, packed
+):
+    for name, content in tiny.items():
+        folder = "" if own_folder is None else name.replace("-idx", own_folder)
+        write(tmp_path / "MNIST" / folder, {name.replace("-idx", mark): content}, packed=packed)
+    assert load_mnist(tmp_path, checksums=sums(tiny)).y_test.tolist() == [0, 1, 2]
+
+
+def test_auto_never_goes_to_the_network(tmp_path, tiny, server, monkeypatch):
+    monkeypatch.setattr(idx, "MIRRORS", (server,))
+    message = (
+        r"there is no train-images-idx3-ubyte or train-images\.idx3-ubyte, .* in its folders mnist, MNIST, raw and "
+        r"MNIST/raw, .*--download"
+    )
+    with pytest.raises(DataError, match=message):
+        load_mnist(tmp_path / "here", checksums=sums(tiny))
+    assert not (tmp_path / "here").exists()
+    assert load_mnist(tmp_path / "here", source="download", checksums=sums(tiny)).name == "MNIST"
 
 
 def test_the_fingerprint_tells_content_type_and_shape_apart():
@@ -130,7 +154,7 @@ def test_published_checksums_are_the_default(tmp_path, tiny):
 
 def test_a_missing_file_or_directory_is_named(tmp_path, tiny):
     write(tmp_path, {name: content for name, content in tiny.items() if "t10k-images" not in name})
-    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte .*not in it.*put the files there"):
+    with pytest.raises(DataError, match=r"there is no t10k-images-idx3-ubyte .*put the files there"):
         load_mnist(tmp_path, source="disk", checksums=sums(tiny))
     with pytest.raises(DataError, match=r"no directory is named.*MINIMAXOPT_DATA_DIR"):
         load_mnist(source="disk")
@@ -198,7 +222,7 @@ def test_a_download_of_the_wrong_content_is_not_kept(tmp_path, tiny, server, mon
     wrong = dict.fromkeys(tiny, "0" * 64)
     with pytest.raises(DataError, match="could not be downloaded"):
         load_mnist(tmp_path / "here", source="download", checksums=wrong)
-    assert list((tmp_path / "here" / "mnist").iterdir()) == []
+    assert not (tmp_path / "here" / "mnist").exists()
 
 
 def test_a_download_into_a_folder_that_cannot_be_made_is_refused(tmp_path):

@@ -181,4 +181,4 @@ def test_what_the_games_refuse() -> None:
         adversarial_training_rounds(classifier, x * 100, y, eta=0.1, rounds=1, steps=1)
     with pytest.raises(ArgumentError, match="the follower is a function of the leader"):
         solve(gradient_game(classifier, eta=0.1), order="maximin", steps=1, data=[(x, y)])
-    assert error_rate(classifier, x, y) <= 1.0
+    assert error_rate(classifier.eval(), x, y) <= 1.0

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from minimaxopt.errors import ArgumentError
 from minimaxopt_adversarial import AttackNetwork, cross_entropy, error_rate, feasible_box, fgsm, margin_loss
 
-OUTPUTS = ["layernorm-tanh", "tanh"]
+OUTPUTS = ["layernorm-tanh", "rmsnorm-tanh", "tanh"]
 SHAPE = (1, 4, 4)
 
 
@@ -160,7 +160,7 @@ def _one_thread():
 def test_it_learns_to_fool_a_frozen_classifier_nearly_as_far_as_fgsm():
     """On a linear classifier FGSM is the strongest attack of the class, so it is the measure."""
     torch.manual_seed(0)
-    classifier = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False)
+    classifier = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False).eval()
     x, _ = images(300)
     y = classifier(x).argmax(1)  # no error on clean images
     net = network(0.3, hidden=(32, 32), dropout=0.0)
@@ -173,12 +173,42 @@ def test_it_learns_to_fool_a_frozen_classifier_nearly_as_far_as_fgsm():
     assert error_rate(classifier, net.eval()(x, y).detach(), y) > 0.8 * strongest > 0.3
 
 
+@pytest.mark.parametrize(("features", "output"), [(1, None), (3, None), (10, None), (10, "tanh")])
+def test_it_shifts_all_features_alike_where_that_is_the_attack(features, output):
+    """Equal weights: FGSM shifts every feature by eta, which is exact, and an output without a mean could not."""
+    torch.manual_seed(0)
+    x = torch.rand(300, features) * 2 - 1
+    y = (x.sum(1) > 0).long()
+
+    def classifier(z: Tensor) -> Tensor:
+        return 2 * z.sum(1, keepdim=True)  # a single logit
+
+    net = network(0.3, shape=(features,), classes=2, hidden=(32,), dropout=0.0, output=output)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(120):
+        optimizer.zero_grad()
+        (-margin_loss(classifier(net(x, y)), y)).backward()
+        optimizer.step()
+    exact = error_rate(classifier, fgsm(classifier, x, y, eta=0.3), y)
+    assert error_rate(classifier, net.eval()(x, y).detach(), y) >= exact - 0.02 > 0.2
+
+
+def test_the_form_fits_the_size_and_one_that_cannot_attack_is_refused():
+    assert network(shape=(1,)).output == "tanh"
+    assert network(shape=(2,)).output == network(shape=(1, 8, 8)).output == "rmsnorm-tanh"
+    assert network(shape=(1, 28, 28)).output == network(shape=(256,)).output == "layernorm-tanh"
+    for output, values in [("layernorm-tanh", 1), ("layernorm-tanh", 2), ("rmsnorm-tanh", 1)]:
+        with pytest.raises(ArgumentError, match=rf"output: '{output}' cannot attack samples of {values} value.*'tanh'"):
+            network(shape=(values,), output=output)
+        assert network(shape=(values + 1 + (values == 1),), output=output).output == output
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"eta": -1.0}, "eta: it is -1.0"),
         ({"bounds": (1.0, 0.0)}, "bounds: it is"),
-        ({"output": "sigmoid"}, "output: there is no 'sigmoid'; Known: layernorm-tanh, tanh"),
+        ({"output": "sigmoid"}, "output: there is no 'sigmoid'; Known: layernorm-tanh, rmsnorm-tanh, tanh"),
         ({"label_layers": "last"}, "label_layers: there is no 'last'"),
         ({"hidden": ()}, "hidden: there is no layer"),
         ({"hidden": (8, 0)}, "hidden: it is 0"),

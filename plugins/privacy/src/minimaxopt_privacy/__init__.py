@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     )
     from minimaxopt_privacy.estimators.minimax_filter import MinimaxFilter
     from minimaxopt_privacy.evaluation.curve import Curve
-    from minimaxopt_privacy.evaluation.evaluate import Evaluation, Reading, Score, evaluate_filter
+    from minimaxopt_privacy.evaluation.evaluate import evaluate_filter
+    from minimaxopt_privacy.evaluation.scores import Evaluation, Reading, Score
     from minimaxopt_privacy.evaluation.tradeoff import tradeoff
 
 # scikit-learn takes seconds to import, and the host imports this package whatever command is run.
 _LATE = {
     "Curve": "evaluation.curve",
     "DiscriminativeDirection": "estimators.baselines",
-    "Evaluation": "evaluation.evaluate",
+    "Evaluation": "evaluation.scores",
     "GaussianMechanism": "estimators.mechanisms",
     "LaplaceMechanism": "estimators.mechanisms",
     "MinimaxFilter": "estimators.minimax_filter",
@@ -42,8 +43,8 @@ _LATE = {
     "PrivateLDA": "estimators.baselines",
     "PrivatePLS": "estimators.baselines",
     "RandomFilter": "estimators.baselines",
-    "Reading": "evaluation.evaluate",
-    "Score": "evaluation.evaluate",
+    "Reading": "evaluation.scores",
+    "Score": "evaluation.scores",
     "evaluate_filter": "evaluation.evaluate",
     "gaussian_scale": "estimators.mechanisms",
     "laplace_scale": "estimators.mechanisms",

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minimaxopt.errors import ArgumentError
 
@@ -54,6 +55,27 @@ def check_choice(name: str, value: Any, known: Any) -> Any:
     if not isinstance(value, str) or value not in known:
         raise refuse(name, f"it is {value!r}", f"give one of {', '.join(known)}")
     return value
+
+
+def check_weights(name: str, weights: Any, samples: int) -> NDArray[Any] | None:
+    """Return sample weights as floats ``(N,)``, or ``None`` where they are missing or all equal.
+
+    >>> check_weights("sample_weight", [1, 1], 2) is None
+    True
+    >>> check_weights("sample_weight", [1, -1], 2)
+    Traceback (most recent call last):
+    minimaxopt.errors.ArgumentError: sample_weight: -1.0 is among the weights; give finite numbers >= 0
+    """
+    if weights is None:
+        return None
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (samples,):
+        raise refuse(name, f"has shape {values.shape} for {samples} samples", "give one number a sample")
+    if (wrong := values[~(np.isfinite(values) & (values >= 0))]).size:
+        raise refuse(name, f"{wrong[0]} is among the weights", "give finite numbers >= 0")
+    if not values.any():
+        raise refuse(name, "every weight is 0", "give some samples a weight")
+    return None if np.ptp(values) == 0 else values
 
 
 def check_directions(components: int, directions: int) -> None:

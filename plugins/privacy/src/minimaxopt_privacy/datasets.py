@@ -50,10 +50,12 @@ class PrivacyData:
 
     @property
     def fingerprint(self) -> str:
-        """The first sixteen digits of the SHA-256 of all arrays, which results record."""
+        """The first sixteen digits of the SHA-256 of all arrays with their shapes and types, which results record."""
         state = sha256()
-        for array in (*self.train, *self.test):
-            state.update(np.ascontiguousarray(array).tobytes())
+        for array in map(np.asarray, (*self.train, *self.test)):
+            state.update(f"{array.shape} {array.dtype.str};".encode())
+            # An array of objects holds their addresses.
+            state.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes())
         return state.hexdigest()[:16]
 
 

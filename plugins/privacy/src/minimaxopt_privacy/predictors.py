@@ -38,19 +38,57 @@ def balanced_accuracy_scorer(predictor: Any, Z: NDArray[Any], labels: NDArray[An
     return balanced_accuracy(labels, predictor.predict(Z))
 
 
-def balanced_accuracy(labels: NDArray[Any], predictions: NDArray[Any]) -> float:
+def balanced_accuracy(
+    labels: NDArray[Any], predictions: NDArray[Any], *, sample_weight: NDArray[Any] | None = None
+) -> float:
     """Return the mean recall over the classes of ``labels``.
+
+    Args:
+        labels: ``(N,)``.
+        predictions: ``(N,)``.
+        sample_weight: weights of the samples within each class ``(N,)``, > 0; by default equal ones.
 
     >>> balanced_accuracy(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1]))
     0.875
     """
-    return float(np.average(np.asarray(predictions) == labels, weights=_weights(labels)))
+    return float(np.average(np.asarray(predictions) == labels, weights=_balanced(labels, sample_weight)))
 
 
-def _weights(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return sample weights under which every class counts alike: exactly 1 where classes have equal size."""
+def _balanced(labels: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return sample weights under which every class counts alike: exactly 1 where classes have equal weight.
+
+    >>> _balanced(np.array([0, 0, 1])).tolist(), _balanced(np.array([0, 0, 1]), np.array([1.0, 3.0, 2.0])).tolist()
+    ([0.5, 0.5, 1.0], [0.5, 1.5, 2.0])
+    """
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return (counts.min() / counts)[classes]
+    if sample_weight is None:
+        return (counts.min() / counts)[classes]
+    sums = np.bincount(classes, sample_weight)
+    return sample_weight * (sums.min() / sums)[classes]
+
+
+def _scorer(kind: Kind, weighted: bool) -> Any:
+    """Return a scorer: balanced accuracy, or ``None`` for the estimator's own; with weights one that requests them."""
+    from sklearn.metrics import make_scorer, r2_score
+
+    if not weighted:
+        return balanced_accuracy_scorer if kind == "classification" else None
+    metric = balanced_accuracy if kind == "classification" else r2_score
+    return make_scorer(metric).set_score_request(sample_weight=True)
+
+
+def _requesting(estimator: Any) -> Any:
+    """Return the estimator with sample weights requested, under metadata routing.
+
+    Raises:
+        ArgumentError: its ``fit`` takes none.
+    """
+    from sklearn.utils.validation import has_fit_parameter
+
+    if not has_fit_parameter(estimator, "sample_weight"):
+        name = type(estimator).__name__
+        raise refuse("families", f"{name} takes no sample_weight", "leave it out, or evaluate without weights")
+    return estimator.set_fit_request(sample_weight=True)
 
 
 def build_predictor(
@@ -60,6 +98,7 @@ def build_predictor(
     balance: bool = False,
     random_state: int = 0,
     folds: int = 3,
+    weighted: bool = False,
 ) -> Any:
     """Return an unfitted predictor that standardises its features and chooses its settings by cross-validation.
 
@@ -71,9 +110,10 @@ def build_predictor(
         balance: whether classes of unequal size are weighted equally.
         random_state: seed of the folds, forests and networks.
         folds: number of folds, >= 2.
+        weighted: whether ``fit`` is given ``sample_weight``, under metadata routing, for fits and scores alike.
 
     Raises:
-        ArgumentError: there is no such family, or there are fewer than two folds.
+        ArgumentError: there is no such family, it takes no weights, or there are fewer than two folds.
 
     Examples:
         >>> X = np.array([[0.0], [0.1], [0.9], [1.0]] * 5)
@@ -95,9 +135,10 @@ def build_predictor(
     splits = (StratifiedKFold if classes else KFold)(
         check_count("folds", folds, least=2), shuffle=True, random_state=random_state
     )
-    search: dict[str, Any] = {"cv": splits, "scoring": balanced_accuracy_scorer if classes else None}
+    search: dict[str, Any] = {"cv": splits, "scoring": _scorer(kind, weighted)}
+    request: Callable[[Any], Any] = _requesting if weighted else lambda estimator: estimator
     if not isinstance(family, str):
-        return GridSearchCV(clone(family), {}, **search)
+        return GridSearchCV(request(clone(family)), {}, **search)
     network = MLPClassifier if classes else MLPRegressor
     # Not for classes of equal size, though all weights are 1: with weights a forest draws other samples.
     weight = "balanced" if balance else None
@@ -126,10 +167,12 @@ def build_predictor(
         ),
     }
     build, grid = builds[check_choice("family", family, FAMILIES)]
-    estimator = build() if classes else TransformedTargetRegressor(build(), transformer=StandardScaler())
+    estimator = request(build())
+    if not classes:
+        estimator = TransformedTargetRegressor(estimator, transformer=StandardScaler())
     prefix = _PREFIXES[kind]
     return GridSearchCV(
-        Pipeline([("scale", StandardScaler()), ("predictor", estimator)]),
+        Pipeline([("scale", request(StandardScaler())), ("predictor", estimator)]),
         {f"{prefix}{name}": values for name, values in grid.items()},
         **search,
     )
@@ -141,7 +184,13 @@ def chosen_settings(predictor: Any, kind: Kind) -> dict[str, Any]:
 
 
 def fit_predictor(
-    family: str | BaseEstimator, Z: NDArray[Any], labels: NDArray[Any], kind: Kind, **options: Any
+    family: str | BaseEstimator,
+    Z: NDArray[Any],
+    labels: NDArray[Any],
+    kind: Kind,
+    *,
+    sample_weight: NDArray[Any] | None = None,
+    **options: Any,
 ) -> Any:
     """Return a fitted predictor, its classes weighted equally; a class may have fewer samples than there are folds.
 
@@ -150,6 +199,7 @@ def fit_predictor(
         Z: filtered training features ``(N, k)``.
         labels: ``(N,)``.
         kind: as in ``build_predictor``.
+        sample_weight: weights of the samples ``(N,)``, > 0, within each class; by default equal ones.
         options: ``random_state`` and ``folds``, as in ``build_predictor``.
 
     Raises:
@@ -162,7 +212,9 @@ def fit_predictor(
     values, counts = np.unique(labels, return_counts=True)
     if len(values) < 2:
         raise refuse("labels", f"every label is {values.tolist()[0]!r}", "give labels of at least two values")
-    weights = _weights(labels) if kind == "classification" else np.ones(len(labels))
+    if sample_weight is not None:
+        return _fit_weighted(family, Z, labels, kind, sample_weight, **options)
+    weights = _balanced(labels) if kind == "classification" else np.ones(len(labels))
     predictor = build_predictor(family, kind, balance=bool(weights.min() < 1), **options)
     fit_options: dict[str, Any] = {}
     # A network has no class weights, and has sample weights since scikit-learn 1.7.
@@ -179,13 +231,37 @@ def fit_predictor(
         return predictor.fit(Z, labels, **fit_options)
 
 
-def linear_advantage(Z: NDArray[Any], labels: NDArray[Any], column: Column) -> float:
+def _fit_weighted(
+    family: str | BaseEstimator,
+    Z: NDArray[Any],
+    labels: NDArray[Any],
+    kind: Kind,
+    weights: NDArray[Any],
+    **options: Any,
+) -> Any:
+    """Return a predictor fitted and tuned with sample weights."""
+    from sklearn import config_context
+    from sklearn.exceptions import ConvergenceWarning
+
+    if kind == "classification":
+        weights = _balanced(labels, weights)
+    with warnings.catch_warnings(), config_context(enable_metadata_routing=True):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The least populated class")
+        predictor = build_predictor(family, kind, weighted=True, **options)
+        return predictor.fit(Z, labels, sample_weight=weights / weights.mean())
+
+
+def linear_advantage(
+    Z: NDArray[Any], labels: NDArray[Any], column: Column, *, sample_weight: NDArray[Any] | None = None
+) -> float:
     """Return the advantage of a linear predictor over a guess, by three-fold cross-validation.
 
     Args:
         Z: filtered features ``(N, k)``.
         labels: ``(N,)``.
         column: the label's encoding, from the fit of the filter.
+        sample_weight: weights of the samples ``(N,)``, > 0, within each class; by default equal ones.
 
     Raises:
         ArgumentError: every label is the same.
@@ -195,6 +271,7 @@ def linear_advantage(Z: NDArray[Any], labels: NDArray[Any], column: Column) -> f
         >>> linear_advantage(np.array([[0.0], [1.0]] * 9), labels, Column.of("y", labels))
         1.0
     """
+    from sklearn import config_context
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -204,12 +281,18 @@ def linear_advantage(Z: NDArray[Any], labels: NDArray[Any], column: Column) -> f
     values = np.unique(labels)
     if len(values) < 2:
         raise refuse(column.name, f"every label is {values.tolist()[0]!r}", "score on samples of at least two values")
-    estimator = LogisticRegression(max_iter=2000, class_weight="balanced") if classes else Ridge()
-    linear = make_pipeline(StandardScaler(), estimator)
     splits = (StratifiedKFold if classes else KFold)(3, shuffle=True, random_state=0)
-    with warnings.catch_warnings():
+    weighted = sample_weight is not None
+    balance = None if weighted else "balanced"  # weights balance the classes themselves
+    steps = [StandardScaler(), LogisticRegression(max_iter=2000, class_weight=balance) if classes else Ridge()]
+    params: dict[str, Any] = {}
+    with warnings.catch_warnings(), config_context(enable_metadata_routing=weighted):
         warnings.filterwarnings("ignore", message="The least populated class")
-        scores = cross_val_score(linear, Z, labels, cv=splits, scoring=balanced_accuracy_scorer if classes else None)
+        if sample_weight is not None:
+            weights = _balanced(labels, sample_weight) if classes else sample_weight
+            steps, params = [_requesting(step) for step in steps], {"sample_weight": weights / weights.mean()}
+        scoring = _scorer(column.kind, weighted)
+        scores = cross_val_score(make_pipeline(*steps), Z, labels, cv=splits, scoring=scoring, params=params)
     return advantage(float(scores.mean()), 1 / len(values) if classes else 0.0)
 
 

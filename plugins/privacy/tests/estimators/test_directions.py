@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -12,13 +14,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import DiscriminativeDirection, PCAFilter, PrivateLDA, PrivatePLS, RandomFilter
 from minimaxopt_privacy.estimators.directions import (
-    between_scatter,
     discriminative_direction,
-    indicator,
     principal_directions,
     private_lda_directions,
     private_pls_directions,
 )
+from minimaxopt_privacy.estimators.scatter import between_scatter, indicator
 
 SAME_SPAN = 1e-6
 
@@ -54,6 +55,27 @@ def test_scatter_between_classes_is_the_textbooks(blobs):
     number = X @ np.arange(5.0)
     regression = np.linalg.lstsq(number[:, None], X, rcond=None)[0]  # X on the number
     assert np.allclose(between_scatter(X, [number]), regression.T @ regression * number.var())
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 40])
+def test_scatter_between_many_classes_is_exact(classes):
+    """The centred indicators of all classes sum to zero: their covariance has no inverse."""
+    angles = np.arange(240.0)
+    labels = np.arange(240) % classes
+    X = (labels[:, None] == 0) * np.array([[3.0, 0.0]]) + np.c_[np.cos(angles), np.sin(angles)]
+    X -= X.mean(0)
+    means = [X[labels == c].mean(0) for c in range(classes)]
+    expected = sum(np.mean(labels == c) * np.outer(m, m) for c, m in enumerate(means))
+    assert np.abs(between_scatter(X, [labels]) - expected).max() < 1e-12
+    random = np.random.default_rng(classes)
+    for _ in range(20):  # in a share of the label vectors a pseudo-inverse takes the null value for a small one
+        labels = random.integers(classes, size=1000)
+        X = random.normal(size=(1000, 3))
+        X -= X.mean(0)
+        means = {c: X[labels == c].mean(0) for c in np.unique(labels)}
+        expected = sum(np.mean(labels == c) * np.outer(m, m) for c, m in means.items())
+        assert np.abs(between_scatter(X, [labels]) - expected).max() < 1e-12
+        assert np.linalg.eigvalsh(between_scatter(X, [labels])).min() > -1e-15
 
 
 def test_lda_without_private_term_is_scikit_learns(blobs):
@@ -105,7 +127,8 @@ def test_whole_numbers_are_numbers_where_it_is_said(blobs, count):
     theirs = PLSRegression(1, scale=False).fit(X, age.astype(float)).x_rotations_
     assert np.allclose(np.abs(ours.projection_), np.abs(theirs), atol=1e-8)
     assert ours.utility_columns_[0].kind == "regression"
-    as_classes = PrivatePLS(1, strength=0.0).fit(X, age, private=s)
+    with nullcontext() if count == 2 else pytest.warns(UserWarning, match="y: 40 different whole numbers are read as"):
+        as_classes = PrivatePLS(1, strength=0.0).fit(X, age, private=s)
     assert as_classes.utility_columns_[0].kind == "classification"
     # Two classes lie on a line, as two numbers do; forty do not.
     assert np.allclose(np.abs(as_classes.projection_), np.abs(theirs), atol=1e-6) == (count == 2)
@@ -170,6 +193,25 @@ def test_the_discriminative_direction_is_the_best_of_all_angles(seed):
     best = gain(discriminative_direction(X, [y], [s], shrinkage=0.0).T)[0]
     assert best == pytest.approx(everywhere.max(), abs=1e-3)
     assert np.median(everywhere) < best - 0.5
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1])
+def test_the_discriminative_direction_is_a_maximum_to_rounding(blobs, shrinkage):
+    """Neither a stop of L-BFGS nor its start is to be seen: no gradient is left."""
+    X, y, s = blobs
+    direction = discriminative_direction(X, [y], [s], shrinkage=shrinkage)[:, 0]
+    total = X.T @ X / len(X) + shrinkage * (X**2).mean() * np.eye(5)
+
+    def gain(w):
+        kept, hidden = (w @ between_scatter(X, [labels]) @ w for labels in (y, s))
+        whole = w @ total @ w
+        return np.log(kept / (whole - kept)) - np.log(hidden / (whole - hidden) + 1 / len(X))
+
+    for axis in np.eye(5):
+        slope = (gain(direction + 1e-6 * axis) - gain(direction - 1e-6 * axis)) / 2e-6
+        assert abs(slope) < 1e-6
+    others = direction + 0.01 * np.random.default_rng(0).normal(size=(200, 5))
+    assert max(map(gain, others)) < gain(direction)
 
 
 def test_random_filters_keep_lengths_on_average(blobs):

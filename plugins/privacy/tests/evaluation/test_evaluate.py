@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 
 from minimaxopt.errors import ArgumentError
 from minimaxopt_privacy import Evaluation, Reading, Score, evaluate_filter
-from minimaxopt_privacy.evaluation.evaluate import wilson
+from minimaxopt_privacy.evaluation.scores import wilson
 from minimaxopt_privacy.game.labels import Column
 from minimaxopt_privacy.predictors import FAMILIES, balanced_accuracy, build_predictor, fit_predictor, linear_advantage
 

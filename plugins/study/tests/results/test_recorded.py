@@ -82,11 +82,25 @@ def quotable(record: Path) -> set[float]:
         rows = json.loads((record / "tables" / "modern.json").read_text())["eta"].values()
         today = [line["attacks of today"] for row in rows for line in row.values()]
         parts.append([cells[name] for cells in today for name in ("worst", "AutoAttack") if name in cells])
+    if (record / "machines.json").is_file():  # the same network, trained on other processors
+        parts.append(json.loads((record / "machines.json").read_text()))
     _, games, *_ = open_study(record).profile.experiment.figures
     parts.append(json.loads((record / "figures" / f"{games}.json").read_text())["ends"])
     parts.append(open_study(record).profile.model_dump(mode="json"))
     parts.append([value for name, value in vars(claims).items() if name.isupper() and isinstance(value, float)])
     return numbers(parts)
+
+
+def test_the_spread_over_machines_is_that_of_its_numbers() -> None:
+    record = RESULTS / "mnist-standard"
+    machines = json.loads((record / "machines.json").read_text())
+    columns = list(zip(*(machine["errors"] for machine in machines["machines"]), strict=True))
+    assert [round(max(column) - min(column), 4) for column in columns] == machines["spread"]
+    recorded = [column[0] for column in columns]
+    assert [round((rate * (1 - rate) / 10_000) ** 0.5, 4) for rate in recorded] == machines[
+        "standard error of counting"
+    ]
+    assert set(recorded) <= numbers([json.loads(path.read_text()) for path in record.glob("tables/table*.json")])
 
 
 def section(page: str, record: Path) -> str:

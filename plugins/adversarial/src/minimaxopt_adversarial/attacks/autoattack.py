@@ -9,19 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from minimaxopt.plugins import argument_error, check_choice, check_count, check_number
+from minimaxopt.plugins import argument_error, check_choice, check_count
+from minimaxopt_adversarial.attacks.classifier import Classifier, restored_buffers
 from minimaxopt_adversarial.attacks.projections import feasible_box
-from minimaxopt_adversarial.checks import Bounds, check_bounds, check_images, check_labels, check_logits
+from minimaxopt_adversarial.checks import Bounds, check_attack_arguments, check_logits
+from minimaxopt_adversarial.losses import class_logits, errs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimaxopt_adversarial.attacks.input_gradient import Classifier
-
 Version = Literal["standard", "rand"]
 
-# The losses of APGD compare the logits of the third and (targeted) the fourth largest class.
-LEAST_CLASSES = {"standard": 4, "rand": 3}
+MEMBERS: dict[Version, dict[str, int]] = {
+    "standard": {"APGD-CE": 2, "APGD-T": 4, "FAB-T": 2, "Square": 2},
+    "rand": {"APGD-CE": 2, "APGD-DLR": 3},
+}
+"""Attacks of each version in order, and the classes that each needs: the logits' ratio takes the third largest logit,
+and targeted APGD the fourth."""
 
 
 def autoattack_available() -> bool:
@@ -48,21 +52,22 @@ def autoattack(
     queries: int = 5000,
     seed: int = 0,
     batch_size: int = 200,
+    target: Tensor | None = None,
 ) -> Tensor:
     """Attack with AutoAttack, an ensemble that has no step size to tune, in l_inf.
 
     ``"standard"`` runs APGD on the cross-entropy, targeted APGD, targeted FAB and the black-box Square attack, each on
     the images that the ones before did not fool; ``"rand"``, for classifiers that draw random numbers, runs APGD on the
-    cross-entropy and on the logits' ratio, both with gradients averaged over 20 draws. The attacks are torchattacks',
-    which know only pixels from 0 to 1: they see ``g(low + (high - low) t)`` and ``eta / (high - low)``. Their images are
-    mapped back and clamped into ``feasible_box``; only images that are misclassified after that count as fooled. The
-    attacks run in float32. The global random state, the classifier's mode and its parameters' ``.grad`` stay as they
-    were.
+    cross-entropy and on the logits' ratio, both with gradients averaged over 20 draws. With fewer than 4 classes
+    targeted APGD is undefined and left out, with fewer than 3 APGD on the logits' ratio. The attacks are torchattacks',
+    which know only images with pixels from 0 to 1: they see ``g(low + (high - low) t)`` and ``eta / (high - low)``, and
+    samples of another shape as images of one row. Their images are mapped back and clamped into ``feasible_box``; only
+    images that are misclassified after that count as fooled. The attacks run in float32. The global random state, the
+    classifier's mode and buffers and its parameters' ``.grad`` stay as they were.
 
     Args:
-        classifier: images (N, channels, height, width) to logits (N, classes): at least 4 classes for ``"standard"``
-            and 3 for ``"rand"``, below which the losses of AutoAttack are undefined.
-        x: (N, channels, height, width) images within ``bounds``, float32 or float64.
+        classifier: images (N, ...) to logits (N, classes), or (N, 1) for the logit of class 1 of two.
+        x: (N, ...) images within ``bounds``, float32 or float64.
         y: (N,) true classes, int64.
         eta: radius in the l_inf norm, in the unit of the pixels.
         bounds: lowest and highest pixel.
@@ -71,13 +76,15 @@ def autoattack(
         queries: evaluations of the Square attack.
         seed: seed of the random starts, the same for each batch.
         batch_size: images attacked together.
+        target: (N,) classes that the classifier should name, int64. For each of them the attacks then see a classifier
+            of two classes, the target and the largest of the others, with the members that two classes allow.
 
     Returns:
         Images of the shape of ``x`` with ``(z - x).abs().max() <= eta`` and ``low <= z <= high``; the clean image where
-        no attack succeeded and where the classifier errs without one.
+        no attack succeeded and where the classifier errs (or names the target) without one.
 
     Raises:
-        ArgumentError: torchattacks is not installed, an argument is out of range, or there are too few classes.
+        ArgumentError: torchattacks is not installed, or an argument is out of range.
 
     Examples:
         >>> x, y = torch.zeros(1, 1, 2, 2), torch.tensor([0])
@@ -88,11 +95,8 @@ def autoattack(
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
     attacks" (2020); torchattacks 3.5.1.
     """
-    eta, (low, high) = check_number("eta", eta), check_bounds(bounds)
-    if check_images(x, bounds).ndim != 4:
-        raise argument_error("x", f"its shape is {tuple(x.shape)}", "give images of shape (N, channels, height, width)")
-    check_labels(y, len(x))
-    check_choice("version", version, LEAST_CLASSES)
+    eta, bounds = check_attack_arguments(x, y, eta, bounds, target)
+    check_choice("version", version, MEMBERS)
     for argument, count in (("steps", steps), ("queries", queries), ("batch_size", batch_size)):
         check_count(argument, count)
     library = _torchattacks()
@@ -100,19 +104,61 @@ def autoattack(
         return x.detach().clone()
     # torchattacks seeds the present CUDA device's generator too; one that has not been used holds no state to keep.
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices):
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.random.fork_rng(devices),
+        restored_buffers(classifier),
+    ):
         x, y = x.detach().clone(), y.clone()
-        classes = check_logits(classifier(x[:1]), y[:1]).shape[1]
-        if classes < LEAST_CLASSES[version]:
-            reason = f"it has {classes} classes, where {version} AutoAttack needs {LEAST_CLASSES[version]}"
-            raise argument_error("classifier", reason, "use pgd with the margin loss")
-        rescaled = _UnitIntervalClassifier(classifier, bounds, x)
-        attacks = _attacks(library, rescaled, eta / (high - low), version, classes, steps, queries, seed)
-        attacked_batches = [
-            _attack_in_turn(attacks, classifier, images, labels, eta, bounds)
-            for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True)
-        ]
-    return torch.cat(attacked_batches)
+        z, all_classes = x.clone(), number_of_classes(classifier, x, y)
+        if target is None:
+            problems = [(classifier, y, all_classes, torch.arange(len(x), device=x.device))]
+        else:
+            check_logits(classifier(x[:1]).expand(len(x), -1), target)
+            problems = [
+                (_against_others(classifier, label), torch.zeros_like(y), 2, (target == label).nonzero().flatten())
+                for label in target.unique().tolist()
+            ]
+        for function, labels, classes, rows in problems:
+            rescaled = _UnitIntervalClassifier(function, bounds, x)
+            eps = eta / (bounds[1] - bounds[0])
+            attacks = _attacks(library, rescaled, eps, version, classes, steps, queries, seed)
+            for some in rows.split(batch_size):
+                z[some] = _attack_in_turn(attacks, function, x[some], labels[some], eta, bounds)
+    return z
+
+
+def number_of_classes(classifier: Classifier, x: Tensor, y: Tensor) -> int:
+    """Return the number of classes between which a classifier decides, from its logits of the first image."""
+    with torch.no_grad():
+        return class_logits(check_logits(classifier(x[:1]), y[:1])).shape[1]
+
+
+def describe_members(classes: int, version: Version = "standard") -> str:
+    """Return the members of AutoAttack that so many classes allow, and those that are left out.
+
+    Examples:
+        >>> describe_members(10)
+        'APGD-CE, APGD-T, FAB-T, Square'
+        >>> describe_members(2)
+        'APGD-CE, FAB-T, Square, without APGD-T, which needs 4 classes'
+    """
+    needed = MEMBERS[version]
+    left_out = [f"{name}, which needs {least} classes" for name, least in needed.items() if classes < least]
+    without = [f"without {' and '.join(left_out)}"] if left_out else []
+    return ", ".join([*(name for name, least in needed.items() if classes >= least), *without])
+
+
+def _against_others(classifier: Classifier, label: int) -> Classifier:
+    """Return a classifier of two classes, all others and ``label``, whose logits are the largest of each."""
+
+    def two_classes(x: Tensor) -> Tensor:
+        logits = class_logits(classifier(x))
+        others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1).amax(1)
+        return torch.stack([others, logits[:, label]], 1)
+
+    return two_classes
 
 
 def _torchattacks() -> Any:
@@ -133,14 +179,15 @@ def _attacks(
 ) -> list[Callable[[Tensor, Tensor], Tensor]]:
     # Not library.AutoAttack: its steps cannot be set, and its FAB and APGD make a tenth of the published number.
     common: dict[str, Any] = {"eps": eps, "norm": "Linf", "n_restarts": 1, "seed": seed}
-    if version == "rand":
-        return [library.APGD(rescaled, **common, steps=steps, loss=loss, eot_iter=20) for loss in ("ce", "dlr")]
-    return [
-        library.APGD(rescaled, **common, steps=steps, loss="ce"),
-        library.APGDT(rescaled, **common, steps=steps, n_classes=classes),
-        library.FAB(rescaled, **common, steps=steps, multi_targeted=True, n_classes=classes),
-        library.Square(rescaled, **common, n_queries=queries),
-    ]
+    draws = 20 if version == "rand" else 1
+    builders: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]] = {
+        "APGD-CE": lambda: library.APGD(rescaled, **common, steps=steps, loss="ce", eot_iter=draws),
+        "APGD-DLR": lambda: library.APGD(rescaled, **common, steps=steps, loss="dlr", eot_iter=draws),
+        "APGD-T": lambda: library.APGDT(rescaled, **common, steps=steps, n_classes=classes),
+        "FAB-T": lambda: library.FAB(rescaled, **common, steps=steps, multi_targeted=True, n_classes=classes),
+        "Square": lambda: library.Square(rescaled, **common, n_queries=queries),
+    }
+    return [builders[name]() for name, least in MEMBERS[version].items() if classes >= least]
 
 
 def _attack_in_turn(
@@ -157,8 +204,10 @@ def _attack_in_turn(
     for attack in attacks:
         if len(unfooled) == 0:
             break
-        rescaled = ((x[unfooled] - low) / (high - low)).clamp(0, 1).float()
-        attacked = low + (high - low) * attack(rescaled, y[unfooled]).detach().to(x.dtype)
+        rescaled = as_images(((x[unfooled] - low) / (high - low)).clamp(0, 1).float())
+        attacked = low + (high - low) * attack(rescaled, y[unfooled]).detach().to(x.dtype).view_as(x[unfooled])
+        # Where an attack computes NaN, because a gradient is, it has no image to show.
+        attacked = torch.where(attacked.isfinite(), attacked, x[unfooled])
         attacked = torch.clamp(attacked, lower[unfooled], upper[unfooled])
         correct = _correct(classifier, attacked, y[unfooled])
         z = z.index_copy(0, unfooled[~correct], attacked[~correct])
@@ -167,7 +216,20 @@ def _attack_in_turn(
 
 
 def _correct(classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
-    return check_logits(classifier(x), y).argmax(1) == y
+    return ~errs(check_logits(classifier(x), y), y)
+
+
+def as_images(x: Tensor) -> Tensor:
+    """Return samples (N, ...) as images (N, channels, height, width): vectors and signals as images of one row.
+
+    Examples:
+        >>> as_images(torch.zeros(2, 5)).shape, as_images(torch.zeros(2, 3, 5)).shape
+        (torch.Size([2, 1, 1, 5]), torch.Size([2, 3, 1, 5]))
+    """
+    if x.ndim == 4:
+        return x
+    channels = x.shape[1] if x.ndim == 3 else 1
+    return x.reshape(len(x), channels, 1, -1)
 
 
 class _UnitIntervalClassifier(nn.Module):
@@ -177,20 +239,20 @@ class _UnitIntervalClassifier(nn.Module):
         super().__init__()
         # Within a tuple, so that it is no submodule: torchattacks calls eval() and train() on what it attacks.
         self._wrapped = (classifier,)
-        self._bounds, self._dtype = bounds, x.dtype
+        self._bounds, self._dtype, self._shape = bounds, x.dtype, x.shape[1:]
         # torchattacks asks the first parameter for its device.
         self.device = nn.Parameter(torch.zeros((), device=x.device), requires_grad=False)
 
     def forward(self, t: Tensor) -> Tensor:
         low, high = self._bounds
-        x = (low + (high - low) * t.to(self._dtype)).clamp(low, high)
+        x = (low + (high - low) * t.to(self._dtype)).clamp(low, high).view(-1, *self._shape)
         if not torch.is_grad_enabled() or not t.requires_grad:
             with torch.no_grad():
                 logits = self._wrapped[0](x)
         else:
             logits = cast("Tensor", _ImageGradient.apply(x, self._wrapped[0]))
         # A copy: the Square attack writes into the logits, which may share their storage with a tensor of the caller's.
-        return logits.to(torch.float32, copy=True)
+        return class_logits(logits).to(torch.float32, copy=True)
 
 
 class _ImageGradient(Function):

@@ -1,8 +1,8 @@
 """Attacks of several projected gradient steps: iterated FGSM, PGD and PGD with momentum.
 
 All of them run the classifier in its current mode: call ``classifier.eval()`` first unless dropout and batch
-statistics are meant to take part. They leave its parameters, gradients and mode as they were, and return detached
-images. The meaning of "within eta" in floating point is stated by ``feasible_box``.
+statistics are meant to take part. They leave its parameters, buffers, gradients and mode as they were, and return
+detached images. The meaning of "within eta" in floating point is stated by ``feasible_box``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from torch import Generator, Tensor
 
 from minimaxopt.plugins import argument_error, check_choice, check_count, check_number
-from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.classifier import Classifier, restored_buffers
 from minimaxopt_adversarial.attacks.projected_ascent import ascend, starting_points, worst_restart
 from minimaxopt_adversarial.attacks.projections import NORMS, Norm, projection
+from minimaxopt_adversarial.attacks.unattacked import report
 from minimaxopt_adversarial.checks import Bounds, check_attack_arguments
-from minimaxopt_adversarial.losses import Loss, cross_entropy
+from minimaxopt_adversarial.losses import Goal, Loss, cross_entropy
 
 
 def ifgsm(
@@ -27,6 +28,7 @@ def ifgsm(
     step_size: float | None = None,
     bounds: Bounds = (-1.0, 1.0),
     loss: Loss = cross_entropy,
+    target: Tensor | None = None,
 ) -> Tensor:
     """Iterate signed steps from the clean images, clipping to the ball after each (iterated FGSM).
 
@@ -41,6 +43,7 @@ def ifgsm(
         step_size: size of a step; ``eta / steps`` by default, so that the steps just reach the ball's surface.
         bounds: lowest and highest pixel.
         loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        target: (N,) classes that the classifier should name, int64; the attack then lowers ``loss(logits, target)``.
 
     Returns:
         Detached images of the shape of ``x``, within ``eta`` and ``bounds`` with no tolerance.
@@ -55,9 +58,18 @@ def ifgsm(
 
     Source: Kurakin, Goodfellow and Bengio (2016).
     """
-    check_attack_arguments(x, y, eta, bounds)
-    size = _step_size(step_size, eta, steps)
-    return ascend(classifier, x.detach(), y, projection(x, eta, bounds, "linf"), steps, size, "linf", loss)
+    eta, bounds = check_attack_arguments(x, y, eta, bounds, target)
+    size, labels, goal = (
+        _step_size(step_size, eta, steps),
+        y if target is None else target,
+        Goal(loss, target is not None),
+    )
+    with restored_buffers(classifier):
+        z, finite = ascend(
+            classifier, x.detach(), labels, projection(x, eta, bounds, "linf"), steps, size, "linf", goal
+        )
+    report(finite)
+    return z
 
 
 def pgd(
@@ -75,6 +87,7 @@ def pgd(
     skip_fooled: bool = False,
     bounds: Bounds = (-1.0, 1.0),
     loss: Loss = cross_entropy,
+    target: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
     """Climb the loss by projected gradient steps and return each sample's worst end (PGD).
@@ -101,6 +114,8 @@ def pgd(
             of those the first candidate is kept, not the one of the largest loss.
         bounds: lowest and highest pixel.
         loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        target: (N,) classes that the classifier should name, int64. The attack then lowers ``loss(logits, target)``;
+            of the candidates one that is classified as the target comes first, then the smaller loss.
         generator: source of the random starts; PyTorch's global generator by default.
 
     Returns:
@@ -118,14 +133,21 @@ def pgd(
     """
     check_choice("norm", norm, NORMS)
     _check_restarts(restarts, random_start)
-    check_attack_arguments(x, y, eta, bounds)
+    eta, bounds = check_attack_arguments(x, y, eta, bounds, target)
     size = _step_size(step_size, 2.5 * eta, steps)
+    goal = Goal(loss, target is not None, chooses=keep_clean or skip_fooled or restarts > 1)
 
-    def run(images: Tensor, labels: Tensor, start: Tensor) -> Tensor:
-        return ascend(classifier, start, labels, projection(images, eta, bounds, norm), steps, size, norm, loss)
+    def run(images: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        return ascend(classifier, start, labels, projection(images, eta, bounds, norm), steps, size, norm, goal)
 
     starts = starting_points(x.detach(), eta, norm, restarts if random_start else None, generator)
-    return worst_restart(classifier, x.detach(), y, run, starts, loss, keep_clean=keep_clean, skip_fooled=skip_fooled)
+    labels = y if target is None else target
+    with restored_buffers(classifier):
+        z, finite = worst_restart(
+            classifier, x.detach(), labels, run, starts, goal, keep_clean=keep_clean, skip_fooled=skip_fooled
+        )
+    report(finite)
+    return z
 
 
 def momentum_pgd(
@@ -143,6 +165,7 @@ def momentum_pgd(
     skip_fooled: bool = False,
     bounds: Bounds = (-1.0, 1.0),
     loss: Loss = cross_entropy,
+    target: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
     """Climb the loss by signed steps along an accumulated gradient, in l_inf (MI-FGSM with random starts).
@@ -166,6 +189,8 @@ def momentum_pgd(
         skip_fooled: spend restarts only on images that are not misclassified yet, as in ``pgd``.
         bounds: lowest and highest pixel.
         loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        target: (N,) classes that the classifier should name, int64. The attack then lowers ``loss(logits, target)``;
+            of the candidates one that is classified as the target comes first, then the smaller loss.
         generator: source of the random starts; PyTorch's global generator by default.
 
     Returns:
@@ -182,15 +207,22 @@ def momentum_pgd(
     Source: Dong, Liao, Pang, Su, Zhu, Hu and Li, "Boosting adversarial attacks with momentum" (2018).
     """
     _check_restarts(restarts, random_start)
-    check_attack_arguments(x, y, eta, bounds)
+    eta, bounds = check_attack_arguments(x, y, eta, bounds, target)
     size, decay = _step_size(step_size, 2.5 * eta, steps), check_number("decay", decay)
+    goal = Goal(loss, target is not None, chooses=keep_clean or skip_fooled or restarts > 1)
 
-    def run(images: Tensor, labels: Tensor, start: Tensor) -> Tensor:
+    def run(images: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         project = projection(images, eta, bounds, "linf")
-        return ascend(classifier, start, labels, project, steps, size, "linf", loss, decay)
+        return ascend(classifier, start, labels, project, steps, size, "linf", goal, decay)
 
     starts = starting_points(x.detach(), eta, "linf", restarts if random_start else None, generator)
-    return worst_restart(classifier, x.detach(), y, run, starts, loss, keep_clean=keep_clean, skip_fooled=skip_fooled)
+    labels = y if target is None else target
+    with restored_buffers(classifier):
+        z, finite = worst_restart(
+            classifier, x.detach(), labels, run, starts, goal, keep_clean=keep_clean, skip_fooled=skip_fooled
+        )
+    report(finite)
+    return z
 
 
 def _step_size(step_size: float | None, path: float, steps: int) -> float:

@@ -7,106 +7,120 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Generator, Tensor
 
-from minimaxopt_adversarial.attacks.attack import worst_of
-from minimaxopt_adversarial.attacks.input_gradient import (
-    Classifier,
-    check_finite,
-    errors_and_losses,
-    unchecked_gradient,
+from minimaxopt_adversarial.attacks.attack import worst_candidate
+from minimaxopt_adversarial.attacks.classifier import Classifier
+from minimaxopt_adversarial.attacks.input_gradient import input_gradient, successes_and_losses
+from minimaxopt_adversarial.attacks.projections import (
+    Norm,
+    Projection,
+    normalised,
+    per_sample_view,
+    sample_norm,
 )
-from minimaxopt_adversarial.attacks.projections import Norm, Projection, per_sample_view, sample_norm
-from minimaxopt_adversarial.checks import check_logits, check_logits_shape
-from minimaxopt_adversarial.losses import Loss
+from minimaxopt_adversarial.losses import Goal
 
-Ascent = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""``run(x, y, start)``: the last iterate of an attack on ``x`` that begins at ``start``."""
+Ascent = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``run(x, labels, start)``: the last iterate of an attack on ``x`` that begins at ``start``, and the samples (N,) of
+which every gradient was finite."""
 
 
 def ascend(
     classifier: Classifier,
     z: Tensor,
-    y: Tensor,
+    labels: Tensor,
     project: Projection,
     steps: int,
     step_size: float,
     norm: Norm,
-    loss: Loss,
+    goal: Goal,
     decay: float | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Return the last iterate of projected steps from ``z``, along the gradient or its running sum.
 
     ``z <- project(z + step_size * d(m))`` with ``d`` the sign (``"linf"``) or the direction of unit length (``"l2"``),
-    and ``m`` the gradient ``g``, or ``m <- decay * m + g / ||g||_1`` where a ``decay`` is given.
+    and ``m`` the gradient ``g``, or ``m <- decay * m + g / ||g||_1`` where a ``decay`` is given. A sample whose gradient
+    is not finite stays where it is.
 
     Args:
         classifier: images (N, ...) to logits (N, classes).
         z: (N, ...) images to start from; they are projected first.
-        y: (N,) class numbers, int64.
+        labels: (N,) class numbers, int64: true classes, or targets.
         project: map of images into the allowed set.
         steps: number of steps.
         step_size: length of a step in ``norm``, in the unit of the pixels.
         norm: ``"linf"`` or ``"l2"``.
-        loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        goal: what the attack raises.
         decay: share of the running sum that is kept, or None for plain gradients.
 
+    Returns:
+        The images, and (N,) bool: the samples of which every gradient was finite.
+
     Raises:
-        ArgumentError: the classifier returns something else, or a gradient is not finite.
+        ArgumentError: the classifier returns something else.
     """
     z = project(z)
-    # Values are read on the host only once each: labels before the first step, finiteness after the last.
-    check, finite = check_logits, torch.ones((), dtype=torch.bool, device=z.device)
+    everywhere = torch.ones(len(z), dtype=torch.bool, device=z.device)
     momentum = torch.zeros_like(z)
-    for _ in range(steps):
-        gradient = unchecked_gradient(classifier, z, y, loss, check)
-        check, finite = check_logits_shape, finite & torch.isfinite(gradient).all()
+    for step in range(steps):
+        # Labels and loss are compared with the logits, for which a device waits, before the first step alone.
+        gradient, finite = input_gradient(classifier, z, labels, goal, checked=step > 0)
+        everywhere = everywhere & finite
         if decay is not None:
-            momentum = gradient = decay * momentum + gradient / sample_norm(gradient, 1).clamp_min(_tiny(z))
+            momentum = gradient = decay * momentum + normalised(gradient, 1)
         # A gradient of zero gives no direction: the sample stays where it is.
-        direction = gradient.sign() if norm == "linf" else gradient / sample_norm(gradient).clamp_min(_tiny(z))
-        z = project(z + step_size * direction)
-    check_finite(finite)
-    return z
+        direction = gradient.sign() if norm == "linf" else normalised(gradient)
+        z = torch.where(per_sample_view(finite, z), project(z + step_size * direction), z)
+    return z, everywhere
 
 
 def worst_restart(
     classifier: Classifier,
     x: Tensor,
-    y: Tensor,
+    labels: Tensor,
     run: Ascent,
     starts: Iterable[Tensor],
-    loss: Loss,
+    goal: Goal,
     *,
     keep_clean: bool,
     skip_fooled: bool,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Run an attack from each start and return each sample's worst end, as ``worst_of`` chooses it.
 
     Args:
         classifier: images (N, ...) to logits (N, classes).
         x: (N, ...) clean images.
-        y: (N,) class numbers, int64.
-        run: the attack, ``run(x, y, start)``.
+        labels: (N,) class numbers, int64: true classes, or targets.
+        run: the attack, ``run(x, labels, start)``.
         starts: the starts of all images, each (N, ...).
-        loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        goal: what the attack raises, and where it has succeeded.
         keep_clean: let the clean image be a candidate.
-        skip_fooled: attack only images that are not misclassified yet, and keep their first candidate.
+        skip_fooled: attack only images on which the goal is not reached yet, and keep their first candidate.
+
+    Returns:
+        The images, and (N,) bool: the samples of which every gradient was finite.
     """
+    everywhere = torch.ones(len(x), dtype=torch.bool, device=x.device)
     if not skip_fooled:
         candidates = [x] if keep_clean else []
-        candidates += [run(x, y, start) for start in starts]
-        return candidates[0] if len(candidates) == 1 else worst_of(classifier, candidates, y, loss=loss)
+        for start in starts:
+            end, finite = run(x, labels, start)
+            candidates.append(end)
+            everywhere = everywhere & finite
+        worst = candidates[0] if len(candidates) == 1 else worst_candidate(classifier, candidates, labels, goal)
+        return worst, everywhere
     z, unfooled = x, torch.arange(len(x), device=x.device)
     if keep_clean:
-        unfooled = unfooled[~errors_and_losses(classifier, x, y, loss)[0]]
+        unfooled = unfooled[~successes_and_losses(classifier, x, labels, goal)[0]]
     for index, start in enumerate(starts):
         if len(unfooled) == 0:
             continue  # not break: later starts are drawn all the same, so that what is drawn after them is the same
-        end = run(x[unfooled], y[unfooled], start[unfooled])
+        end, finite = run(x[unfooled], labels[unfooled], start[unfooled])
+        everywhere = everywhere.index_copy(0, unfooled, everywhere[unfooled] & finite)
         if keep_clean or index > 0:
-            end = worst_of(classifier, [z[unfooled], end], y[unfooled], loss=loss)
+            end = worst_candidate(classifier, [z[unfooled], end], labels[unfooled], goal)
         z = z.index_copy(0, unfooled, end)
-        unfooled = unfooled[~errors_and_losses(classifier, end, y[unfooled], loss)[0]]
-    return z
+        unfooled = unfooled[~successes_and_losses(classifier, end, labels[unfooled], goal)[0]]
+    return z, everywhere
 
 
 def starting_points(

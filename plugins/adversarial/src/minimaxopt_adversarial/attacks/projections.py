@@ -62,7 +62,8 @@ def feasible_box(x: Tensor, eta: float, bounds: Bounds) -> tuple[Tensor, Tensor]
     # One step is enough: x - radius is off by at most half a unit in the last place.
     lower = torch.where(x - lower > radius, torch.nextafter(lower, x), lower)
     upper = torch.where(upper - x > radius, torch.nextafter(upper, x), upper)
-    return lower.clamp_min(bounds[0]), upper.clamp_max(bounds[1])
+    # A pixel that is outside the bounds by rounding is itself an end, so that the image is in its own box.
+    return torch.minimum(lower.clamp_min(bounds[0]), x), torch.maximum(upper.clamp_max(bounds[1]), x)
 
 
 def inner_box(x: Tensor, eta: float, bounds: Bounds) -> tuple[Tensor, Tensor]:
@@ -118,14 +119,48 @@ def projection(x: Tensor, eta: float, bounds: Bounds, norm: Norm) -> Projection:
     """
     x = x.detach()
     if norm == "l2":
-        return lambda z: (x + ball_l2(z - x, eta, bounds)).clamp(*bounds)
+        low, high = x.clamp_max(bounds[0]), x.clamp_min(bounds[1])
+        return lambda z: (x + ball_l2(z - x, eta, bounds)).clamp(low, high)
     lower, upper = feasible_box(x, eta, bounds)
     return lambda z: torch.clamp(z, lower, upper)
 
 
 def sample_norm(x: Tensor, order: float = 2) -> Tensor:
-    """Return the norm of each sample of ``x`` (N, ...), Euclidean by default, as (N, 1, ..., 1)."""
+    """Return the norm of each sample of ``x`` (N, ...), Euclidean by default, as (N, 1, ..., 1).
+
+    Examples:
+        >>> sample_norm(torch.tensor([[3e-30, 4e-30]]))  # squares would be zero
+        tensor([[5.0000e-30]])
+    """
+    scale = _power_of_two(x)
+    return scale * _plain_norm(x / scale, order)
+
+
+def normalised(x: Tensor, order: float = 2) -> Tensor:
+    """Return each sample of ``x`` (N, ...) divided by its norm; a sample of zeros stays zero.
+
+    Examples:
+        >>> normalised(torch.tensor([[3e-30, 4e-30], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    scaled = x / _power_of_two(x)
+    norm = _plain_norm(scaled, order)
+    return scaled / torch.where(norm > 0, norm, 1.0)
+
+
+def _plain_norm(x: Tensor, order: float) -> Tensor:
     return per_sample_view(torch.linalg.vector_norm(x.flatten(1), order, dim=1), x)
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    """Return the power of two below each sample's greatest entry, (N, 1, ..., 1): dividing by it changes no digit.
+
+    So powers of the entries neither underflow nor overflow.
+    """
+    greatest = per_sample_view(x.detach().flatten(1).abs().amax(1), x)
+    mantissa, _ = torch.frexp(greatest)  # in [0.5, 1)
+    return torch.where(greatest > 0, greatest / (2 * mantissa), 1.0)
 
 
 def per_sample_view(values: Tensor, x: Tensor) -> Tensor:

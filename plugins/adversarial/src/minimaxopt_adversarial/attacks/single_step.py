@@ -1,8 +1,8 @@
 """Attacks of one gradient step: FGSM, and the unsigned step of Eq. 3.
 
 All of them run the classifier in its current mode: call ``classifier.eval()`` first unless dropout and batch
-statistics are meant to take part. They leave its parameters, gradients and mode as they were, and return detached
-images. The meaning of "within eta" in floating point is stated by ``feasible_box``.
+statistics are meant to take part. They leave its parameters, buffers, gradients and mode as they were, and return
+detached images. The meaning of "within eta" in floating point is stated by ``feasible_box``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from minimaxopt.plugins import argument_error
-from minimaxopt_adversarial.attacks.input_gradient import Classifier, input_gradient
+from minimaxopt_adversarial.attacks.classifier import Classifier, restored_buffers
+from minimaxopt_adversarial.attacks.input_gradient import input_gradient
 from minimaxopt_adversarial.attacks.projections import projection
+from minimaxopt_adversarial.attacks.unattacked import report
 from minimaxopt_adversarial.checks import Bounds, check_attack_arguments
-from minimaxopt_adversarial.losses import Loss, cross_entropy
+from minimaxopt_adversarial.losses import Goal, Loss, cross_entropy
 
 
 def fgsm(
@@ -24,6 +26,7 @@ def fgsm(
     eta: float,
     bounds: Bounds = (-1.0, 1.0),
     loss: Loss = cross_entropy,
+    target: Tensor | None = None,
 ) -> Tensor:
     """Move every pixel by ``eta`` in the direction that raises the loss (the fast gradient sign method).
 
@@ -36,6 +39,7 @@ def fgsm(
         eta: radius in the l_inf norm, in the unit of the pixels.
         bounds: lowest and highest pixel.
         loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        target: (N,) classes that the classifier should name, int64; the attack then lowers ``loss(logits, target)``.
 
     Returns:
         Images ``z`` of the shape of ``x`` with ``(z - x).abs().max() <= eta`` and ``low <= z <= high``.
@@ -50,8 +54,8 @@ def fgsm(
 
     Source: Hamm and Mehra 2018, Eq. 1; Goodfellow, Shlens and Szegedy (2014).
     """
-    check_attack_arguments(x, y, eta, bounds)
-    moved = x.detach() + eta * input_gradient(classifier, x, y, loss).sign()
+    eta, bounds = check_attack_arguments(x, y, eta, bounds, target)
+    moved = x.detach() + eta * _gradient(classifier, x, y, loss, target).sign()
     return projection(x, eta, bounds, "linf")(moved)
 
 
@@ -64,6 +68,7 @@ def gradient_step(
     p: float = float("inf"),
     bounds: Bounds = (-1.0, 1.0),
     loss: Loss = cross_entropy,
+    target: Tensor | None = None,
 ) -> Tensor:
     """Take one unsigned gradient step of size ``eta`` and project it onto the ball of radius ``eta``.
 
@@ -78,6 +83,7 @@ def gradient_step(
         p: 2 or infinity, the norm of the ball.
         bounds: lowest and highest pixel.
         loss: ``loss(logits, y)``, the mean over the samples or one value each.
+        target: (N,) classes that the classifier should name, int64; the attack then lowers ``loss(logits, target)``.
 
     Returns:
         Images ``z`` of the shape of ``x`` with ``||z_i - x_i||_p <= eta`` and ``low <= z <= high``.
@@ -94,6 +100,14 @@ def gradient_step(
     """
     if p not in (2, float("inf")):
         raise argument_error("p", f"it is {p!r}", "give 2 or float('inf')")
-    check_attack_arguments(x, y, eta, bounds)
-    moved = x.detach() + eta * input_gradient(classifier, x, y, loss)
+    eta, bounds = check_attack_arguments(x, y, eta, bounds, target)
+    moved = x.detach() + eta * _gradient(classifier, x, y, loss, target)
     return projection(x, eta, bounds, "l2" if p == 2 else "linf")(moved)
+
+
+def _gradient(classifier: Classifier, x: Tensor, y: Tensor, loss: Loss, target: Tensor | None) -> Tensor:
+    labels = y if target is None else target
+    with restored_buffers(classifier):
+        gradient, finite = input_gradient(classifier, x, labels, Goal(loss, target is not None))
+    report(finite)
+    return gradient

@@ -35,18 +35,46 @@ MIRRORS: Sequence[str] = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-FOLDERS = ("", "mnist", "MNIST/raw")
+FOLDERS = ("", "mnist", "MNIST", "raw", "MNIST/raw")
 """Folders under a data directory that may hold the files; the last is torchvision's layout."""
 
 REMEDY = "delete it and fetch it again, or use the embedded digits (source='embedded')"
 
 
 def find(data_dir: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Return the path of each file under ``data_dir``, plain or gzipped, by name; absent files are left out."""
+    """Return the path of each file under ``data_dir``, by name; absent files are left out.
+
+    A file may be gzipped, may have a dot in its name (``train-images.idx3-ubyte``), and may be in a folder of its own.
+    """
     candidates = [
-        (name, data_dir / folder / f"{name}{suffix}") for name in names for folder in FOLDERS for suffix in ("", ".gz")
+        (name, data_dir / folder / inner / f"{spelling}{suffix}")
+        for name in names
+        for folder in FOLDERS
+        for inner in ("", *_spellings(name))
+        for spelling in _spellings(name)
+        for suffix in ("", ".gz")
     ]
     return {name: path for name, path in reversed(candidates) if path.is_file()}
+
+
+def looked_for(data_dir: Path, names: Sequence[str]) -> str:
+    """Return what ``find`` looks for, and where, as the beginning of a sentence.
+
+    Examples:
+        >>> print(looked_for(Path("data"), ["train-images-idx3-ubyte"]))
+        data: there is no train-images-idx3-ubyte or train-images.idx3-ubyte (or .gz) in it or in its folders mnist,
+        MNIST, raw and MNIST/raw, themselves or in a folder of the file's name
+    """
+    files = ", ".join(" or ".join(_spellings(name)) for name in names)
+    *first, last = FOLDERS[1:]
+    return (
+        f"{data_dir}: there is no {files} (or .gz) in it or in its folders {', '.join(first)} and {last}, themselves or "
+        "in a folder of the file's name"
+    )
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    return name, name.replace("-idx", ".idx")
 
 
 def read_verified(path: Path, sha256: str) -> bytes:
@@ -105,12 +133,20 @@ def download(folder: Path, names: Sequence[str], checksums: Mapping[str, str], m
     Raises:
         DataError: the folder cannot be made, or no mirror has a file with the expected content.
     """
-    import pooch  # imported late: only a download needs it
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: it cannot be created ({error}); name a directory that can be written to") from error
+    try:
+        _download_into(folder, names, checksums, mirrors)
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _download_into(folder: Path, names: Sequence[str], checksums: Mapping[str, str], mirrors: Sequence[str]) -> None:
+    import pooch  # imported late: only a download needs it
+
     for name in names:
         failures: list[str] = []
         for mirror in mirrors:
@@ -125,7 +161,7 @@ def download(folder: Path, names: Sequence[str], checksums: Mapping[str, str], m
                 break
         else:
             raise DataError(
-                f"{name}.gz: it could not be downloaded from {' or '.join(failures)}; put MNIST's four files into a "
-                "directory and give it as --data-dir (MINIMAXOPT_DATA_DIR, data_dir=), "
+                f"{looked_for(folder.parent, [name])}, and it could not be downloaded from {' or '.join(failures)}; put "
+                "MNIST's four files into a directory and give it as --data-dir (MINIMAXOPT_DATA_DIR, data_dir=), "
                 "or use the 5,000 embedded digits (source='embedded')"
             )

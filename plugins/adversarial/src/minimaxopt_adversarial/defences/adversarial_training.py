@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimaxopt import Batches, Descent, solve
@@ -16,7 +15,7 @@ from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches
 from minimaxopt_adversarial.attacks.single_step import fgsm
 from minimaxopt_adversarial.checks import Bounds, check_images, check_labels
 from minimaxopt_adversarial.defences.games import Batch, classifier_game
-from minimaxopt_adversarial.losses import Loss
+from minimaxopt_adversarial.losses import Loss, cross_entropy
 
 
 def mixture(x: Tensor, z: Tensor, y: Tensor) -> Batch:
@@ -72,7 +71,7 @@ def adversarial_training_rounds(
     steps: int,
     batch_size: int = 128,
     bounds: Bounds = (-1.0, 1.0),
-    loss: Loss = F.cross_entropy,
+    loss: Loss = cross_entropy,
     attack: Attack | None = None,
     seed: int = 0,
     **options: Any,

@@ -22,20 +22,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimaxopt import Game
 from minimaxopt.plugins import check_number
 from minimaxopt_adversarial.attacks.single_step import fgsm
 from minimaxopt_adversarial.checks import Bounds, check_bounds
-from minimaxopt_adversarial.losses import Loss
+from minimaxopt_adversarial.losses import Loss, cross_entropy
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """``(x, y)``: images (N, ...) and their classes (N,), int64."""
 
 
-def classifier_game(classifier: nn.Module, *, loss: Loss = F.cross_entropy) -> Game:
+def classifier_game(classifier: nn.Module, *, loss: Loss = cross_entropy) -> Game:
     """Return the game of a classifier alone: ordinary training.
 
     ``min_u (1/N) sum_i l(g(x_i; u), y_i)``
@@ -68,7 +67,7 @@ def gradient_game(
     *,
     eta: float,
     bounds: Bounds = (-1.0, 1.0),
-    loss: Loss = F.cross_entropy,
+    loss: Loss = cross_entropy,
     attack: Callable[..., Tensor] = fgsm,
 ) -> Game:
     """Return the game of a classifier against a gradient attack that is recomputed at each step.
@@ -105,12 +104,13 @@ def gradient_game(
 
     def respond(f: Callable[..., Tensor], u: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
+        # The core puts the buffers back, and the mode is the one in which the classifier trains.
         return attack(u, x, y, eta=eta, bounds=bounds, loss=loss)
 
     return Game(risk, u=classifier, v=respond)
 
 
-def attnet_game(classifier: nn.Module, attacker: nn.Module, *, loss: Loss = F.cross_entropy) -> Game:
+def attnet_game(classifier: nn.Module, attacker: nn.Module, *, loss: Loss = cross_entropy) -> Game:
     """Return the game of a classifier against an attack network.
 
     ``min_u max_v (1/N) sum_i l(g(z(x_i, y_i; v); u), y_i)``

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from minimaxopt.plugins import argument_error, check_count, finite_number
-from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.classifier import Classifier, logits_of, measured
 from minimaxopt_adversarial.checks import check_batch, check_labels, check_logits
+from minimaxopt_adversarial.losses import errs
 
 
 def error_rate(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 1000) -> float:
     """Return the share of images that the classifier puts into the wrong class: ``mean_i [argmax g(x_i) != y_i]``.
 
-    The classifier runs in its current mode; call ``classifier.eval()`` first.
+    An image of which a logit is NaN counts as misclassified. The classifier runs in its current mode: a warning says if
+    that is training mode, and its buffers stay as they were.
 
     Args:
-        classifier: images (N, ...) to logits (N, classes).
+        classifier: images (N, ...) to logits (N, classes), or (N, 1) for the logit of class 1 of two.
         x: (N, ...) images.
         y: (N,) true classes, int64.
         batch_size: images in one pass.
@@ -34,13 +36,14 @@ def error_rate(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int 
 
     Source: this library.
     """
-    return misclassified(classifier, x, y, batch_size=batch_size).float().mean(dtype=torch.float64).item()
+    with measured(classifier) as function:
+        return misclassified(function, x, y, batch_size=batch_size).float().mean(dtype=torch.float64).item()
 
 
 def misclassified(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 1000) -> Tensor:
     """Return for each image whether the classifier puts it into the wrong class: ``argmax g(x_i) != y_i``, (N,) bool.
 
-    ``error_rate`` is the mean of the result.
+    ``error_rate`` is the mean of the result, and says what else holds.
 
     Args:
         classifier: images (N, ...) to logits (N, classes).
@@ -60,10 +63,10 @@ def misclassified(classifier: Classifier, x: Tensor, y: Tensor, *, batch_size: i
     check_batch(x)
     check_labels(y, len(x))
     check_count("batch_size", batch_size)
-    with torch.no_grad():
+    with measured(classifier) as function, torch.no_grad():
         return torch.cat(
             [
-                check_logits(classifier(images), labels).argmax(1) != labels
+                errs(check_logits(logits_of(function, images, labels), labels), labels)
                 for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True)
             ]
         )

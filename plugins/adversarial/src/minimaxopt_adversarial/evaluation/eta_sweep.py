@@ -11,9 +11,10 @@ from torch import Generator, Tensor
 
 from minimaxopt.plugins import argument_error, check_count, check_number
 from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches
-from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.classifier import Classifier, measured
 from minimaxopt_adversarial.attacks.pgd import pgd
 from minimaxopt_adversarial.attacks.single_step import fgsm
+from minimaxopt_adversarial.attacks.unattacked import all_finite, collected, report
 from minimaxopt_adversarial.checks import Bounds, check_bounds, check_images, check_labels
 from minimaxopt_adversarial.evaluation.error_rates import Errors, misclassified
 
@@ -103,7 +104,7 @@ def eta_sweep(
     Source: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), Sec. 3.1: an
     attack without a bound should fool every image.
     """
-    low, high = check_bounds(bounds)
+    low, high = bounds = check_bounds(bounds)
     check_images(x, bounds)
     check_labels(y, len(x))
     x, y = x[: check_count("images", images)], y[:images]
@@ -114,13 +115,16 @@ def eta_sweep(
     if not radii:
         raise argument_error("etas", "there is none", "give at least one radius, or None")
 
-    def errors(attack: Attack) -> Errors:
-        z = attack_in_batches(attack, classifier, x, y, batch_size=batch_size)
-        return Errors(misclassified(classifier, z, y, batch_size=batch_size))
+    with measured(classifier) as function, collected(len(x)) as masks:
 
-    single = [errors(partial(fgsm, eta=eta, bounds=bounds)) for eta in radii]
-    iterated = [
-        errors(partial(pgd, eta=eta, bounds=bounds, steps=steps, generator=Generator().manual_seed(seed)))
-        for eta in radii
-    ]
+        def errors(attack: Attack) -> Errors:
+            z = attack_in_batches(attack, function, x, y, batch_size=batch_size)
+            return Errors(misclassified(function, z, y, batch_size=batch_size))
+
+        single = [errors(partial(fgsm, eta=eta, bounds=bounds)) for eta in radii]
+        iterated = [
+            errors(partial(pgd, eta=eta, bounds=bounds, steps=steps, generator=Generator().manual_seed(seed)))
+            for eta in radii
+        ]
+    report(all_finite(masks, y))
     return EtaSweep((low, high), tuple(radii), tuple(single), tuple(iterated), steps)

@@ -7,14 +7,20 @@ from functools import partial
 
 from torch import Generator, Tensor
 
-from minimaxopt.plugins import argument_error, check_count, check_number
+from minimaxopt.plugins import argument_error, check_count
 from minimaxopt_adversarial.attacks.attack import Attack, attack_in_batches
-from minimaxopt_adversarial.attacks.autoattack import autoattack, autoattack_available
-from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.autoattack import (
+    autoattack,
+    autoattack_available,
+    describe_members,
+    number_of_classes,
+)
+from minimaxopt_adversarial.attacks.classifier import Classifier, measured
 from minimaxopt_adversarial.attacks.pgd import momentum_pgd
 from minimaxopt_adversarial.attacks.projections import feasible_box
 from minimaxopt_adversarial.attacks.single_step import fgsm
-from minimaxopt_adversarial.checks import Bounds, check_bounds, check_images, check_labels, check_same_shape
+from minimaxopt_adversarial.attacks.unattacked import all_finite, collected, named, report
+from minimaxopt_adversarial.checks import Bounds, check_attack_arguments, check_same_shape
 from minimaxopt_adversarial.evaluation.error_rates import Errors, misclassified
 from minimaxopt_adversarial.evaluation.robustness_evaluation import RobustnessEvaluation
 from minimaxopt_adversarial.evaluation.strong_attacks import StrongAttack, strong_attacks
@@ -46,8 +52,13 @@ def evaluate_robustness(
     bound on the error at the worst image within ``eta``; the intervals cover the choice of the images, not attacks that
     were not tried.
 
+    Images of any shape and any number of classes can be attacked: the members of AutoAttack that need more classes are
+    left out, and ``settings`` says so. An image whose gradient is not finite stays where it was in that attack; a
+    warning and ``settings`` count and name such images.
+
     Args:
-        classifier: images (N, ...) to logits (N, classes). It runs in its current mode.
+        classifier: images (N, ...) to logits (N, classes), or (N, 1) for the logit of class 1 of two. It runs in its
+            current mode; a warning says if that is training mode, and its buffers stay as they were.
         x: (N, ...) images within ``bounds``, float32 or float64.
         y: (N,) true classes, int64.
         eta: radius in the l_inf norm, in the unit of the pixels.
@@ -74,54 +85,65 @@ def evaluate_robustness(
 
     Source: Carlini et al., "On evaluating adversarial robustness" (2019); the attacks name their own.
     """
-    eta, bounds = check_number("eta", eta), check_bounds(bounds)
-    check_images(x, bounds)
-    check_labels(y, len(x))
+    eta, bounds = check_attack_arguments(x, y, eta, bounds)
     attacks = strong_attacks() if attacks is None else tuple(attacks)
     transfer = {} if transfer is None else transfer
     _check_names([attack.name for attack in attacks], list(transfer))
     autoattacked = min(check_count("autoattack_images", autoattack_images), len(x)) if autoattack_images else 0
     if autoattacked and not autoattack_available():
-        remedy = "run pip install 'minimaxopt-adversarial[autoattack]', or give 0"
+        remedy = "run pip install 'minimaxopt-adversarial[autoattack]', or leave it out by autoattack_images=0"
         raise argument_error("autoattack_images", "torchattacks is not installed", remedy)
 
+    settings: dict[str, str] = {}
+    unattacked: list[Tensor] = []
+
     def errors(images: Tensor, count: int = len(x)) -> Errors:
-        return Errors(misclassified(classifier, images, y[:count], batch_size=batch_size))
+        return Errors(misclassified(function, images, y[:count], batch_size=batch_size))
 
-    def attacked(attack: Attack, source: Classifier = classifier) -> Errors:
-        return errors(attack_in_batches(attack, source, x, y, batch_size=batch_size))
+    def attacked(name: str, setting: str, attack: Attack, source: Classifier) -> Errors:
+        with collected(len(x)) as masks:
+            z = attack_in_batches(attack, source, x, y, batch_size=batch_size)
+        finite = all_finite(masks, y)
+        unattacked.append(finite)
+        settings[name] = setting if bool(finite.all()) else f"{setting}; {named(finite)} and stay where they were"
+        return errors(z)
 
-    clean, single = errors(x), attacked(partial(fgsm, eta=eta, bounds=bounds))
-    settings = {"clean": "no attack", "FGSM": "one signed step of eta"}
-    # AutoAttack first: an argument that it cannot use should not be noticed after everything else has run.
-    ensemble = None
-    if autoattacked:
-        settings["AutoAttack"] = (
-            f"standard AutoAttack on the first {autoattacked} images, {autoattack_steps} steps, "
-            f"{autoattack_queries} queries"
-        )
-        z = autoattack(
-            classifier, x[:autoattacked], y[:autoattacked], eta=eta, bounds=bounds, steps=autoattack_steps,
-            queries=autoattack_queries, seed=seed, batch_size=batch_size,
+    with measured(classifier) as function:
+        settings["clean"], clean = "no attack", errors(x)
+        single = attacked("FGSM", "one signed step of eta", partial(fgsm, eta=eta, bounds=bounds), function)
+        # AutoAttack first: an argument that it cannot use should not be noticed after everything else has run.
+        ensemble = None
+        if autoattacked:
+            members = describe_members(number_of_classes(function, x, y))
+            settings["AutoAttack"] = (
+                f"standard AutoAttack on the first {autoattacked} images, {autoattack_steps} steps, "
+                f"{autoattack_queries} queries{'' if 'without' not in members else f'; {members}'}"
+            )
+            z = autoattack(
+                function, x[:autoattacked], y[:autoattacked], eta=eta, bounds=bounds, steps=autoattack_steps,
+                queries=autoattack_queries, seed=seed, batch_size=batch_size,
+            )  # fmt: skip
+            ensemble = errors(z, autoattacked)
+        iterated: dict[str, Errors] = {}
+        for index, attack in enumerate(attacks):
+            generator = Generator().manual_seed(seed + index)  # on the CPU, so that a device does not change the starts
+            run = partial(attack, eta=eta, bounds=bounds, generator=generator)
+            iterated[attack.name] = attacked(attack.name, attack.describe(), run, function)
+        transferred: dict[str, Errors] = {}
+        published = partial(
+            momentum_pgd, eta=eta, bounds=bounds, steps=TRANSFER_STEPS, step_size=eta / TRANSFER_STEPS if eta else None,
+            random_start=False, keep_clean=False,
         )  # fmt: skip
-        ensemble = errors(z, autoattacked)
-    iterated: dict[str, Errors] = {}
-    for index, attack in enumerate(attacks):
-        generator = Generator().manual_seed(seed + index)  # on the CPU, so that a device does not change the starts
-        iterated[attack.name] = attacked(partial(attack, eta=eta, bounds=bounds, generator=generator))
-        settings[attack.name] = attack.describe()
-    transferred: dict[str, Errors] = {}
-    published = partial(
-        momentum_pgd, eta=eta, bounds=bounds, steps=TRANSFER_STEPS, step_size=eta / TRANSFER_STEPS if eta else None,
-        random_start=False, keep_clean=False,
-    )  # fmt: skip
-    for name, source in transfer.items():
-        if isinstance(source, Tensor):
-            transferred[name] = errors(_clip_rounding(source, x, eta, bounds, name))
-            settings[f"transfer from {name}"] = "images made against another classifier"
-        else:
-            transferred[name] = attacked(published, source)
-            settings[f"transfer from {name}"] = f"MI-FGSM, {TRANSFER_STEPS} steps of eta / {TRANSFER_STEPS}, made there"
+        for name, source in transfer.items():
+            column = f"transfer from {name}"
+            if isinstance(source, Tensor):
+                transferred[name] = errors(_clip_rounding(source, x, eta, bounds, name))
+                settings[column] = "images made against another classifier"
+            else:
+                setting = f"MI-FGSM, {TRANSFER_STEPS} steps of eta / {TRANSFER_STEPS}, made there"
+                with measured(source, argument=f"transfer[{name!r}]") as other:
+                    transferred[name] = attacked(column, setting, published, other)
+    report(all_finite(unattacked, y))
     return RobustnessEvaluation(eta, bounds, seed, clean, single, iterated, transferred, ensemble, settings)
 
 

@@ -9,7 +9,7 @@ from typing import final
 from torch import Generator, Tensor
 
 from minimaxopt.plugins import check_count, check_number
-from minimaxopt_adversarial.attacks.input_gradient import Classifier
+from minimaxopt_adversarial.attacks.classifier import Classifier
 from minimaxopt_adversarial.attacks.pgd import momentum_pgd, pgd
 from minimaxopt_adversarial.checks import Bounds
 from minimaxopt_adversarial.losses import LOSSES, loss_by_name

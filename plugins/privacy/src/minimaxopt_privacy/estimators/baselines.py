@@ -118,6 +118,8 @@ class RandomFilter(_Projection):
 class PCAFilter(_Projection):
     """Projection on the principal components, whatever the labels.
 
+    Directions in which no training sample varies publish 0.
+
     Args:
         n_components: output dimension.
         utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
@@ -149,7 +151,8 @@ class PrivatePLS(_Projection):
     """Private partial least squares: directions that covary with ``y`` and not with ``private``.
 
     ``w_k = argmax_{|w| = 1}  |cov(X_k w, y)|^2 - strength |cov(X_k w, private)|^2``,
-    ``X_{k+1} = X_k - t t^T X_k / t^T t`` with ``t = X_k w_k``; classes are indicators, numbers standardised
+    ``X_{k+1} = X_k - t t^T X_k / t^T t`` with ``t = X_k w_k``; classes are indicators, numbers standardised. Where no
+    difference is positive, the direction of greatest variance follows among those that covary with no label.
 
     Args:
         n_components: output dimension.
@@ -191,7 +194,9 @@ class PrivateLDA(_Projection):
     """Private linear discriminant analysis: directions that separate the classes of ``y`` and not those of ``private``.
 
     ``max_w  w^T S_y w / w^T (strength S_private + S_t + shrinkage tr(S_t) / p I) w``, with the between-class scatters
-    ``S``, the total scatter ``S_t`` and ``p`` features; for numbers ``S`` is the scatter of the regression on them
+    ``S``, the total scatter ``S_t`` and ``p`` features; for numbers ``S`` is the scatter of the regression on them.
+    ``k`` classes of ``y`` determine ``k - 1`` directions. The next ones are those of greatest variance among the directions
+    in which all classes of ``y`` and of ``private`` have one mean; a nonlinear attacker may read them.
 
     Args:
         n_components: output dimension.

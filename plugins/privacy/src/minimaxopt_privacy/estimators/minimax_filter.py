@@ -318,6 +318,7 @@ class MinimaxFilter(ScoreMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
                 centred * matrix if matrix.ndim == 1 else centred @ matrix,
                 encode_columns(self.utility_columns_, useful),
                 encode_columns(self.private_columns_, hidden),
+                matrix,
             )
         if self.normalize and self.filter != "noise":
             scaled.inner = nn.Sequential(scaled.inner, nn.BatchNorm1d(self.n_components, affine=False, dtype=_DTYPE))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from minimaxopt_privacy.estimators.directions import principal_directions, private_lda_directions
+from minimaxopt_privacy.estimators.eigenvectors import signs
 from minimaxopt_privacy.game.filters import NoisyFilter
 
 SCALINGS = ("standard", "whiten", "shrunk", "shrunk-covariance", "none")
@@ -63,7 +64,12 @@ def scaling_map(kind: str, X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]
 
 
 def initialize_linear(
-    filter_: nn.Module, init: str, X: NDArray[Any], useful: Sequence[Any], private: Sequence[Any]
+    filter_: nn.Module,
+    init: str,
+    X: NDArray[Any],
+    useful: Sequence[Any],
+    private: Sequence[Any],
+    matrix: NDArray[Any],
 ) -> None:
     """Set a linear filter's weights to principal or private discriminant directions, each scaled to unit variance.
 
@@ -73,11 +79,14 @@ def initialize_linear(
         X: scaled training features ``(N, features)``, with mean zero.
         useful: columns of useful labels.
         private: columns of private labels.
+        matrix: ``A`` of the scaling. Its columns have arbitrary signs, so each direction gets its sign from the features.
     """
     layer = filter_.inner if isinstance(filter_, NoisyFilter) else filter_
     assert isinstance(layer, nn.Linear)
     k = layer.out_features
     directions = principal_directions(X, k) if init == "pca" else private_lda_directions(X, useful, private, k)
+    features = matrix[:, None] * directions if matrix.ndim == 1 else matrix @ directions
+    directions = directions * signs(features)
     deviation = (X @ directions).std(0)
     weight = directions / np.where(deviation > 0, deviation, 1.0)
     with torch.no_grad():

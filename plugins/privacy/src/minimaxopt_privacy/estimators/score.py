@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minimaxopt_privacy.checks import refuse
+from minimaxopt_privacy.checks import check_weights, refuse
 from minimaxopt_privacy.estimators.validation import require_private
 from minimaxopt_privacy.game.labels import Column, label_columns
 
@@ -21,27 +21,31 @@ class ScoreMixin:
     utility_columns_: list[Column]
     private_columns_: list[Column]
 
-    def score(self, X: ArrayLike, y: ArrayLike, *, private: Any = None) -> float:
+    def score(
+        self, X: ArrayLike, y: ArrayLike, *, private: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Return how well fresh linear predictors infer ``y`` from the filtered X, minus the same for ``private``.
 
         ``mean over y of (b - 1/k) / (1 - 1/k)  -  max over private of the same``
 
         with ``b`` the balanced accuracy among ``k`` classes; for regression the coefficient of determination replaces
         the quotient. Scores are means of a three-fold cross-validation. Utility and leakage count alike, whatever
-        ``rho``
-        was: among filters that keep the utility you need, prefer the one of least ``evaluate_filter(...).leakage``.
+        ``rho`` was: among filters that keep the utility you need, prefer the one of least
+        ``evaluate_filter(...).leakage``.
 
-        ``GridSearchCV`` passes ``private`` on only under metadata routing: without it every score is NaN, of which
-        scikit-learn warns.
+        ``GridSearchCV``, and a ``Pipeline`` that ends in the filter, pass ``private`` on only under metadata routing:
+        without it every score of the search is NaN, of which scikit-learn warns.
 
         Args:
             X: features ``(N, n_features)`` that the filter was not fitted on.
             y: their useful labels, ``(N,)`` or ``(N, k)``.
             private: their private labels, the same.
+            sample_weight: weights of the samples ``(N,)``, >= 0, within each class, in the fits and the scores of the
+                predictors; by default equal ones.
 
         Raises:
             TypeError: ``private`` is missing.
-            ValueError: X or labels cannot be used, or a label is constant.
+            ValueError: X, labels or weights cannot be used, or a label is constant.
         """
         from minimaxopt_privacy.predictors import linear_advantage
 
@@ -49,8 +53,11 @@ class ScoreMixin:
         z = filter_.transform(X)
         require_private(private, "score")
         useful_labels, private_labels = labels_as_fitted(self, y, private, len(z))
+        weights = check_weights("sample_weight", sample_weight, len(z))
+        rows = slice(None) if weights is None else weights > 0
+        weights = None if weights is None else weights[rows]
         utility, leakage = (
-            [linear_advantage(z, values, c) for values, c in zip(labels, columns, strict=True)]
+            [linear_advantage(z[rows], v[rows], c, sample_weight=weights) for v, c in zip(labels, columns, strict=True)]
             for labels, columns in ((useful_labels, self.utility_columns_), (private_labels, self.private_columns_))
         )
         return float(np.mean(utility) - max(leakage))

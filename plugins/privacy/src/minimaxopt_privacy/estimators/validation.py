@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
 from minimaxopt_privacy.checks import refuse
-from minimaxopt_privacy.game.labels import label_columns
+from minimaxopt_privacy.game.labels import check_present, label_columns
 
 
 def validate_features(estimator: Any, X: Any) -> NDArray[Any]:
@@ -29,8 +29,13 @@ def validate_inputs(estimator: Any, X: Any, y: Any, private: Any) -> tuple[NDArr
         ValueError: X or labels cannot be used.
         TypeError: ``private`` is missing.
     """
-    several = np.asarray(y).ndim == 2
-    validated: Any = validate_data(estimator, X, y, dtype=np.float64, multi_output=several, ensure_min_samples=2)
+    useful = np.asarray(y)
+    if y is not None and useful.dtype == object:  # of which scikit-learn's checks compare the values
+        check_present("y", useful.ravel().tolist())
+    labels: Any = y
+    validated: Any = validate_data(
+        estimator, X, labels, dtype=np.float64, multi_output=useful.ndim == 2, ensure_min_samples=2
+    )
     x: NDArray[Any] = validated[0]
     require_private(private, "fit")
     if not np.ptp(x, axis=0).any():

@@ -3,157 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, final
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minimaxopt_privacy.checks import check_choice, check_count, refuse
+from minimaxopt_privacy.checks import check_choice, check_weights, refuse
+from minimaxopt_privacy.evaluation.scores import Evaluation, Reading, Score, balanced_interval
 from minimaxopt_privacy.game.labels import Column, Target, column_names, label_columns
-from minimaxopt_privacy.game.prediction_heads import Kind
-from minimaxopt_privacy.predictors import FAMILIES, advantage, balanced_accuracy, chosen_settings, fit_predictor
+from minimaxopt_privacy.predictors import FAMILIES, balanced_accuracy, chosen_settings, fit_predictor
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
-
-
-def wilson(successes: int, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson confidence interval of a proportion.
-
-    Args:
-        successes: 0 to ``count``.
-        count: number of trials, >= 1.
-        confidence: in (0, 1).
-
-    Raises:
-        ValueError: an argument is out of range.
-
-    Examples:
-        >>> [round(end, 3) for end in wilson(176, 200)]
-        [0.828, 0.918]
-
-    Source: Wilson 1927, computed by SciPy.
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, check_count("count", count)).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-@final
-@dataclass(frozen=True)
-class Score:
-    """Score of one family of predictors on held-out data.
-
-    Args:
-        family: ``"logistic"``, ``"rbf-svm"``, ``"random-forest"``, ``"mlp"``, or the class name of an estimator.
-        value: balanced accuracy; for regression the coefficient of determination.
-        validated: the same by cross-validation on the training data, by which the settings were chosen.
-        settings: the chosen settings.
-        interval: 95% interval over the choice of test samples; ``None`` for regression.
-        accuracy: share of correct predictions, which a rare class hardly moves; ``None`` for regression.
-
-    Examples:
-        >>> score = Score("logistic", value=0.62, validated=0.6, settings={"C": 1.0}, interval=(0.55, 0.68))
-        >>> score.family, score.value
-        ('logistic', 0.62)
-
-    Source: this library.
-    """
-
-    family: str
-    value: float
-    validated: float
-    settings: Mapping[str, Any]
-    interval: tuple[float, float] | None
-    accuracy: float | None = None
-
-
-@final
-@dataclass(frozen=True)
-class Reading:
-    """Scores of fresh predictors of all families on one label.
-
-    Args:
-        label: name of the label.
-        kind: ``"classification"`` or ``"regression"``.
-        chance: score of a predictor that sees nothing: one over the number of classes; 0 for regression.
-        scores: one score for each family.
-
-    Examples:
-        >>> low, high = (Score(name, v, v, {}, None) for name, v in (("logistic", 0.5), ("mlp", 0.7)))
-        >>> Reading("gender", "classification", 0.5, (low, high)).best.family
-        'mlp'
-
-    Source: this library.
-    """
-
-    label: str
-    kind: Kind
-    chance: float
-    scores: tuple[Score, ...]
-
-    @property
-    def best(self) -> Score:
-        """The greatest score on held-out data: the worst case of an attack."""
-        return max(self.scores, key=lambda score: score.value)
-
-    @property
-    def validated(self) -> Score:
-        """The score of the family with the best cross-validation score, chosen without the test data."""
-        return max(self.scores, key=lambda score: score.validated)
-
-    def gain(self, score: Score) -> float:
-        """Return the advantage of a score over a guess, which makes labels comparable."""
-        return advantage(score.value, self.chance)
-
-
-@final
-@dataclass(frozen=True)
-class Evaluation:
-    """Utility and leakage of a fitted filter, by predictors trained afterwards.
-
-    Args:
-        utility: scores on the useful labels.
-        private: scores on the private labels.
-
-    Examples:
-        >>> score = Score("logistic", 0.6, 0.6, {}, (0.5, 0.7))
-        >>> reading = Reading("gender", "classification", 0.5, (score,))
-        >>> Evaluation((reading,), (reading,)).leakage
-        0.6
-
-    Source: this library.
-    """
-
-    utility: tuple[Reading, ...]
-    private: tuple[Reading, ...]
-
-    @property
-    def useful(self) -> float:
-        """The utility: the validated score on the useful label with the least gain over a guess."""
-        return min(self.utility, key=lambda reading: reading.gain(reading.validated)).validated.value
-
-    @property
-    def leakage(self) -> float:
-        """The leakage: the greatest held-out score of any family, on the label with the most gain over a guess."""
-        return self.worst.value
-
-    @property
-    def worst(self) -> Score:
-        """The score of the attack that gives the leakage."""
-        return self.most_leaked.best
-
-    @property
-    def most_leaked(self) -> Reading:
-        """The scores on the private label with the most gain over a guess."""
-        return max(self.private, key=lambda reading: reading.gain(reading.best))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the evaluation as plain values for JSON."""
-        return {"useful": self.useful, "leakage": self.leakage, "worst": self.worst.family, **asdict(self)}
 
 
 def evaluate_filter(
@@ -169,6 +33,8 @@ def evaluate_filter(
     utility_families: Sequence[str | BaseEstimator] | None = None,
     utility_target: Target = "auto",
     private_target: Target = "auto",
+    sample_weight: ArrayLike | None = None,
+    sample_weight_test: ArrayLike | None = None,
     folds: int = 3,
     random_state: int = 0,
 ) -> Evaluation:
@@ -178,24 +44,29 @@ def evaluate_filter(
     scored once, on held-out filtered data. Every class counts equally, however rare.
 
     Args:
-        filter_: anything with ``transform``; ``None`` publishes X itself.
+        filter_: anything whose ``transform`` returns numbers ``(N, k)``, dense or sparse; ``None`` publishes X itself.
         X: features ``(N, n_features)`` on which the predictors are trained. They should not be those that the filter
             was fitted on, on which it hides more than on others.
         y: useful labels of X, ``(N,)`` or ``(N, k)``.
         private: private labels of X, of the same form.
         X_test: held-out features, ``(M, n_features)``.
         y_test: useful labels of X_test; a class without training samples counts as wrongly predicted.
-        private_test: private labels of X_test.
+        private_test: private labels of X_test, written as in ``private``: samples whose class has no training samples
+            count as hidden, of which a warning is given.
         families: ``"logistic"``, ``"rbf-svm"``, ``"random-forest"``, ``"mlp"``, or scikit-learn estimators; the worst
             of them is the leakage.
         utility_families: families for the useful labels; by default the same.
         utility_target: ``"classification"``, ``"regression"``, or ``"auto"`` by the values of ``y``.
         private_target: the same for ``private``.
+        sample_weight: weights of the training samples ``(N,)``, >= 0, within each class, in the fits and in the
+            cross-validation; by default equal ones. A network needs scikit-learn 1.7 for it.
+        sample_weight_test: weights of the test samples ``(M,)``, in the scores.
         folds: number of folds of the cross-validation.
         random_state: seed of predictors and folds.
 
     Raises:
-        ArgumentError: labels do not match the samples or are constant, or there is no such family.
+        ArgumentError: labels or weights do not match the samples, labels are constant, no class of ``private_test``
+            occurs in ``private``, the filter publishes no finite numbers ``(N, k)``, or there is no such family.
 
     Returns:
         Utility and leakage, with the scores that they come from.
@@ -219,7 +90,9 @@ def evaluate_filter(
             if not hasattr(family, "fit"):
                 check_choice(argument, family, FAMILIES)
     targets: dict[str, Target] = {"y": utility_target, "private": private_target}
-    z, z_test = (np.asarray(part if filter_ is None else filter_.transform(part)) for part in (X, X_test))
+    z, z_test = _published(filter_, X, "X"), _published(filter_, X_test, "X_test")
+    weights = check_weights("sample_weight", sample_weight, len(z))
+    weights_test = check_weights("sample_weight_test", sample_weight_test, len(z_test))
 
     def readings(name: str, labels: Any, test: Any) -> tuple[Reading, ...]:
         train_columns = label_columns(name, labels, len(z))
@@ -228,53 +101,113 @@ def evaluate_filter(
             raise refuse(
                 f"{name}_test", f"has {len(test_columns)} labels a sample, {name} has {count}", "give the same ones"
             )
-        return tuple(
-            _reading(z, a, z_test, b, Column.of(label, a, targets[name]), chosen[name], folds, random_state)
-            for label, a, b in zip(column_names(name, count), train_columns, test_columns, strict=True)
-        )
+        columns: list[Reading] = []
+        for label, a, b in zip(column_names(name, count), train_columns, test_columns, strict=True):
+            train, held_out = _weighted(z, a, weights), _weighted(z_test, b, weights_test)
+            column = Column.of(label, train.labels, targets[name])
+            if name == "private":
+                _check_known(column, held_out.labels)
+            columns.append(_reading(train, held_out, column, chosen[name], folds, random_state))
+        return tuple(columns)
 
     return Evaluation(readings("y", y, y_test), readings("private", private, private_test))
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """Filtered features ``(N, k)``, labels ``(N,)`` and weights ``(N,)``."""
+
+    z: NDArray[Any]
+    labels: NDArray[Any]
+    weights: NDArray[Any] | None
+
+
+def _weighted(z: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any] | None) -> _Sample:
+    """Return the samples that have a weight."""
+    if weights is None:
+        return _Sample(z, labels, None)
+    rows = weights > 0
+    return _Sample(z[rows], labels[rows], weights[rows])
+
+
+def _published(filter_: Any, X: Any, name: str) -> NDArray[Any]:
+    """Return what a filter publishes of X, ``(N, k)``, checked.
+
+    Raises:
+        ArgumentError: it is not of this shape, or no finite numbers.
+    """
+    from scipy.sparse import issparse
+
+    argument = name if filter_ is None else "filter_"
+    published: Any = X if filter_ is None else filter_.transform(X)
+    z = np.asarray(published.toarray() if issparse(published) else published)
+    if z.ndim != 2:
+        raise refuse(argument, f"it gives shape {z.shape} for {name}", "give (N, k), a row for each sample")
+    samples = X.shape[0] if hasattr(X, "shape") else len(X)
+    if len(z) != samples:
+        raise refuse(argument, f"it gives {len(z)} rows for the {samples} samples of {name}", "give one a sample")
+    try:
+        finite = np.isfinite(z.astype(np.float64)).all()
+    except (TypeError, ValueError) as error:
+        raise refuse(argument, f"it gives no numbers for {name} ({error})", "encode them as numbers") from error
+    if not finite:
+        raise refuse(argument, f"it gives NaN or infinite values for {name}", "give finite numbers")
+    return z
+
+
+def _check_known(column: Column, labels: NDArray[Any]) -> None:
+    """Refuse private labels none of which a predictor can name, and warn of single ones.
+
+    Raises:
+        ArgumentError: no test label is among the training classes.
+    """
+    if column.kind == "regression":
+        return
+    unseen = [label not in set(column.classes.tolist()) for label in labels.tolist()]
+    if not any(unseen):
+        return
+    name, _, index = column.name.partition("[")
+    argument = f"{name}_test" + (f"[{index}" if index else "")
+    example = labels.tolist()[unseen.index(True)]
+    reason = f"{sum(unseen)} of {len(labels)} labels, such as {example!r}, are no class of {column.name}"
+    if all(unseen):
+        raise refuse(argument, reason, f"write them as there: {column.classes.tolist()[:3]}")
+    warnings.warn(
+        f"{argument}: {reason}, so that no predictor can name them and the leakage comes out too low; write them as in "
+        f"{column.name}, or leave these samples out",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
 def _reading(
-    z: NDArray[Any],
-    labels: NDArray[Any],
-    z_test: NDArray[Any],
-    labels_test: NDArray[Any],
+    train: _Sample,
+    test: _Sample,
     column: Column,
     families: Sequence[str | BaseEstimator],
     folds: int,
     random_state: int,
 ) -> Reading:
+    from sklearn.metrics import r2_score
+
     scores: list[Score] = []
     for family in families:
-        predictor = fit_predictor(family, z, labels, column.kind, folds=folds, random_state=random_state)
+        predictor = fit_predictor(
+            family, train.z, train.labels, column.kind,
+            sample_weight=train.weights, folds=folds, random_state=random_state,
+        )  # fmt: skip
         interval, accuracy = None, None
         if column.kind == "classification":
-            predictions = predictor.predict(z_test)
-            value = balanced_accuracy(labels_test, predictions)
-            accuracy = float(np.mean(predictions == labels_test))
-            interval = balanced_interval(value, labels_test)
+            predictions = predictor.predict(test.z)
+            value = balanced_accuracy(test.labels, predictions, sample_weight=test.weights)
+            accuracy = float(np.average(predictions == test.labels, weights=test.weights))
+            interval = balanced_interval(value, test.labels, test.weights)
+        elif test.weights is None:
+            value = float(predictor.score(test.z, test.labels))
         else:
-            value = float(predictor.score(z_test, labels_test))
+            value = float(r2_score(test.labels, predictor.predict(test.z), sample_weight=test.weights))
         validated = float(predictor.best_score_)
         validated = validated if math.isfinite(validated) else 0.0
         name = family if isinstance(family, str) else type(family).__name__
         scores.append(Score(name, value, validated, chosen_settings(predictor, column.kind), interval, accuracy))
     return Reading(column.name, column.kind, column.chance, tuple(scores))
-
-
-def balanced_interval(value: float, labels: NDArray[Any]) -> tuple[float, float]:
-    """Return the 95% interval of a balanced accuracy: Wilson's, for the effective number of samples.
-
-    ``k`` classes of ``n_c`` samples determine the mean recall as well as ``k^2 / sum_c 1 / n_c`` samples in classes of
-    equal size do.
-
-    >>> balanced_interval(0.88, np.array([0, 1] * 100)) == wilson(176, 200)
-    True
-    >>> [round(end, 2) for end in balanced_interval(0.88, np.array([0] * 190 + [1] * 10))]
-    [0.73, 0.94]
-    """
-    counts = np.unique(labels, return_counts=True)[1]
-    effective = max(1, round(float(len(counts) ** 2 / (1 / counts).sum())))
-    return wilson(round(value * effective), effective)

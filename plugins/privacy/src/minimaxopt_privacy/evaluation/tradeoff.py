@@ -12,7 +12,7 @@ from minimaxopt_privacy.datasets import Part, PrivacyData
 from minimaxopt_privacy.estimators.registry import MINIMAX, build_method
 from minimaxopt_privacy.evaluation.curve import Curve
 from minimaxopt_privacy.evaluation.evaluate import evaluate_filter
-from minimaxopt_privacy.game.labels import Column, Target
+from minimaxopt_privacy.game.labels import Column, Target, label_columns
 from minimaxopt_privacy.game.prediction_heads import Kind
 from minimaxopt_privacy.predictors import FAMILIES
 from minimaxopt_privacy.result_cache import ResultCache
@@ -74,7 +74,7 @@ def tradeoff(
         raise refuse("filter_share", f"it is {filter_share!r}", "give a share of the training samples, in (0, 1]")
     targets: dict[str, Target] = {"utility_target": utility_target, "private_target": private_target}
     useful, private = (
-        Column.of(name, np.asarray(values), target)
+        Column.of(name, label_columns(name, values, len(data.train[0]))[0], target)
         for name, values, target in zip(("y", "private"), data.train[1:], targets.values(), strict=True)
     )
     for method in methods:

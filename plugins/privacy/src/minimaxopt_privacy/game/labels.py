@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
@@ -15,7 +16,13 @@ from minimaxopt_privacy.checks import check_choice, refuse
 from minimaxopt_privacy.game.prediction_heads import Kind, Task
 
 Target: TypeAlias = Literal["auto", "classification", "regression"]
-"""Kind of prediction of a label; ``"auto"`` is regression for numbers with fractions, else classification."""
+"""Kind of prediction of a label; ``"auto"`` is regression for numbers with fractions, else classification.
+
+Of more than ``MANY_CLASSES`` whole numbers ``"auto"`` warns.
+"""
+
+MANY_CLASSES = 20
+"""Number of different whole numbers above which they are more likely numbers than classes."""
 
 
 @final
@@ -65,6 +72,13 @@ class Column:
                     name,
                     "each sample has a class of its own",
                     "give classes that samples share, or read it as regression",
+                )
+            if target == "auto" and len(classes) > MANY_CLASSES and classes.dtype.kind in "iuf":
+                warnings.warn(
+                    f"{name}: {len(classes)} different whole numbers are read as classes; give {argument}='regression' "
+                    "for numbers such as ages, or 'classification' for classes",
+                    UserWarning,
+                    stacklevel=3,
                 )
             return cls(name, kind, classes)
         try:
@@ -133,8 +147,7 @@ def _checked(name: str, column: NDArray[Any], samples: int) -> NDArray[Any]:
     if len(column) != samples:
         raise refuse(name, f"has {len(column)} labels for {samples} samples", "give one label a sample")
     values = column.tolist()
-    if any(value is None or value != value for value in values):
-        raise refuse(name, "has missing labels (NaN or None)", "leave these samples out")
+    check_present(name, values)
     if column.dtype == object:
         if len({isinstance(value, str) for value in values}) > 1:
             raise refuse(name, "has texts and numbers in one label", "give texts only, or numbers only")
@@ -142,6 +155,30 @@ def _checked(name: str, column: NDArray[Any], samples: int) -> NDArray[Any]:
     if column.dtype.kind == "f" and np.isinf(column).any():
         raise refuse(name, "has infinite labels", "leave these samples out")
     return column
+
+
+def check_present(name: str, values: Sequence[Any]) -> None:
+    """Refuse missing labels.
+
+    Raises:
+        ArgumentError: one is ``None``, NaN or pandas' NA.
+
+    >>> check_present("y", ["a", None])
+    Traceback (most recent call last):
+    minimaxopt.errors.ArgumentError: y: has missing labels (NaN, None or NA); leave these samples out
+    """
+    if any(map(_is_missing, values)):
+        raise refuse(name, "has missing labels (NaN, None or NA)", "leave these samples out")
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a label is none: ``None``, or not equal to itself, as NaN; pandas' NA answers neither yes nor no.
+
+    >>> [_is_missing(value) for value in (None, float("nan"), 0, "")]
+    [True, True, False, False]
+    """
+    equal = value == value
+    return value is None or not (isinstance(equal, bool | np.bool_) and equal)
 
 
 def fit_columns(name: str, labels: Sequence[NDArray[Any]], target: Target) -> list[Column]:

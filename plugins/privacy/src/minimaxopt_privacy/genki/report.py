@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minimaxopt.plugins import markdown_table
-from minimaxopt_privacy.evaluation.evaluate import wilson
+from minimaxopt_privacy.evaluation.scores import wilson
 from minimaxopt_privacy.genki.outcome import Outcome
 from minimaxopt_privacy.genki.protocol import FIXED_DIMENSION
 from minimaxopt_privacy.genki.published import DIMENSIONS, LEAKAGE_GOAL, LINEAR_GOAL, README, STORED, UTILITY_GOAL

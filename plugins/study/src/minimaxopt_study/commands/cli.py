@@ -26,6 +26,9 @@ AllowUnverified = Annotated[
         "--allow-unverified-data", help="Accept data files that cannot be verified; every result then says so."
     ),
 ]
+Download = Annotated[
+    bool, typer.Option("--download", help="Fetch data files that are missing; nothing is fetched without it.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes, of one thread each.")]
 
 
@@ -42,6 +45,7 @@ def run(
         Path | None, typer.Option(help="Folder of the data files; all 70,000 digits of MNIST are then used.")
     ] = None,
     allow_unverified_data: AllowUnverified = False,
+    download: Download = False,
     seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; the profile's by default.")] = None,
     eta: Annotated[
         str | None, typer.Option(help="Perturbation bounds, such as 0.2,0.4; the profile's by default.")
@@ -71,8 +75,8 @@ def run(
     names = selection.parse(only, [one.experiment for one in profiles]) if only is not None else ()
     if data_dir is not None and not data_dir.is_dir():
         raise ArgumentError(
-            f"data-dir: {data_dir} is not a folder; give the one that holds the data set's files, or an empty one for "
-            "the download"
+            f"data-dir: {data_dir} is not a folder; give the one that holds the data set's files, or an empty one "
+            "beside --download"
         )
     usable_device(device)
     console = Console()
@@ -86,7 +90,7 @@ def run(
         try:
             summary = run_study(
                 one, folder, reporter(console), workers=workers, data_dir=str(data_dir) if data_dir else None,
-                only=own_names, allow_unverified=allow_unverified_data, device=device,
+                only=own_names, allow_unverified=allow_unverified_data, download=download, device=device,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise _interrupted(console) from None
@@ -194,6 +198,7 @@ def choices(
     only: Annotated[str | None, typer.Option(help="Names of choices, separated by commas; all by default.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data files.")] = None,
     allow_unverified_data: AllowUnverified = False,
+    download: Download = False,
     workers: Workers = 2,
 ) -> None:
     """Measure the effect of the choices that the paper does not state, by changing one setting at a time."""
@@ -207,7 +212,7 @@ def choices(
     try:
         ablations.measure(
             base, out, reporter(console), chosen=chosen, workers=workers, data_dir=str(data_dir) if data_dir else None,
-            allow_unverified=allow_unverified_data,
+            allow_unverified=allow_unverified_data, download=download,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise _interrupted(console) from None

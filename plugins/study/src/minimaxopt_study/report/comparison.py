@@ -1,7 +1,7 @@
 """Two studies side by side: every cell of the tables, every verdict, every setting that differs.
 
 Which error a difference is measured by. A cell's standard error is that of an error rate counted on the evaluated
-images, sqrt(p (1 - p) / N), or that of the mean over seeds where it is larger, as when a claim is judged. The two
+images, as in ``results.margins``, or that of the mean over seeds where it is larger, as when a claim is judged. The two
 studies are taken as independent, so their difference has the root of the sum of both squares; on the same images that
 overstates it. Below two seeds it does not know how much another training would differ.
 """

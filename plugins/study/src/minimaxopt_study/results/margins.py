@@ -4,8 +4,9 @@ Each condition of a claim is a margin: a linear combination of test errors that 
 With its standard error s a margin m *holds* if m > 2 s, *fails* if m < -2 s, and is *undecided* between. A claim holds
 if all its conditions hold, fails if one fails, and is undecided otherwise.
 
-Standard errors. An error rate p counted on N test images has sqrt(p (1 - p) / N); terms are taken as independent,
-which overstates the error of differences on the same images. With several seeds the standard error of the mean over
+Standard errors. An error rate of k errors on N test images has sqrt(q (1 - q) / N) with q = (k + 1) / (N + 2), since
+none among N does not mean none ever; terms are taken as independent, which overstates the error of differences on the
+same images. With several seeds the standard error of the mean over
 seeds is taken if it is larger.
 
 Two verdicts. *Over seeds* asks whether another training would say the same, and so needs three seeds; *at this scale*

@@ -54,13 +54,16 @@ class Images:
                        x_test=self.x_test.to(device), y_test=self.y_test.to(device))  # fmt: skip
 
 
-def opening_arguments(data: Data, data_dir: str | None, *, allow_unverified: bool = False) -> dict[str, Any]:
-    """Return the arguments with which a worker process opens the same images."""
-    full = data.source == "full" or data_dir is not None
+def opening_arguments(
+    data: Data, data_dir: str | None, *, allow_unverified: bool = False, download: bool = False
+) -> dict[str, Any]:
+    """Return the arguments with which a worker process opens the same images; nothing is fetched unasked."""
+    full = data.source == "full" or data_dir is not None or data.name == "cifar10"
+    on_disk = "download" if download else "disk"
     return {
         "open": OPENER,
         "data": data.name,
-        "source": "download" if full else "embedded",
+        "source": on_disk if full else "embedded",
         "data_dir": data_dir,
         "held_out": data.held_out if data.evaluate_on == "held-out" else 0,
         "train": data.train,
@@ -71,7 +74,7 @@ def opening_arguments(data: Data, data_dir: str | None, *, allow_unverified: boo
 
 def open_images(
     data: Literal["mnist", "cifar10"] = "mnist",
-    source: Literal["embedded", "download"] = "embedded",
+    source: Literal["embedded", "disk", "download"] = "embedded",
     data_dir: str | None = None,
     held_out: int = 0,
     train: int | None = None,
@@ -88,7 +91,8 @@ def open_images(
         500
     """
     if data == "cifar10":
-        cifar = load_cifar10(data_dir, source="download", allow_unverified=allow_unverified)
+        where = "download" if source == "download" else "disk"
+        cifar = load_cifar10(data_dir, source=where, allow_unverified=allow_unverified)
         dataset, unit, verified = cifar.dataset, cifar.pixel_eta(1.0) * 255, cifar.verified
     else:
         dataset, unit, verified = load_mnist(data_dir, source=source), MNIST_UNIT, True
