@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minimaxopt.solvers.context import Context
     from minimaxopt.solvers.player_optimizer import PlayerOptimizer
 
-_CAPACITY = 128  # steps of one call, whose records the loop carries
+_CAPACITY = 1024  # steps of one call, whose records the loop carries
 _ADAM = ("exp_avg", "exp_avg_sq", "step")
 _REMEMBERED: dict[type, tuple[str, ...]] = {
     torch.optim.SGD: ("momentum_buffer",),
@@ -97,7 +97,7 @@ class StepLoop:
         tensors = _tensors(ctx, self._groups)
         with torch.no_grad():
             made = self._run(torch.tensor(count), self._columns, [t.detach() for t in tensors])
-            columns = [column.unbind()[:count] for column in made[: len(self._names)]]
+            columns = [column[:count].unbind() for column in made[: len(self._names)]]
             for tensor, value in zip(tensors, made[len(self._names) :], strict=True):
                 tensor.copy_(value)
         ctx.evaluation.step += count
