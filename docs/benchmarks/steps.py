@@ -12,16 +12,22 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimaxopt import AlternatingGDA, Context, Game, Sensitivity, SimultaneousGDA, Unrolled
+from minimaxopt.game.live_risk import GuardedBatch
+from minimaxopt.game.played_game import PlayedGame
 from minimaxopt.loop.rollback import StepBlocks
+from minimaxopt.solvers import gda
+from minimaxopt.solvers.evaluation import Evaluation
 
 PAGE = Path(__file__).with_name("steps.md")
 ROUNDS, GAMMA, INNER = 31, 1.0, 0.01
@@ -201,9 +207,56 @@ def ratios(kind: str, game: str) -> tuple[list[float], float]:
     return [a / b for a, b in measured], statistics.median(b for _, b in measured) / size * 1e6
 
 
+def nothing(*_: Any, **__: Any) -> None:
+    """Do nothing."""
+
+
+def parts() -> dict[str, list[Any]]:
+    """Return what a step does besides its mathematics, with the replacements that leave it out."""
+    replaced: dict[str, list[Any]] = {
+        "nothing": [],
+        "draws that can be replayed": [mock.patch.object(Evaluation, "_seed", nothing)],
+        "the modules' state, read and put back": [
+            mock.patch.object(PlayedGame, "read_state", lambda self: self.start),
+            mock.patch.object(PlayedGame, "write_state", nothing),
+        ],
+        "the batch, checked for changes": [mock.patch.object(GuardedBatch, "check", nothing)],
+        "the recorded norm": [mock.patch.object(gda, "sensitivity_of", lambda gradients: {"risk": gradients.risk})],
+    }
+    return {**replaced, "all four": [patch for patches in replaced.values() for patch in patches]}
+
+
+def ratios_without(game: str) -> dict[str, float]:
+    """Return library / hand of simultaneous steps, with each part left out in turn."""
+    build, f, batch, size = GAMES[game]
+    torch.manual_seed(0)
+    hand = by_hand("simultaneous", f, *build(batch))
+    library = by_library("simultaneous", f, *build(batch))
+    library(5)
+    measured: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for _ in range(size):
+            hand()
+        by_one = time.perf_counter() - start
+        for name, patches in parts().items():
+            with ExitStack() as stack:
+                for patch in patches:
+                    stack.enter_context(patch)
+                start = time.perf_counter()
+                library(size)
+                measured.setdefault(name, []).append((time.perf_counter() - start) / by_one)
+    return {name: statistics.median(values) for name, values in measured.items()}
+
+
 def main() -> None:
     """Measure everything and write the page."""
     torch.set_num_threads(1)
+    profiled = ("R^2", "MLP 196-64-10, batch 32")
+    without = [ratios_without(game) for game in profiled]
+    profile = ["| left out | " + " | ".join(profiled) + " |", "|---|" + "---|" * len(profiled)]
+    profile += [f"| {name} | " + " | ".join(f"{each[name]:.2f}" for each in without) + " |" for name in without[0]]
+    print("\n".join(profile), flush=True)
     rows = ["| game | " + " | ".join(SOLVERS) + " |", "|---|" + "---|" * len(SOLVERS)]
     for game in GAMES:
         cells: list[str] = []
@@ -221,7 +274,10 @@ def main() -> None:
         + "\n\n"
         f"Medians of {ROUNDS} interleaved pairs, fused Adam, one thread, torch {torch.__version__}, Python\n"
         f"{platform.python_version()}, {platform.machine()} ({platform.system()}). The library's steps are made in blocks, "
-        "as `solve`\nmakes them, and record the risk and the squared norm of the follower's gradient at each step.\n"
+        "as `solve`\nmakes them, and record the risk and the squared norm of the follower's gradient at each step.\n\n"
+        "## What a step does besides\n\n"
+        "The ratio of simultaneous steps, with parts left out that a loop written by hand does not have. What then remains\n"
+        "are the calls between the optimizers, the evaluation and the records.\n\n" + "\n".join(profile) + "\n"
     )
 
 

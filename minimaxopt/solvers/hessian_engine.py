@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, final
 
@@ -37,7 +38,8 @@ class HessianEngine:
     """Linearises the gradients of a game, by the engine that suits it.
 
     ``torch.func`` is used for modules and many products from one point. Before the first of them both engines form the
-    gradients and a product with the whole Hessian; ``torch.func`` must agree to rounding and leave the same state.
+    gradients and a product with the whole Hessian; ``torch.func`` must agree to rounding and leave the same state. They
+    are compared again at the 2nd, 4th, 8th point and so on, since code may begin to behave otherwise.
 
     Args:
         played: the game with its players.
@@ -53,6 +55,7 @@ class HessianEngine:
         self.name: Engine | None = None
         self.reason = ""
         self._compared = False
+        self._points = 0
 
     def linearise(
         self,
@@ -77,17 +80,21 @@ class HessianEngine:
             keep: takes the state that an evaluation by ``torch.func`` leaves.
         """
         if self._transforms(at, point, products):
+            reason = ""
             try:
                 blocks = Blocks(
                     pure_risk(self._played, self._functional, at, keep), point, columns=players, engine="torch.func"
                 )
                 at.batch.check()
+                reason = _changed_attribute(self._functional, at.opening, self._played.read_state())
+                reason = reason or self._difference_now(at, point)
+                if not reason:
+                    count()
+                    blocks.count = count
+                    return blocks
             except Exception as error:  # noqa: BLE001 - what torch.func cannot transform at this point, autograd plays
-                self.name, self.reason = "autograd", f"at a later point {_sentence(error)}"
-            else:
-                count()
-                blocks.count = count
-                return blocks
+                reason = _sentence(error)
+            self.name, self.reason = "autograd", f"at a later point {reason}"
         return live()
 
     def record(self) -> dict[str, Any]:
@@ -111,6 +118,20 @@ class HessianEngine:
         if self.name is None:
             self.name, self.reason = "autograd", why_not
         return not why_not and self.name == "torch.func"
+
+    def _difference_now(self, at: At, point: Point) -> str:
+        """Return what the engines differ in by now, with a warning; looks at points whose number is a power of 2."""
+        self._points += 1
+        if self._points == 1 or self._points & (self._points - 1):
+            return ""
+        reason = why_not_transformed(self._played, self._functional, at, point)
+        if reason:
+            warnings.warn(
+                f"f: torch.func and autograd agree no longer ({reason}), so that steps since the last comparison, up to "
+                "half of those made, may be wrong; autograd goes on. Let f compute the same for the same arguments.",
+                stacklevel=2,
+            )
+        return reason
 
     def _why_dearer(self, products: int) -> str:
         """Return why autograd is cheaper whatever ``f`` does, or the empty string."""
@@ -177,11 +198,10 @@ def _difference(played: PlayedGame, functional: Functional, at: At, point: Point
     actual = transformed.whole(vector)
     after_transformed = played.read_state()
     at.batch.check()
+    for states in (kept[0], after_live, after_transformed):
+        if reason := _changed_attribute(functional, opening, states):
+            return reason
     for player in PLAYERS:
-        buffers = functional.buffers_of(dict(opening))[player]
-        for state in (kept[0][player], after_live[player], after_transformed[player]):
-            if other := [name for name in changed(opening[player], state) if name not in buffers]:
-                return f"its code changes {player}.{other[0]}, which is no buffer"
         if other := _unequal(kept[0][player], kept[-1][player]):
             return f"the buffer {player}.{other} is then another"
     pairs = {"gradient": (transformed.gradients, live.gradients), "Hessian-vector product": (actual, expected)}
@@ -191,6 +211,17 @@ def _difference(played: PlayedGame, functional: Functional, at: At, point: Point
                 if not agree((ours.u if player == "u" else ours.v)[name], tensor):
                     return f"the {quantity} of {player}.{name} differs"
     return "" if agree(transformed.gradients.risk, live.gradients.risk) else "the risk differs"
+
+
+def _changed_attribute(functional: Functional, opening: Mapping[Player, State], states: Mapping[Player, State]) -> str:
+    """Return that an evaluation changed something beside buffers, or the empty string."""
+    buffers = functional.buffers_of(dict(opening))
+    for player in PLAYERS:
+        if states[player] is not opening[player]:
+            for name in changed(opening[player], states[player]):
+                if name not in buffers[player]:
+                    return f"its code changes {player}.{name}, which is no buffer"
+    return ""
 
 
 def _unequal(a: State, b: State) -> str:

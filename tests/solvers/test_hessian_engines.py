@@ -241,6 +241,47 @@ def test_what_stops_being_transformable_goes_on_by_autograd() -> None:
     assert engine_of(solution) == {"engine": "autograd", "reason": "at a later point RuntimeError: no transform here"}
 
 
+def test_what_comes_to_differ_is_noticed_with_a_warning() -> None:
+    at, evaluations = game(), [0]
+
+    def risk(u: nn.Module, v: nn.Module) -> Tensor:
+        evaluations[0] += 1
+        late = evaluations[0] > 15 and under_a_transform()
+        return at.f(u, v) + (1e-3 * u.inner[0].bias.square().sum() if late else 0.0)
+
+    with pytest.warns(match="agree no longer"):
+        solution = played(SOLVERS["stackelberg"], game(risk=risk), steps=30)
+    record = engine_of(solution)
+    assert record["engine"] == "autograd"
+    assert record["reason"].startswith("at a later point")
+
+
+class Late(Steep):
+    """A network that counts its evaluations, from the 12th on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        EVALUATED[0] += 1
+        if EVALUATED[0] >= 12:
+            self.counted += 1
+        return super().forward(x) * (1 + 0.01 * self.counted)
+
+
+EVALUATED = [0]
+
+
+def test_a_counter_that_begins_later_is_played_by_autograd() -> None:
+    EVALUATED[0] = 0
+    solution = played(SOLVERS["stackelberg"], game(make=Late), steps=12)
+    record = engine_of(solution)
+    assert record["engine"] == "autograd"
+    assert "counted, which is no buffer" in record["reason"]
+    assert solution.u.counted > 0
+
+
 def test_the_choice_is_part_of_a_checkpoint() -> None:
     ctx = Context(game(), u_optimizer=SGD, v_optimizer=SGD)
     ctx.advance(SOLVERS["stackelberg"], None)
