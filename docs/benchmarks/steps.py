@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +22,7 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from minimaxopt import AlternatingGDA, Context, Game, Sensitivity, SimultaneousGDA, Unrolled
 from minimaxopt.game.live_risk import GuardedBatch
@@ -249,14 +251,39 @@ def ratios_without(game: str) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in measured.items()}
 
 
+def peak(run: Callable[[], None]) -> int:
+    """Return the most bytes that a call holds at once, beyond those held before it."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        run()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
+def memory() -> list[str]:
+    """Return a table of what a step holds at once, in MB by the library and by hand."""
+    kinds = ("alternating", "Alg. 1", "Alg. 1, alternating")
+    rows = ["| game | " + " | ".join(kinds) + " |", "|---|" + "---|" * len(kinds)]
+    for game in [game for game in GAMES if game.endswith("batch 128")]:
+        build, f, batch, _ = GAMES[game]
+        cells: list[str] = []
+        for kind in kinds:
+            torch.manual_seed(0)
+            hand, library = by_hand(kind, f, *build(batch)), by_library(kind, f, *build(batch))
+            library(5)
+            hand()
+            cells.append(f"{peak(lambda library=library: library(1)) / 1e6:.2f} ({peak(hand) / 1e6:.2f})")
+        rows.append(f"| {game} | " + " | ".join(cells) + " |")
+    return rows
+
+
 def main() -> None:
     """Measure everything and write the page."""
     torch.set_num_threads(1)
     profiled = ("R^2", "MLP 196-64-10, batch 32")
     without = [ratios_without(game) for game in profiled]
-    profile = ["| left out | " + " | ".join(profiled) + " |", "|---|" + "---|" * len(profiled)]
-    profile += [f"| {name} | " + " | ".join(f"{each[name]:.2f}" for each in without) + " |" for name in without[0]]
-    print("\n".join(profile), flush=True)
+    besides = ["| left out | " + " | ".join(profiled) + " |", "|---|" + "---|" * len(profiled)]
+    besides += [f"| {name} | " + " | ".join(f"{each[name]:.2f}" for each in without) + " |" for name in without[0]]
+    print("\n".join(besides), flush=True)
     rows = ["| game | " + " | ".join(SOLVERS) + " |", "|---|" + "---|" * len(SOLVERS)]
     for game in GAMES:
         cells: list[str] = []
@@ -277,7 +304,12 @@ def main() -> None:
         "as `solve`\nmakes them, and record the risk and the squared norm of the follower's gradient at each step.\n\n"
         "## What a step does besides\n\n"
         "The ratio of simultaneous steps, with parts left out that a loop written by hand does not have. What then remains\n"
-        "are the calls between the optimizers, the evaluation and the records.\n\n" + "\n".join(profile) + "\n"
+        "are the calls between the optimizers, the evaluation and the records.\n\n" + "\n".join(besides) + "\n\n"
+        "## Memory\n\n"
+        "What a step holds at once beyond players, moments and batch, in MB: the library's, and in brackets that of the step\n"
+        "by hand. The library's has a snapshot of the players and their moments beside it.\n\n"
+        + "\n".join(memory())
+        + "\n"
     )
 
 

@@ -214,7 +214,12 @@ class Iterated:
 
     def _begin(self) -> None:
         # A loader draws its order, and its workers' seeds, from the global generator when iteration begins.
-        self._replay(stream(self._seed, self._epoch, "data"))
+        draw = stream(self._seed, self._epoch, "data")
+        at, mark = self._marks[-1]
+        if self._stateful and at == self._drawn and "loader" not in mark:
+            self._replay(draw)  # asked before it iterates, a loader may begin to
+            self._marks[-1] = (at, {**mark, "loader": copy.deepcopy(self._iterable.state_dict())})  # type: ignore[attr-defined] - asked for by hasattr
+        self._replay(draw)
         self._iterator = iter(self._iterable)
 
     def _next(self) -> Any:

@@ -26,7 +26,10 @@ def sex(train, test):
     return [np.where(sample.private, "m", "f") for sample in (train, test)]
 
 
-@pytest.mark.parametrize("rewrite", [lambda s: np.char.add(s, "."), np.char.upper, lambda s: (s == "m") + 0], ids=str)
+REWRITES = {"suffix": lambda s: np.char.add(s, "."), "capitals": np.char.upper, "numbers": lambda s: (s == "m") + 0}
+
+
+@pytest.mark.parametrize("rewrite", REWRITES.values(), ids=list(REWRITES))
 def test_private_labels_none_of_which_was_trained_on_are_refused(train, test, sex, rewrite):
     with pytest.raises(ArgumentError, match=r"^private_test: 400 of 400 labels, such as .* are no class of private"):
         leakage(train, sex[0], test, rewrite(sex[1]))
