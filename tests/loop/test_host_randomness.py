@@ -338,3 +338,33 @@ if __name__ == "__main__":  # the process that is to be killed
 
     torch.set_num_threads(1)
     play("both", callbacks=[Tell(), Checkpoint(Path(sys.argv[1]), every=3)])
+
+
+class Continuing:
+    """Goes on where it stands whenever it is iterated, and says where that is."""
+
+    def __init__(self) -> None:
+        self.place = 0
+
+    def __iter__(self) -> Any:
+        while self.place < 100:
+            self.place += 1
+            yield torch.tensor(float(self.place))
+
+    def state_dict(self) -> dict[str, int]:
+        return {"place": self.place}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.place = state["place"]
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_stateful_loader_loses_no_batch_to_a_first_draw(draws: bool) -> None:
+    def f(u: torch.Tensor, v: torch.Tensor, x: torch.Tensor) -> Any:
+        noise = random.random() if draws else 0.0
+        return u.square() - v.square() + noise * u, {"batch": x}
+
+    solution = solve(
+        Game(f, torch.tensor(1.0), torch.tensor(1.0)), "simultaneous-gda", data=Continuing(), steps=5, progress=False
+    )
+    assert solution.history["batch"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
