@@ -16,7 +16,7 @@ from minimaxopt.calculus.gradients import Gradients, operator, scalar
 from minimaxopt.calculus.hessian import Blocks
 from minimaxopt.calculus.vectors import of
 from minimaxopt.errors import DataError
-from minimaxopt.game.batches import Seekable
+from minimaxopt.game.batches import is_seekable
 from minimaxopt.game.copying import NamedTensor
 from minimaxopt.game.data_source import parts_of, source_of
 from minimaxopt.game.devices import devices_of
@@ -265,7 +265,7 @@ class DatasetRisk:
 
     def _each(self) -> Iterator[_Batch]:
         batches: Any = [None] if self._batches is None else self._batches
-        if isinstance(self._batches, Seekable) and hasattr(self._batches, "__len__"):
+        if is_seekable(self._batches) and hasattr(self._batches, "__len__"):
             sized: Any = batches
             batches = (sized.at(i) for i in range(len(sized)))
         any_at_all = False

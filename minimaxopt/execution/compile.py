@@ -94,7 +94,7 @@ def rehearse(ctx: Context, solver: Any) -> None:
             _rehearse_capture(ctx, ctx.step_form, solver)
         else:
             _rehearse_derivatives(ctx, solver)
-            ctx.many_steps = _loop_of(ctx, solver)
+            _find_loop(ctx, solver)
     finally:
         ctx.batch, ctx.gradient_evaluations = before, spent
 
@@ -154,30 +154,32 @@ def _rehearse_derivatives(ctx: Context, solver: Any) -> None:
         )
 
 
-def _loop_of(ctx: Context, solver: Any) -> StepLoop | None:
-    """Return the steps as one loop, if the game allows it and a step of the loop equals one made as usual."""
-    if why_no_loop(ctx, scheduled=bool(_derivatives(ctx, solver).scheduled)):
-        return None
+def _find_loop(ctx: Context, solver: Any) -> None:
+    """Let many steps be one loop, if the game allows it and a step of the loop equals one made as usual."""
+    ctx.why_stepwise = why_no_loop(ctx, scheduled=bool(_derivatives(ctx, solver).scheduled))
+    if ctx.why_stepwise:
+        return
     start = ctx.state_dict()
     try:
         formed, draw = ctx.gradient_evaluations, stream(ctx.seed, ctx.step, "risk")
         record = _step(ctx, solver)
         after = torch.default_generator.get_state()
         if not torch.equal(after, torch.default_generator.manual_seed(draw).get_state()):
-            return None  # f draws random numbers, each evaluation from a seed of its own
+            ctx.why_stepwise = "f draws random numbers, each evaluation from a seed of its own"
+            return
         once = ctx.state_dict()
-        loop = StepLoop(ctx, solver, record, ctx.gradient_evaluations - formed)
         with _explain_compile_errors():
+            loop = StepLoop(ctx, solver, record, ctx.gradient_evaluations - formed)
             loop.make(ctx, 1)
         looped = {name: t.detach().clone() for name, t in ctx.checked_tensors()}
         ctx.load_state_dict(once, source=False)
         _step(ctx, solver)
         _refuse_difference((name, looped[name], t) for name, t in ctx.checked_tensors())
-    except ArgumentError:
-        return None
+        ctx.many_steps = loop
+    except ArgumentError as error:
+        ctx.why_stepwise = str(error)
     finally:
         ctx.load_state_dict(start, source=False)
-    return loop
 
 
 def _derived(risk: FlatRisk, point: Point, players: tuple[Player, ...] | None) -> Gradients | PenalizedGradient:

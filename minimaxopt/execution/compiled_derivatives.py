@@ -60,7 +60,7 @@ class Compiled:
     ) -> tuple[Gradients, Buffers]:
         """Return the result of ``calculus.operator``, and the buffers after it."""
         function = self._function(("operator", players), shell, lambda risk: operator_of(risk, players))
-        value, components, after = _called(function, u, v, batch, buffers)
+        value, components, after = called(function, u, v, batch, buffers)
         by_player = dict(zip(players, components, strict=True))
         return Gradients(value, by_player.get("u", {}), by_player.get("v", {})), after
 
@@ -69,7 +69,7 @@ class Compiled:
     ) -> tuple[PenalizedGradient, Buffers]:
         """Return the result of ``calculus.penalized_gradient`` for the weight ``2 half``, and the buffers after."""
         function = self._function(("penalised",), shell, penalized_gradient_of)
-        value, g_u, g_v, sensitivity, after = _called(function, u, v, batch, buffers, half)
+        value, g_u, g_v, sensitivity, after = called(function, u, v, batch, buffers, half)
         return PenalizedGradient(value, g_u, g_v, sensitivity), after
 
     def _function(self, kind: Any, shell: Any, derive: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -171,7 +171,8 @@ def _compiled(function: Any) -> Callable[..., Any]:
     return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, backend=inductor)
 
 
-def _called(function: Callable[..., Any], *arguments: Any) -> Any:
+def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a compiled function without a graph; explain where torch has compiled it too often."""
     from torch._dynamo.exc import FailOnRecompileLimitHit
 
     with torch.no_grad():

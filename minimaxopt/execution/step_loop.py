@@ -15,7 +15,7 @@ from torch import Tensor
 from minimaxopt._types import Player, Point, Record, Tensors
 from minimaxopt.calculus.gradients import Gradients, OwnDerivatives, PenalizedGradient
 from minimaxopt.calculus.vectors import squared_norm
-from minimaxopt.execution.compiled_derivatives import operator_of, penalized_gradient_of, with_own_code
+from minimaxopt.execution.compiled_derivatives import called, operator_of, penalized_gradient_of, with_own_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ class StepLoop:
         count = min(count, _CAPACITY)
         tensors = _tensors(ctx, self._groups)
         with torch.no_grad():
-            made = self._run(torch.tensor(count), self._columns, [t.detach() for t in tensors])
+            made = called(self._run, torch.tensor(count), self._columns, [t.detach() for t in tensors])
             columns = [column[:count].unbind() for column in made[: len(self._names)]]
             for tensor, value in zip(tensors, made[len(self._names) :], strict=True):
                 tensor.copy_(value)
@@ -153,11 +153,11 @@ def _loop(solver: Any, ctx: Context, groups: list[_Group], names: tuple[str, ...
 
     compiled = torch.compile(with_own_code(run), fullgraph=True, dynamic=False)
 
-    def called(*arguments: Any) -> Any:
+    def in_cpp(*arguments: Any) -> Any:
         with config.patch(cpp_wrapper=True):
             return compiled(*arguments)
 
-    return called
+    return in_cpp
 
 
 @final

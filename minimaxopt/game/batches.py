@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, final, runtime_checkable
+from typing import Protocol, TypeGuard, final, runtime_checkable
 
 import optree
 import torch
@@ -115,3 +115,12 @@ class Seekable(Protocol):
     def at(self, index: int) -> Tree:
         """Return batch ``index``."""
         ...
+
+
+def is_seekable(data: object) -> TypeGuard[Seekable]:
+    """Return whether batches can be had by number; a loader may have a number called ``at``.
+
+    >>> is_seekable(Batches(torch.ones(4), batch_size=2)), is_seekable([torch.ones(2)])
+    (True, False)
+    """
+    return isinstance(data, Seekable) and callable(data.at)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minimaxopt.errors import DataError, ResumeError
-from minimaxopt.game.batches import Batches, Seekable
+from minimaxopt.game.batches import Batches, Seekable, is_seekable
 from minimaxopt.game.random_streams import HostGenerators, bring_to_rest, replay, stream
 from minimaxopt.game.trees import tensors_of, to_device
 
@@ -313,7 +313,7 @@ def source_of(
         return Combined(sources, lambda batches: dict(zip(parts, batches, strict=True)))
     if data is None:
         return Indexed(None, device)
-    if isinstance(data, Seekable):
+    if is_seekable(data):
         return Indexed(data, device)
     if isinstance(data, (Tensor, Mapping, str, bytes)):
         kind = "bare tensor" if isinstance(data, Tensor) else type(data).__name__

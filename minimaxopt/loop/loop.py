@@ -96,7 +96,9 @@ class SolveLoop:
     @property
     def _manifest(self) -> dict[str, Any]:
         # Whether steps are made many at once is known only after a rehearsal.
-        return {**self._made, "steps_at_once": self.ctx.many_steps is not None}
+        at_once = {"steps_at_once": self.ctx.many_steps is not None}
+        reason = {"why_stepwise": self.ctx.why_stepwise} if self.ctx.why_stepwise else {}
+        return {**self._made, **at_once, **reason}
 
     # -- what callbacks see --------------------------------------------------------------------------------------------
 

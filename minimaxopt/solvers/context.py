@@ -141,6 +141,8 @@ class Context:
         """Makes the steps in place of the solver, where ``solve`` was asked for it."""
         self.many_steps: ManySteps | None = None
         """Makes several steps at once, where ``solve`` was asked for it."""
+        self.why_stepwise = ""
+        """Why it was asked for it and cannot, such as a schedule."""
         self.logged: set[str] = set()
         """Names of the values that ``f`` logs."""
         self.rewinds = 0

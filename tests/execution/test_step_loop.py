@@ -110,10 +110,23 @@ NO_LOOP: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+SAID = {
+    "data": "takes a batch",
+    "draws": "draws random numbers",
+    "schedule": "scheduled",
+    "optimizer": "u_optimizer is neither",
+    "hook": "u_optimizer has hooks",
+    "constraint": "constrained",
+    "module": "is a module",
+}
+
+
 @pytest.mark.parametrize("reason", NO_LOOP)
 def test_other_games_are_played_step_by_step(reason: str) -> None:
     game, settings = NO_LOOP[reason]
-    assert both(game(), Descent(), **settings).manifest["steps_at_once"] is False
+    manifest = both(game(), Descent(), **settings).manifest
+    assert manifest["steps_at_once"] is False
+    assert SAID[reason] in manifest["why_stepwise"]
 
 
 def test_a_loop_whose_values_differ_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,4 +140,6 @@ def test_a_loop_whose_values_differ_is_not_used(monkeypatch: pytest.MonkeyPatch)
         return records
 
     monkeypatch.setattr(StepLoop, "make", wrong)
-    assert both(tiny(), Descent()).manifest["steps_at_once"] is False
+    manifest = both(tiny(), Descent()).manifest
+    assert manifest["steps_at_once"] is False
+    assert "differs when compiled" in manifest["why_stepwise"]

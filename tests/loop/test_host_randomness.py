@@ -344,18 +344,18 @@ class Continuing:
     """Goes on where it stands whenever it is iterated, and says where that is."""
 
     def __init__(self) -> None:
-        self.place = 0
+        self.at = 0  # no method, as that of Batches is
 
     def __iter__(self) -> Any:
-        while self.place < 100:
-            self.place += 1
-            yield torch.tensor(float(self.place))
+        while self.at < 100:
+            self.at += 1
+            yield torch.tensor(float(self.at))
 
     def state_dict(self) -> dict[str, int]:
-        return {"place": self.place}
+        return {"at": self.at}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.place = state["place"]
+        self.at = state["at"]
 
 
 @pytest.mark.parametrize("draws", [True, False])

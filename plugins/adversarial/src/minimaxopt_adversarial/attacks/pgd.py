@@ -7,6 +7,8 @@ detached images. The meaning of "within eta" in floating point is stated by ``fe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from torch import Generator, Tensor
 
 from minimaxopt.plugins import argument_error, check_choice, check_count, check_number
@@ -137,17 +139,12 @@ def pgd(
     size = _step_size(step_size, 2.5 * eta, steps)
     goal = Goal(loss, target is not None, chooses=keep_clean or skip_fooled or restarts > 1)
 
+    starts = starting_points(x.detach(), eta, norm, restarts if random_start else None, generator)
+
     def run(images: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         return ascend(classifier, start, labels, projection(images, eta, bounds, norm), steps, size, norm, goal)
 
-    starts = starting_points(x.detach(), eta, norm, restarts if random_start else None, generator)
-    labels = y if target is None else target
-    with restored_buffers(classifier):
-        z, finite = worst_restart(
-            classifier, x.detach(), labels, run, starts, goal, keep_clean=keep_clean, skip_fooled=skip_fooled
-        )
-    report(finite)
-    return z
+    return _best(classifier, x, y if target is None else target, run, starts, goal, keep_clean, skip_fooled)
 
 
 def momentum_pgd(
@@ -211,12 +208,26 @@ def momentum_pgd(
     size, decay = _step_size(step_size, 2.5 * eta, steps), check_number("decay", decay)
     goal = Goal(loss, target is not None, chooses=keep_clean or skip_fooled or restarts > 1)
 
+    starts = starting_points(x.detach(), eta, "linf", restarts if random_start else None, generator)
+
     def run(images: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         project = projection(images, eta, bounds, "linf")
         return ascend(classifier, start, labels, project, steps, size, "linf", goal, decay)
 
-    starts = starting_points(x.detach(), eta, "linf", restarts if random_start else None, generator)
-    labels = y if target is None else target
+    return _best(classifier, x, y if target is None else target, run, starts, goal, keep_clean, skip_fooled)
+
+
+def _best(
+    classifier: Classifier,
+    x: Tensor,
+    labels: Tensor,
+    run: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+    starts: Iterable[Tensor],
+    goal: Goal,
+    keep_clean: bool,
+    skip_fooled: bool,
+) -> Tensor:
+    """Return the best image of all restarts; warn of samples whose gradient was not finite."""
     with restored_buffers(classifier):
         z, finite = worst_restart(
             classifier, x.detach(), labels, run, starts, goal, keep_clean=keep_clean, skip_fooled=skip_fooled
